@@ -1,0 +1,43 @@
+"""The MNIST lessons as pure functions in JAX and Flax.
+
+    state = init_state(LESSONS["adam"], jax.random.key(0))
+    state, loss = train_epoch(state, examples)
+    metrics = evaluate(state, examples)
+
+This needs jax, flax, optax, chex and numpy only; `mnist_jax.data.load` fetches the digits.
+"""
+
+from mnist_jax.errors import UserError
+from mnist_jax.lessons import LESSONS, Lesson
+from mnist_jax.model import Network
+from mnist_jax.optimizers import OPTIMIZERS, Optimizer, optimizer
+from mnist_jax.train import (
+    Examples,
+    Metrics,
+    TrainState,
+    evaluate,
+    init_state,
+    logits,
+    predict,
+    train_epoch,
+    train_step,
+)
+
+__all__ = [
+    "LESSONS",
+    "OPTIMIZERS",
+    "Examples",
+    "Lesson",
+    "Metrics",
+    "Network",
+    "Optimizer",
+    "TrainState",
+    "UserError",
+    "evaluate",
+    "init_state",
+    "logits",
+    "optimizer",
+    "predict",
+    "train_epoch",
+    "train_step",
+]

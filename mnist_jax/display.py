@@ -1,0 +1,129 @@
+"""What a person sees in the terminal: progress and tables."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from mnist_jax import data
+from mnist_jax.data import Dataset
+from mnist_jax.experiment import Epoch
+
+# A pipe or a file has no width of its own; wide enough for our tables.
+_PIPE_WIDTH = 140
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A rich console; plain and wide where the output is not a terminal."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_PIPE_WIDTH)
+
+
+def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:
+    """`data.load`, saying that it is under way; a notice is shown so that it cannot be missed."""
+    with make_console().status("loading the digits; the first time takes longer"):
+        loaded = data.load(source, split, data_dir)
+    if loaded.notice:
+        make_console(stderr=True).print(Panel(Text(loaded.notice), title="NOTICE", border_style="bold red"))
+    return loaded
+
+
+def data_words(loaded: Dataset) -> str:
+    """The data in a few words, for titles."""
+    validation = loaded.validation.size if loaded.validation else 0
+    return (
+        f"{loaded.name} ({loaded.source}), split {loaded.split}: {loaded.train.size:,} training, "
+        f"{validation or 'no'} validation, {loaded.test.size:,} test images"
+    )
+
+
+def watch(epochs: Iterable[Epoch], label: str, progress: "EpochProgress") -> Iterator[Epoch]:
+    """Pass epochs on, showing each."""
+    for epoch in epochs:
+        progress.show(label, epoch)
+        yield epoch
+
+
+class EpochProgress:
+    """A line for each epoch with its figures and the time left; in a terminal a bar below them.
+
+    Use it as a context manager.
+
+    Args:
+      console: where to.
+      runs: how many.
+      epochs: of each run, unless it diverges.
+    """
+
+    def __init__(self, console: Console, *, runs: int, epochs: int) -> None:
+        self._epochs = epochs
+        self._total = total = runs * epochs
+        self._done = 0
+        self._began = time.monotonic()
+        self._console = console
+        self._bar = Progress(
+            TextColumn("epochs"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("epochs", total=total, left="compiling")
+
+    def __enter__(self) -> "EpochProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def show(self, label: str, epoch: Epoch) -> None:
+        """Print one epoch's line and move the bar."""
+        self._done += 1
+        if epoch.diverged:
+            self._total -= self._epochs - epoch.number
+        left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
+        validation = (
+            "" if epoch.validation_accuracy is None else f"  validation accuracy {epoch.validation_accuracy:7.2%}"
+        )
+        self._console.print(
+            f"{label:<10}  seed {epoch.seed}  epoch {epoch.number:>2}  train loss {epoch.train_loss:.4f}{validation}"
+            f"  test accuracy {epoch.test_accuracy:7.2%}  {epoch.seconds:.1f} s  ({_duration(left)} left)",
+            soft_wrap=True,
+        )
+        if epoch.diverged:
+            self._console.print(
+                f"{label}, seed {epoch.seed}: the loss is no longer finite after epoch {epoch.number}; this run "
+                "diverged and ends here. A lower learning rate usually helps.",
+                style="bold red",
+                soft_wrap=True,
+            )
+        self._bar.update(self._task, total=self._total, completed=self._done, left=f"{_duration(left)} left")
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A rich table of plain cells."""
+    made = Table(title=title, title_justify="left")
+    for column in header:
+        made.add_column(column)
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The same cells as Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,103 @@
+"""The six lessons: the whole course on one screen, each the lesson before with one field replaced."""
+
+import dataclasses
+
+from mnist_jax.errors import UserError, check_choice
+from mnist_jax.optimizers import Optimizer, optimizer
+
+ACTIVATIONS = ("sigmoid", "relu", "tanh", "gelu")
+INITIALISATIONS = ("pytorch", "he")
+DTYPES = ("float32", "float64")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """All that a lesson fixes; a hashable value, so jit takes it as static.
+
+    Attributes:
+      hidden: widths of the hidden layers; each is dense, batch norm (if on), activation, dropout.
+      activation: one of `ACTIVATIONS`.
+      dropout_rate: probability that a hidden output is dropped, in [0, 1).
+      batch_norm: whether each hidden block normalises its batch.
+      initialisation: `pytorch` (kernel and bias as torch.nn.Linear's) or `he` (He uniform kernels).
+      optimizer: what turns gradients into updates.
+      batch_size: examples a step.
+      dtype: of parameters and arithmetic; `float64` needs jax_enable_x64.
+
+    Raises:
+      UserError: a field outside its range.
+    """
+
+    hidden: tuple[int, ...]
+    activation: str
+    dropout_rate: float
+    batch_norm: bool
+    initialisation: str
+    optimizer: Optimizer
+    batch_size: int
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if any(width < 1 for width in self.hidden):
+            raise UserError(f"Hidden widths must be at least 1, not {self.hidden}.")
+        check_choice("activation", self.activation, ACTIVATIONS)
+        if not 0 <= self.dropout_rate < 1:
+            raise UserError(f"The dropout rate must be at least 0 and below 1, not {self.dropout_rate}.")
+        check_choice("initialisation", self.initialisation, INITIALISATIONS)
+        if self.batch_size < 1:
+            raise UserError(f"The batch size must be at least 1, not {self.batch_size}.")
+        check_choice("dtype", self.dtype, DTYPES)
+
+
+MLP = Lesson(
+    hidden=(512, 256),
+    activation="sigmoid",
+    dropout_rate=0.0,
+    batch_norm=False,
+    initialisation="pytorch",
+    optimizer=optimizer("sgd", 0.01, momentum=0.5),
+    batch_size=32,
+    dtype="float32",
+)
+DROPOUT = dataclasses.replace(MLP, dropout_rate=0.5)
+RELU = dataclasses.replace(DROPOUT, activation="relu")
+BATCH_NORM = dataclasses.replace(RELU, batch_norm=True)
+HE = dataclasses.replace(BATCH_NORM, initialisation="he")
+ADAM = dataclasses.replace(HE, optimizer=optimizer("adam", 0.01))
+
+LESSONS: dict[str, Lesson] = {
+    "mlp": MLP,
+    "dropout": DROPOUT,
+    "relu": RELU,
+    "batch_norm": BATCH_NORM,
+    "he": HE,
+    "adam": ADAM,
+}
+
+
+def lesson_by_id(lesson_id: str) -> Lesson:
+    """The lesson of this id; a wrong id raises `UserError` and lists the right ones."""
+    check_choice("lesson", lesson_id, LESSONS)
+    return LESSONS[lesson_id]
+
+
+def changes(lesson: Lesson, before: Lesson) -> dict[str, tuple[object, object]]:
+    """Fields in which two lessons differ: name -> (value before, value in `lesson`)."""
+    pairs = {
+        field.name: (getattr(before, field.name), getattr(lesson, field.name)) for field in dataclasses.fields(Lesson)
+    }
+    return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
+
+
+def what_changed(lesson_id: str) -> str:
+    """One line for tables: what this lesson changes in the lesson before it."""
+    ids = list(LESSONS)
+    position = ids.index(lesson_id)
+    if position == 0:
+        return "where it starts"
+    changed = changes(LESSONS[lesson_id], LESSONS[ids[position - 1]])
+    return ", ".join(f"{name}: {_words(old)} -> {_words(new)}" for name, (old, new) in changed.items())
+
+
+def _words(value: object) -> str:
+    return ("off", "on")[value] if isinstance(value, bool) else str(value)

@@ -1,0 +1,90 @@
+"""The network of all six lessons, and PyTorch's initial weights for it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.nn.initializers import Initializer
+
+from mnist_jax.lessons import Lesson
+
+IMAGE_SHAPE = (28, 28)
+CLASSES = 10
+
+
+def pytorch_kernel() -> Initializer:
+    """Uniform on +-1/sqrt(fan_in): what torch.nn.Linear's `kaiming_uniform_(weight, a=sqrt(5))` comes to.
+
+    Variance scaling's uniform has the limit sqrt(3 scale / fan_in), hence scale 1/3.
+    """
+    return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def he_kernel() -> Initializer:
+    """Uniform on +-sqrt(6/fan_in), variance 2/fan_in (He et al. 2015, arXiv:1502.01852, eq. 10)."""
+    return nn.initializers.he_uniform()
+
+
+def pytorch_bias(fan_in: int) -> Callable[..., jax.Array]:
+    """Uniform on +-1/sqrt(fan_in), torch.nn.Linear's default; a bias's own shape does not tell fan_in."""
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        limit = fan_in**-0.5
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
+
+
+_KERNELS = {"pytorch": pytorch_kernel, "he": he_kernel}
+
+
+class Network(nn.Module):
+    """784 pixels -> hidden blocks -> 10 logits, as `lesson` says.
+
+    Layers are named as the notebooks name theirs: fc1, batch_norm1, fc2, ...
+
+    Attributes:
+      lesson: its network fields are used, its optimizer and batch size are not.
+    """
+
+    lesson: Lesson
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Logits of a batch.
+
+        Args:
+          images: uint8 `[batch, 28, 28]`.
+          train: drop out (needs the rng `dropout`) and normalise by this batch; else neither.
+
+        Returns:
+          The lesson's dtype, `[batch, 10]`, unnormalised log probabilities.
+        """
+        lesson = self.lesson
+        activation = getattr(jax.nn, lesson.activation)
+        x = images.reshape(len(images), -1).astype(lesson.dtype) / 255
+        for layer, width in enumerate(lesson.hidden, start=1):
+            x = self._dense(x, width, name=f"fc{layer}")
+            if lesson.batch_norm:
+                # PyTorch's momentum 0.1 is the share of the new value, Flax's 0.9 that of the old.
+                x = nn.BatchNorm(
+                    use_running_average=not train,
+                    momentum=0.9,
+                    epsilon=1e-5,
+                    param_dtype=lesson.dtype,
+                    force_float32_reductions=False,  # in the lesson's dtype, so that float64 is float64 throughout
+                    name=f"batch_norm{layer}",
+                )(x)
+            x = activation(x)
+            x = nn.Dropout(lesson.dropout_rate, deterministic=not train)(x)
+        return self._dense(x, CLASSES, name=f"fc{len(lesson.hidden) + 1}")
+
+    def _dense(self, x: jax.Array, width: int, *, name: str) -> jax.Array:
+        return nn.Dense(
+            width,
+            kernel_init=_KERNELS[self.lesson.initialisation](),
+            bias_init=pytorch_bias(fan_in=x.shape[-1]),
+            param_dtype=self.lesson.dtype,
+            name=name,
+        )(x)

@@ -1,0 +1,208 @@
+"""Training as pure functions of one PyTree.
+
+    state = init_state(lesson, jax.random.key(seed))
+    state, loss = train_epoch(state, examples)
+    metrics = evaluate(state, examples)
+
+Each is jitted and works under `jax.vmap` over states. `train_step` and `train_epoch` donate the state they are
+given: its buffers are reused, so keep only the state they return.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from mnist_jax.lessons import Lesson
+from mnist_jax.model import CLASSES, IMAGE_SHAPE, Network
+
+
+class Examples(NamedTuple):
+    """Images with their labels: a batch, or a whole split.
+
+    Attributes:
+      images: uint8 `[n, 28, 28]`, 0 is the background.
+      labels: integers `[n]`, the digits 0 to 9.
+    """
+
+    images: Any
+    labels: Any
+
+    @property
+    def size(self) -> int:
+        """How many; `len()` of a NamedTuple is its number of fields."""
+        return len(self.labels)
+
+
+class Metrics(NamedTuple):
+    """Means over all examples of a split: cross-entropy in nats, and the fraction answered rightly."""
+
+    loss: jax.Array
+    accuracy: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that training changes or needs, as one PyTree.
+
+    Attributes:
+      params: the network's weights.
+      batch_stats: running means and variances of batch norm; empty without it.
+      opt_state: optax's, with the traced hyperparameters in `opt_state.hyperparams`.
+      order_key: random stream of the order of examples, one key an epoch.
+      dropout_key: random stream of dropout, one key a step.
+      step: int32, steps taken.
+      lesson: static; what to train.
+    """
+
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    order_key: jax.Array
+    dropout_key: jax.Array
+    step: jax.Array
+    lesson: Lesson = dataclasses.field(metadata={"static": True})
+
+
+@functools.partial(jax.jit, static_argnames="lesson")
+def init_state(
+    lesson: Lesson, key: jax.Array, hyperparameters: Mapping[str, jax.typing.ArrayLike] | None = None
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      lesson: what to train.
+      key: a typed key, `jax.random.key(seed)`; initial weights, order and dropout get independent streams of it.
+      hyperparameters: values, possibly traced, in place of the lesson's optimizer's: a vmap over
+        `{"learning_rate": rate}` trains a whole grid with one compilation.
+
+    Raises:
+      UserError: a hyperparameter that the lesson's optimizer does not have.
+    """
+    params_key, order_key, dropout_key = jax.random.split(key, 3)
+    variables = Network(lesson).init(params_key, jnp.zeros((1, *IMAGE_SHAPE), jnp.uint8), train=False)
+    return TrainState(
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=lesson.optimizer.transformation(hyperparameters).init(variables["params"]),
+        order_key=order_key,
+        dropout_key=dropout_key,
+        step=jnp.zeros((), jnp.int32),
+        lesson=lesson,
+    )
+
+
+def one_hot(labels: jax.Array, dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array:
+    """`[n]` digits to `[n, 10]` rows: the digit 0 is [1 0 0 0 0 0 0 0 0 0], 1 is [0 1 0 0 0 0 0 0 0 0]."""
+    return jax.nn.one_hot(labels, CLASSES, dtype=dtype)
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean softmax cross-entropy of `[n, 10]` logits with `[n]` digits, in nats: a scalar."""
+    return optax.softmax_cross_entropy(logits, one_hot(labels, logits.dtype)).mean()
+
+
+@functools.partial(jax.jit, donate_argnames="state")
+def train_step(state: TrainState, batch: Examples) -> tuple[TrainState, jax.Array]:
+    """One optimizer step on one batch of any size.
+
+    Returns:
+      The state after the step (the one given is donated), and the batch's mean loss before it.
+    """
+    _check(batch)
+
+    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
+        logits, updated = Network(state.lesson).apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            batch.images,
+            train=True,
+            rngs={"dropout": jax.random.fold_in(state.dropout_key, state.step)},
+            mutable=["batch_stats"],
+        )
+        chex.assert_shape(logits, (batch.size, CLASSES))
+        return cross_entropy(logits, batch.labels), updated.get("batch_stats", {})
+
+    (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    with jax.numpy_dtype_promotion("standard"):  # optax raises a traced float to the power of an int32 count
+        updates, opt_state = state.lesson.optimizer.transformation().update(grads, state.opt_state, state.params)
+    state = dataclasses.replace(
+        state,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        step=state.step + 1,
+    )
+    return state, loss
+
+
+def epoch_order(key: jax.Array, n: int, length: int) -> jax.Array:
+    """`[length]` indices into `n` examples: whole reshuffled passes, the last one cut short where need be."""
+    passes = -(-length // n)
+    shuffled = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(key, passes))
+    return shuffled.reshape(-1)[:length]
+
+
+@functools.partial(jax.jit, donate_argnames="state", static_argnames="length")
+def train_epoch(state: TrainState, examples: Examples, length: int | None = None) -> tuple[TrainState, jax.Array]:
+    """One epoch in one compiled call: shuffle, then a step for each batch.
+
+    Args:
+      state: donated.
+      examples: on the device, whole.
+      length: how many examples the epoch draws; by default each example once.
+
+    Returns:
+      The state, and the mean over the drawn examples of the loss each had before its step. A last partial batch
+      is a step of its own.
+    """
+    _check(examples)
+    length = examples.size if length is None else length
+    order = epoch_order(jax.random.fold_in(state.order_key, state.step), examples.size, length)
+
+    def step(state: TrainState, indices: jax.Array) -> tuple[TrainState, jax.Array]:
+        return train_step(state, Examples(examples.images[indices], examples.labels[indices]))
+
+    size = state.lesson.batch_size
+    whole, rest = divmod(length, size)
+    state, losses = jax.lax.scan(step, state, order[: whole * size].reshape(whole, size))
+    total = losses.sum() * size
+    if rest:
+        state, loss = step(state, order[whole * size :])
+        total += loss * rest
+    return state, total / length
+
+
+@jax.jit
+def logits(state: TrainState, images: jax.Array) -> jax.Array:
+    """The network's `[n, 10]` outputs for uint8 `[n, 28, 28]`: no dropout, running averages in batch norm."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return cast(jax.Array, Network(state.lesson).apply(variables, images, train=False))
+
+
+@jax.jit
+def predict(state: TrainState, images: jax.Array) -> jax.Array:
+    """The digits, int32 `[n]`, with the highest output for uint8 `[n, 28, 28]` images."""
+    return logits(state, images).argmax(-1)
+
+
+@jax.jit
+def evaluate(state: TrainState, examples: Examples) -> Metrics:
+    """Loss and accuracy over every example, none dropped."""
+    _check(examples)
+    outputs = logits(state, examples.images)
+    correct = outputs.argmax(-1) == examples.labels.astype(jnp.int32)
+    return Metrics(cross_entropy(outputs, examples.labels), correct.mean(dtype=outputs.dtype))
+
+
+def _check(examples: Examples) -> None:
+    """Shapes and dtypes, at trace time: costs nothing when run."""
+    chex.assert_shape(examples.images, (None, *IMAGE_SHAPE))
+    chex.assert_type(examples.images, jnp.uint8)
+    chex.assert_type(examples.labels, int)
+    chex.assert_shape(examples.labels, (examples.images.shape[0],))

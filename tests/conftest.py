@@ -1,0 +1,105 @@
+"""Strict settings and tiny data for all tests."""
+
+import os
+from pathlib import Path
+
+# Before jax is imported, so that commands run in processes of their own are strict too. The tests' time is mostly
+# compilation: processes and later runs share it.
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
+
+import gzip
+import struct
+import sys
+
+import numpy as np
+import pytest
+
+from mnist_jax import Examples
+from mnist_jax.tfds_mnist import FILES
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that ask for the real files are skipped where those are not."""
+    if not os.environ.get("MNIST_JAX_DATA"):
+        skip = pytest.mark.skip(reason="MNIST_JAX_DATA names no folder with the four files")
+        for item in items:
+            if "mnist_folder" in item.fixturenames:
+                item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_folders(tmp_path_factory):
+    """No test reads or writes the user's cache or TFDS folder."""
+    root = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+        patch.setenv("TFDS_DATA_DIR", str(root / "tfds"))
+        yield
+
+
+@pytest.fixture
+def mnist_folder():
+    """The four original files."""
+    return Path(os.environ["MNIST_JAX_DATA"])
+
+
+def toy_digits(n, seed=0):
+    """`n` images that a net can tell apart: class c is a bright row 2c + 4 in noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 10
+    images = rng.integers(0, 64, (n, 28, 28))
+    images[np.arange(n), 2 * labels + 4] += 180
+    return Examples(images.astype(np.uint8), labels.astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """70 images: two batches of 32 and one of 6."""
+    return toy_digits(70)
+
+
+def idx_bytes(array):
+    """An array of bytes in IDX form."""
+    return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def write_idx_folder(folder, train, test, *, zipped=True):
+    """The four files of an MNIST-like data set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, examples in (("train", train), ("test", test)):
+        for name, array in zip(FILES[split], examples, strict=True):
+            content = idx_bytes(array)
+            if zipped:
+                (folder / name).write_bytes(gzip.compress(content, 1))
+            else:
+                (folder / name.removesuffix(".gz")).write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def toy_folder(tmp_path, toy):
+    """IDX files of 70 training and 20 test images."""
+    return write_idx_folder(tmp_path / "toy", toy, toy_digits(20, seed=1))
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys):
+    """Run a `main` with arguments: (exit status, stdout, stderr)."""
+
+    def run(main, *arguments):
+        monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        output = capsys.readouterr()
+        return status, output.out, output.err
+
+    return run

@@ -1,0 +1,156 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from mnist_jax import LESSONS, cli
+from mnist_jax.results import RESULTS
+
+
+def test_lessons_lists_the_ladder(run_main):
+    status, out, _ = run_main(cli.main, "lessons")
+    assert status == 0
+    for lesson_id in LESSONS:
+        assert lesson_id in out
+    assert "adam 0.01" in out
+
+
+def test_train_writes_a_run(run_main, toy_folder, tmp_path):
+    out_folder = tmp_path / "run"
+    status, out, _ = run_main(
+        cli.main, "train", "he", "--data", toy_folder, "--epochs", 2, "--seed", 7, "--out", out_folder,
+        "--optimizer", "adam", "--learning-rate", 0.003, "--hyperparameters", "b1", 0.8, "--hidden", 16, 8,
+        "--batch-size", 16, "--dropout-rate", 0.25, "--activation", "tanh", "--initialisation", "pytorch",
+        "--batch-norm", False,
+    )  # fmt: skip
+    assert status == 0
+    results = json.loads((out_folder / RESULTS).read_text())
+    assert set(results) == {"data", "config", "environment", "lessons"}
+    assert {"source", "split", "train", "validation", "test", "sha256"} <= set(results["data"])
+    assert {"jax", "flax", "optax", "backend", "device"} <= set(results["environment"])
+    assert results["config"]["lessons"]["he"] == {
+        "hidden": [16, 8],
+        "activation": "tanh",
+        "dropout_rate": 0.25,
+        "batch_norm": False,
+        "initialisation": "pytorch",
+        "optimizer": {"name": "adam", "learning_rate": 0.003, "hyperparameters": [["b1", 0.8]]},
+        "batch_size": 16,
+        "dtype": "float32",
+    }
+    entry = results["lessons"]["he"]
+    assert entry["seeds"] == [7]
+    assert f"test accuracy {entry['test_accuracy'][0][-1]:.2%}" in out
+    assert "epoch  1" in out
+    assert "left)" in out
+    assert [path.name for path in out_folder.iterdir()] == [RESULTS]
+
+
+def test_another_optimizer_keeps_only_the_learning_rate(run_main, toy_folder, tmp_path):
+    run_main(
+        cli.main, "train", "mlp", "--data", toy_folder, "--epochs", 1, "--out", tmp_path / "a", "--optimizer", "adam"
+    )
+    run_main(cli.main, "train", "mlp", "--data", toy_folder, "--epochs", 1, "--out", tmp_path / "b", "--momentum", 0.9)
+    optimizers = [
+        json.loads((tmp_path / name / RESULTS).read_text())["config"]["lessons"]["mlp"]["optimizer"] for name in "ab"
+    ]
+    assert optimizers == [
+        {"name": "adam", "learning_rate": 0.01, "hyperparameters": []},
+        {"name": "sgd", "learning_rate": 0.01, "hyperparameters": [["momentum", 0.9]]},
+    ]
+
+
+def test_a_diverged_run_is_told_and_recorded(run_main, toy_folder, tmp_path):
+    status, out, _ = run_main(
+        cli.main, "train", "relu", "--data", toy_folder, "--learning-rate", 1e30, "--out", tmp_path / "run"
+    )
+    assert status == 0
+    assert "diverged and ends here" in out
+    assert json.loads((tmp_path / "run" / RESULTS).read_text())["lessons"]["relu"]["diverged"] == [True]
+
+
+BAD = {
+    "lesson": (["cnn"], "mlp, dropout, relu, batch_norm, he, adam"),
+    "optimizer": (["mlp", "--optimizer", "adman"], "sgd, adam, adamw"),
+    "learning rate 0": (["mlp", "--learning-rate", "0"], "above 0"),
+    "learning rate negative": (["mlp", "--learning-rate", "-1"], "above 0"),
+    "hyperparameter": (["adam", "--momentum", "0.5"], "b1, b2"),
+    "dropout": (["mlp", "--dropout-rate", "1"], "below 1"),
+    "epochs": (["mlp", "--epochs", "0"], "at least 1"),
+    "seed": (["mlp", "--seed", "-1"], "0 to"),
+    "batch": (["mlp", "--batch-size", "71"], "larger than the 65 training images"),
+    "split": (["mlp", "--split", "both"], "slides, notebooks"),
+    "folder": (["mlp", "--data", "nowhere"], "not a folder"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_sentence_and_status_2(run_main, toy_folder, tmp_path, case):
+    arguments, says = BAD[case]
+    out_folder = tmp_path / "run"
+    status, _, err = run_main(cli.main, "train", "--data", toy_folder, "--out", out_folder, *arguments)
+    assert status == 2
+    assert says in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert not out_folder.exists()
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused_before_training(run_main, toy_folder, tmp_path):
+    (tmp_path / "file").touch()
+    status, out, err = run_main(cli.main, "train", "mlp", "--data", toy_folder, "--out", tmp_path / "file" / "run")
+    assert status == 2
+    assert "cannot be written" in err
+    assert "epoch" not in out
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(run_main, toy_folder, tmp_path):
+    (tmp_path / RESULTS).write_text("precious")
+    status, _, err = run_main(cli.main, "train", "mlp", "--data", toy_folder, "--out", tmp_path)
+    assert status == 2
+    assert "already holds a run" in err
+    assert (tmp_path / RESULTS).read_text() == "precious"
+
+
+def test_no_traceback_from_the_command_itself():
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_jax.cli", "train", "cnn"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Unknown lesson 'cnn'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_data_says_what_is_there(run_main, toy_folder):
+    status, out, _ = run_main(cli.main, "data", "--data", toy_folder)
+    assert status == 0
+    assert "not prepared" in out
+    assert "4,500" in out
+    assert "yes, sample of MNIST" in out
+    assert "not MNIST" in out
+
+
+def test_data_names_what_does_not_verify(run_main, toy_folder):
+    (toy_folder / "train-images-idx3-ubyte.gz").write_bytes(b"junk")
+    status, _, err = run_main(cli.main, "data", "--data", toy_folder)
+    assert status == 2
+    assert "not an IDX file" in err
+
+
+def test_data_prepare_without_a_network_says_what_to_do(run_main, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests, "head", fail)
+    status, _, err = run_main(cli.main, "data", "--prepare", "--data-dir", tmp_path)
+    assert status == 2
+    assert "no network" in err
+
+
+def test_data_prepares_from_files_at_hand(run_main, mnist_folder, tmp_path):
+    status, out, _ = run_main(cli.main, "data", "--prepare", "--data-dir", tmp_path, "--manual-dir", mnist_folder)
+    assert status == 0
+    assert "60,000" in out
+    assert "yes, MNIST" in out

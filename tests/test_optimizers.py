@@ -1,0 +1,94 @@
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from mnist_jax import LESSONS, OPTIMIZERS, Optimizer, UserError, init_state, optimizer, train_step
+from mnist_jax.optimizers import hyperparameter_names
+
+PARAMS = {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)}
+GRADS = jax.tree.map(lambda p: 0.1 * p + 0.3, PARAMS)
+
+
+def test_the_optimizers_that_are_promised():
+    assert {"sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "nadam"} <= set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@jax.numpy_dtype_promotion("standard")  # optax itself needs it for traced hyperparameters
+def test_it_is_optax_s_own(name):
+    ours, theirs = optimizer(name, 0.02).transformation(), OPTIMIZERS[name](0.02)
+    results = []
+    for transformation in (ours, theirs):
+        params, state = PARAMS, transformation.init(PARAMS)
+        for _ in range(3):
+            updates, state = transformation.update(GRADS, state, params)
+            params = optax.apply_updates(params, updates)
+        results.append(params)
+    chex.assert_trees_all_close(*results, rtol=2e-5)
+
+
+def test_sgd_with_momentum_is_pytorch_s_rule():
+    rate, momentum = 0.1, 0.5
+    transformation = optimizer("sgd", rate, momentum=momentum).transformation()
+    state, expected, velocity = transformation.init(PARAMS), PARAMS, jax.tree.map(jnp.zeros_like, PARAMS)
+    params = PARAMS
+    for _ in range(4):
+        updates, state = transformation.update(GRADS, state, params)
+        params = optax.apply_updates(params, updates)
+        velocity = jax.tree.map(lambda v, g: momentum * v + g, velocity, GRADS)
+        expected = jax.tree.map(lambda p, v: p - rate * v, expected, velocity)
+    chex.assert_trees_all_close(params, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_lowers_the_loss(name, toy):
+    lesson = dataclasses.replace(LESSONS["relu"], dropout_rate=0.0, optimizer=optimizer(name, 0.003))
+    state = init_state(lesson, jax.random.key(0))
+    losses = []
+    for _ in range(20):
+        state, loss = train_step(state, toy)
+        losses.append(loss)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_its_numbers_are_traced_values_of_the_state(name):
+    numbers = optimizer(name, 0.25).transformation().init(PARAMS).hyperparams
+    assert numbers["learning_rate"] == 0.25
+    assert set(numbers) <= {"learning_rate", *hyperparameter_names(name)}
+
+
+def test_each_has_its_own_hyperparameters():
+    assert hyperparameter_names("sgd") == ["momentum"]
+    assert {"b1", "b2", "eps"} <= set(hyperparameter_names("adam"))
+    assert "weight_decay" in hyperparameter_names("adamw")
+    assert str(optimizer("adam", 0.01, b2=0.99, b1=0.8)) == "adam 0.01, b1 0.8, b2 0.99"
+    assert optimizer("adam", 0.01, b2=0.99, b1=0.8) == Optimizer("adam", 0.01, (("b1", 0.8), ("b2", 0.99)))
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "numbers", "says"),
+    [
+        ("adman", 0.01, {}, r"'adman'.*sgd, adam, adamw, rmsprop, adagrad, lion, nadam"),
+        ("sgd", 0.0, {}, "above 0"),
+        ("sgd", -1.0, {}, "above 0"),
+        ("sgd", float("nan"), {}, "above 0"),
+        ("sgd", float("inf"), {}, "above 0"),
+        ("adam", 0.01, {"momentum": 0.5}, r"'momentum'.*b1, b2, eps"),
+        ("sgd", 0.01, {"momentum": 1.0}, "below 1"),
+        ("adam", 0.01, {"b1": -0.1}, "at least 0"),
+        ("adamw", 0.01, {"weight_decay": float("nan")}, "at least 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(name, rate, numbers, says):
+    with pytest.raises(UserError, match=says):
+        optimizer(name, rate, **numbers)
+
+
+def test_a_number_the_optimizer_lacks_cannot_be_traced():
+    with pytest.raises(UserError, match="momentum"):
+        optimizer("sgd", 0.1).transformation({"momentum": 0.5})

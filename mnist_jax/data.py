@@ -257,7 +257,8 @@ def _kept(key: str, read: Callable[[], Arrays]) -> Arrays:
     """
     path = _cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        # Opened here, because np.load leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             train = Examples(kept["train_images"], kept["train_labels"])
             test = Examples(kept["test_images"], kept["test_labels"])
             if digest(train, test) == str(kept["sha256"]):

@@ -88,6 +88,8 @@ def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Pat
       UserError: no network and no files, or files whose checksum is not the registered one.
     """
     tfds = _tfds()
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
     made = builder(data_dir)
     manual_dir = manual_dir or default_manual_dir(made)
     if not made.is_prepared():
@@ -103,7 +105,7 @@ def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Pat
                 made.download_and_prepare(download_config=config)
         except UserError:
             raise
-        except tfds.download.NonMatchingChecksumError as error:
+        except NonMatchingChecksumError as error:
             raise UserError(
                 f"A file of MNIST does not have its registered SHA-256; delete it from {manual_dir} "
                 "or from TFDS's download folder and try again."

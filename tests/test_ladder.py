@@ -35,7 +35,8 @@ def test_the_ladder_from_end_to_end(run_main, toy_folder, tmp_path, split, count
         assert lesson_id in out
         assert f"| {lesson_id} |" in (out_folder / "table.md").read_text()
     assert "ladder.png" in out
-    assert min(Image.open(out_folder / "ladder.png").size) > 400
+    with Image.open(out_folder / "ladder.png") as figure:
+        assert min(figure.size) > 400
     assert sorted(path.name for path in out_folder.iterdir()) == ["ladder.png", "results.json", "table.md"]
 
 

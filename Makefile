@@ -10,7 +10,7 @@ ladder: $(BIN)/.installed
 	$(BIN)/python experiments/ladder.py
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

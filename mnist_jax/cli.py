@@ -8,13 +8,14 @@ import tyro
 
 from mnist_jax import data as data_sources
 from mnist_jax import published, tfds_mnist
-from mnist_jax.display import EpochProgress, data_words, load_data, make_console, table, watch
+from mnist_jax.display import data_words, load_data, make_console, table
 from mnist_jax.errors import UserError, exit_on_user_error
-from mnist_jax.experiment import EPOCHS, check_run, record, train_lesson
+from mnist_jax.experiment import EPOCHS
 from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
 from mnist_jax.optimizers import Optimizer
 from mnist_jax.optimizers import optimizer as make_optimizer
-from mnist_jax.results import RESULTS, claim_folder, command_line, describe_run, write_results
+from mnist_jax.results import RESULTS, command_line
+from mnist_jax.study import run_lessons
 
 
 def lessons() -> None:
@@ -98,16 +99,20 @@ def train(
         **{name: value for name, value in fields.items() if value is not None},
     )
     loaded = load_data(data, split, data_dir)
-    check_run(chosen, loaded, seeds=[seed], epochs=epochs)
-    folder = claim_folder(out, lesson)
-    results = describe_run(loaded, {lesson: chosen}, command=command_line("mnist-jax"), seeds=[seed], epochs=epochs)
     console = make_console()
-    with EpochProgress(console, runs=1, epochs=epochs) as progress:
-        entry = record(watch(train_lesson(chosen, loaded, seeds=[seed], epochs=epochs), lesson, progress))
-    results["lessons"][lesson] = entry
-    write_results(folder, results)
+    folder, results = run_lessons(
+        {lesson: chosen},
+        loaded,
+        seeds=[seed],
+        epochs=epochs,
+        out=out,
+        name=lesson,
+        command=command_line("mnist-jax"),
+        console=console,
+    )
+    entry = results["lessons"][lesson]
     ending = "diverged" if entry["diverged"][0] else f"test accuracy {entry['test_accuracy'][0][-1]:.2%}"
-    console.print(f"{lesson}: {ending}, on {data_words(loaded)}", style="bold", soft_wrap=True)
+    console.print(f"{lesson}: {ending}, on {data_words(loaded.describe())}", style="bold", soft_wrap=True)
     console.print(f"wrote {folder / RESULTS}", soft_wrap=True)
 
 

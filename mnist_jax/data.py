@@ -268,19 +268,19 @@ def _kept(key: str, read: Callable[[], Arrays]) -> Arrays:
     arrays = read()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
             try:
                 np.savez(
-                    file,
+                    part,
                     train_images=arrays.train.images,
                     train_labels=arrays.train.labels,
                     test_images=arrays.test.images,
                     test_labels=arrays.test.labels,
                     sha256=np.array(arrays.sha256),
                 )
-                os.replace(file.name, path)
+                os.replace(part.name, path)
             except BaseException:
-                Path(file.name).unlink()
+                Path(part.name).unlink()
                 raise
     except OSError:
         pass

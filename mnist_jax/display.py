@@ -1,8 +1,9 @@
 """What a person sees in the terminal: progress and tables."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -33,12 +34,14 @@ def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:
     return loaded
 
 
-def data_words(loaded: Dataset) -> str:
-    """The data in a few words, for titles."""
-    validation = loaded.validation.size if loaded.validation else 0
+def data_words(described: Mapping[str, Any]) -> str:
+    """`Dataset.describe()` in a few words, for titles."""
+    train, validation, test = (
+        f"{described[part]:,}" if described[part] else "no" for part in ("train", "validation", "test")
+    )
     return (
-        f"{loaded.name} ({loaded.source}), split {loaded.split}: {loaded.train.size:,} training, "
-        f"{validation or 'no'} validation, {loaded.test.size:,} test images"
+        f"{described['name']} ({described['source']}), split {described['split']}: {train} training, "
+        f"{validation} validation, {test} test images"
     )
 
 

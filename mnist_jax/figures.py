@@ -6,51 +6,137 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from mnist_jax import published
+from mnist_jax.lessons import LESSONS
+from mnist_jax.stats import ladder_gains, mean_interval
 
 
-def ladder_figure(lessons: Mapping[str, Mapping[str, Any]], compared: Sequence[str], title: str) -> bytes:
+def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
     """Test accuracy and test loss after each epoch, a line a lesson: a PNG.
 
+    With several seeds the line is their mean, the band their range; where data and split allow the comparison,
+    points are what the notebooks printed.
+
     Args:
-      lessons: id -> its entry in results.json. With several seeds the line is their mean, the band their range.
-      compared: ids whose notebook's printed figures are drawn as points.
+      results: as in results.json.
       title: says on what and how many runs.
     """
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    figure.suptitle(title)
-    accuracy, loss = figure.subplots(1, 2)
-    for number, (lesson_id, entry) in enumerate(lessons.items()):
+    epochs = results["config"]["epochs"]
+    compared = published.comparable(results["data"], epochs)
+    figure, accuracy, loss = _two_panels(title)
+    for number, (lesson_id, entry) in enumerate(results["lessons"].items()):
         colour = f"C{number}"
-        _band(accuracy, entry["test_accuracy"], 100, color=colour, label=lesson_id)
-        _band(loss, entry["test_loss"], 1, color=colour, label=lesson_id)
-        if lesson_id in compared:
-            _points(accuracy, [100 * value for value in published.accuracies(lesson_id)], colour)
-            _points(loss, published.losses(lesson_id), colour)
+        _band(accuracy, entry["test_accuracy"], color=colour, label=lesson_id)
+        _band(loss, entry["test_loss"], color=colour, label=lesson_id)
+        if compared:
+            _points(accuracy, published.accuracies(lesson_id)[:epochs], colour)
+            _points(loss, published.losses(lesson_id)[:epochs], colour)
     if compared:
         accuracy.plot([], [], "o", color="grey", markersize=3, label="notebook")
-    accuracy.set(xlabel="epoch", ylabel="test accuracy (percent)")
-    loss.set(xlabel="epoch", ylabel="test loss (nats)", yscale="log")
     accuracy.legend(loc="lower right")
+    return _png(figure)
+
+
+def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
+    """What each lesson's change did to test accuracy after each epoch, in percentage points: a PNG.
+
+    A line a lesson, the mean over seeds of its accuracy minus that of the lesson before; with several seeds the
+    band is the 95 % confidence interval of the paired difference. None where no two neighbouring lessons were run.
+    """
+    gains = ladder_gains(results)
+    if not gains:
+        return None
+    figure = Figure(figsize=(2.4 * len(gains) + 1, 3.4), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    panels = figure.subplots(1, len(gains), squeeze=False)[0]
+    for axes, ((before, after), by_epoch) in zip(panels, gains.items(), strict=True):
+        epochs = range(1, 1 + len(by_epoch))
+        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.plot(epochs, np.mean(by_epoch, axis=1), color=f"C{list(LESSONS).index(after)}")
+        if len(by_epoch[0]) > 1:
+            intervals = [mean_interval(differences) for differences in by_epoch]
+            axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color="grey", alpha=0.4)
+        axes.set(title=f"{after} - {before}", xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.axes[0].set(ylabel="gain (percentage points)")
+    return _png(figure)
+
+
+def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """Published points on the band of our seeds' range, and below the z-scores: a PNG.
+
+    Args:
+      points: the `comparison` of reproduce_notebooks' results.json.
+      title: says on what and how many runs.
+    """
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    panels = figure.subplots(2, 2, height_ratios=[2, 1], sharex=True)
+    for column, what in enumerate(("accuracy", "loss")):
+        curve, scores = panels[:, column]
+        for number, lesson_id in enumerate(dict.fromkeys(point["lesson"] for point in points)):
+            chosen = [point for point in points if (point["lesson"], point["what"]) == (lesson_id, what)]
+            epochs, mean, lowest, highest, printed, z = (
+                [point[field] for point in chosen] for field in ("epoch", "mean", "lowest", "highest", "published", "z")
+            )
+            colour = f"C{number}"
+            curve.plot(epochs, mean, color=colour, label=lesson_id)
+            curve.fill_between(epochs, lowest, highest, color=colour, alpha=0.25)
+            curve.plot(epochs, printed, "o", color=colour, markersize=3.5)
+            scores.plot(epochs, z, "o-", color=colour, markersize=3, linewidth=0.7)
+        scores.axhline(0, color="grey", linewidth=0.7)
+        scores.set(xlabel="epoch", ylabel=f"z of the notebook's {what}")
+        scores.grid(alpha=0.3)
+        curve.grid(alpha=0.3)
+    _accuracy_scale(panels[0, 0])
+    panels[0, 0].set(ylabel="test accuracy")
+    panels[0, 1].set(ylabel="test loss (nats)", yscale="log")
+    panels[0, 0].plot([], [], "o", color="grey", markersize=3.5, label="notebook")
+    panels[0, 0].legend(loc="lower right")
+    return _png(figure)
+
+
+def _two_panels(title: str) -> tuple[Figure, Any, Any]:
+    """A figure with axes for accuracy and for loss over epochs."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    accuracy, loss = figure.subplots(1, 2)
+    accuracy.set(xlabel="epoch", ylabel="test accuracy")
+    _accuracy_scale(accuracy)
+    loss.set(xlabel="epoch", ylabel="test loss (nats)", yscale="log")
     for axes in (accuracy, loss):
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure, accuracy, loss
+
+
+def _png(figure: Figure) -> bytes:
     png = io.BytesIO()
     figure.savefig(png, dpi=120, format="png")
     return png.getvalue()
+
+
+def _accuracy_scale(axes: Any) -> None:
+    """Fractions on a logit scale, which keeps 97 and 98 percent as far apart as 80 and 86; ticks in percent."""
+    axes.set_yscale("logit", nonpositive="mask")
+    axes.set_yticks([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _points(axes: Any, values: Sequence[float], colour: str) -> None:
     axes.plot(range(1, len(values) + 1), values, "o", color=colour, markersize=3)
 
 
-def _band(axes: Any, runs: Sequence[Sequence[float | None]], scale: float, *, color: str, label: str) -> None:
+def _band(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str) -> None:
     """Mean and range over runs; a run that ended early, or is not finite, counts for the epochs it has."""
     length = max(len(run) for run in runs)
     values = np.full((len(runs), length), np.nan)
     for row, run in zip(values, runs, strict=True):
-        row[: len(run)] = [np.nan if value is None else value * scale for value in run]
+        row[: len(run)] = [np.nan if value is None else value for value in run]
     epochs = 1 + np.flatnonzero(np.isfinite(values).any(axis=0))
     values = values[:, epochs - 1]
     if epochs.size:

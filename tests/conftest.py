@@ -25,12 +25,17 @@ from mnist_jax.tfds_mnist import FILES
 
 
 def pytest_collection_modifyitems(items):
-    """Tests that ask for the real files are skipped where those are not."""
-    if not os.environ.get("MNIST_JAX_DATA"):
-        skip = pytest.mark.skip(reason="MNIST_JAX_DATA names no folder with the four files")
-        for item in items:
-            if "mnist_folder" in item.fixturenames:
-                item.add_marker(skip)
+    """Tests that ask for the real files are skipped where those are not; a lesson's tests share a process.
+
+    So that what one of them compiled serves the others.
+    """
+    skip = pytest.mark.skip(reason="MNIST_JAX_DATA names no folder with the four files")
+    for item in items:
+        if "mnist_folder" in item.fixturenames and not os.environ.get("MNIST_JAX_DATA"):
+            item.add_marker(skip)
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if lesson := parameters.get("lesson_id") or parameters.get("lesson"):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {lesson}"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mnist_jax"
 ORDER = [
-    "errors", "optimizers", "lessons", "model", "train",
-    "idx", "tfds_mnist", "data", "experiment", "results", "published", "display", "figures", "cli",
+    "errors", "optimizers", "lessons", "stats", "model", "train",
+    "idx", "tfds_mnist", "data", "experiment", "results", "published", "display", "figures", "study", "cli",
 ]  # fmt: skip
 
 WITHOUT_THE_REST = """

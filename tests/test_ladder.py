@@ -37,7 +37,7 @@ def test_the_ladder_from_end_to_end(run_main, toy_folder, tmp_path, split, count
     assert "ladder.png" in out
     with Image.open(out_folder / "ladder.png") as figure:
         assert min(figure.size) > 400
-    assert sorted(path.name for path in out_folder.iterdir()) == ["ladder.png", "results.json", "table.md"]
+    assert sorted(path.name for path in out_folder.iterdir()) == ["gains.png", "ladder.png", "results.json", "table.md"]
 
 
 def test_some_lessons_in_the_course_s_order(run_main, toy_folder, tmp_path):
@@ -60,13 +60,50 @@ def test_bad_input_gets_status_2_and_leaves_nothing(run_main, toy_folder, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def results_of(epochs=2, **lessons):
+    entries = {
+        lesson_id: {"diverged": [False] * len(runs), "test_accuracy": runs, "seconds": [[1.0, 3.0]] * len(runs)}
+        for lesson_id, runs in lessons.items()
+    }
+    return {
+        "data": {"name": "MNIST", "split": "notebooks"}, "config": {"epochs": epochs, "seeds": [0]}, "lessons": entries
+    }  # fmt: skip
+
+
 def test_rows_state_gain_and_difference():
-    entry = {"diverged": [False, False], "test_accuracy": [[0.5, 0.89], [0.5, 0.91]]}
-    better = {"diverged": [True, False], "test_accuracy": [[0.95], [0.6, 0.97]]}
-    rows = script("ladder").ladder_rows({"mlp": entry, "dropout": better, "he": entry}, ["mlp"])
-    assert rows[0][2:] == ["90.00 ± 1.41 %", "", "59.94 %", "+30.06"]
-    assert rows[1][2:] == ["96.00 ± 1.41 % (1 diverged)", "+6.00", "", ""]
-    assert rows[2][3] == ""  # batch_norm, the lesson before he, was not run
+    results = results_of(mlp=[[0.5, 0.89], [0.5, 0.91]], dropout=[[0.95], [0.6, 0.98]], he=[[0.5, 0.9], [0.5, 0.9]])
+    results["lessons"]["dropout"]["diverged"] = [True, False]
+    first, second, third = script("ladder").rows(results)
+    assert first[2:] == ["90.00 ± 1.41 %", "", "59.94 %", "+30.06", "2.0"]
+    # Differences 6 and 7: mean 6.5, standard error 0.5, t(0.975, 1) = 12.706.
+    assert second[2:4] == ["96.50 ± 2.12 % (1 diverged)", "+6.50 [+0.15, +12.85]"]
+    assert third[3] == ""  # batch_norm, the lesson before he, was not run
+
+
+def test_a_gain_that_may_be_none_is_called_so():
+    ladder = script("ladder")
+    assert ladder.gain([90.0], [91.0]) == "-1.00"
+    assert ladder.gain([90.0, 92.0, 91.0], [91.0, 91.0, 91.5]).endswith("not different from 0")
+
+
+def test_a_change_for_the_worse_is_told():
+    ladder = script("ladder")
+    worse = results_of(mlp=[[0.5, 0.90], [0.5, 0.91], [0.5, 0.92]], dropout=[[0.1, 0.8], [0.2, 0.81], [0.15, 0.82]])
+    (sentence,) = ladder.surprises(worse)
+    assert sentence.startswith("`dropout` does worse than `mlp`: -10.00 points")
+    assert "-35.00 at its worst, epoch 1" in sentence
+    better = results_of(mlp=worse["lessons"]["dropout"]["test_accuracy"], dropout=[[0.9, 0.9]] * 3)
+    assert ladder.surprises(better) == []
+    assert ladder.surprises(results_of(mlp=[[0.9]], dropout=[[0.8]])) == []
+
+
+def test_notebooks_are_compared_where_that_is_fair():
+    ladder = script("ladder")
+    for change in ({"name": "sample of MNIST"}, {"split": "slides"}):
+        results = results_of(mlp=[[0.5, 0.9]])
+        results["data"].update(change)
+        assert ladder.rows(results)[0][4:6] == ["", ""]
+    assert ladder.rows(results_of(epochs=11, mlp=[[0.9] * 11]))[0][4:6] == ["", ""]
 
 
 def test_published_figures_are_the_notebooks_():

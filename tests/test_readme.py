@@ -1,0 +1,71 @@
+"""The README's commands and code are run, its files are there, its table is the recorded one."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from test_ladder import script
+
+from mnist_jax import cli, data
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands(command, run_main, toy_folder, tmp_path, monkeypatch):
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        make = shutil.which("make")
+        subprocess.run([make, "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
+    elif program == "pip":
+        requirements = (ROOT / "requirements.lock").read_text().splitlines()
+        name, version = re.fullmatch(r"(\w+)\[\w+\]==(.*)", arguments[-1]).groups()
+        assert f"{name}=={version}" in requirements
+    elif program == "source":
+        assert arguments == [".venv/bin/activate"]
+    else:
+        main = {"mnist-jax": cli.main, "python": script("ladder").main}[program]
+        if program == "python":
+            assert arguments.pop(0) == "experiments/ladder.py"
+        if "--prepare" in arguments:
+            monkeypatch.setattr("mnist_jax.tfds_mnist.prepare", lambda *_: "prepared")
+        elif arguments[0] not in ("lessons", "data"):
+            # As written, but on tiny data and for one epoch: of an option given twice the last counts.
+            arguments += ["--data", str(toy_folder), "--epochs", "1", "--out", str(tmp_path / "out")]
+        status, _, err = run_main(main, *arguments)
+        assert (status, err) == (0, "")
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_code(code, toy_folder, monkeypatch):
+    load = data.load
+    monkeypatch.setattr(data, "load", lambda source: load(str(toy_folder)))
+    exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links(target):
+    assert target.startswith("https://") or (ROOT / target).exists()
+
+
+def test_the_table_is_the_recorded_one():
+    recorded = (ROOT / "experiments" / "results" / "ladder" / "table.md").read_text()
+    (shown,) = re.findall(r"<!-- ladder table -->\n\n(.*)\n<!-- end of ladder table -->", README, re.DOTALL)
+    assert shown == recorded
+
+
+def test_extras_that_are_named_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"'\.\[(\w+)\]'", README)) <= set(extras)

@@ -11,9 +11,9 @@ The rule, fixed before the runs. If the notebook's run is one more draw from the
     z = (published - mean) / sqrt(s^2 (1 + 1/n) + q^2 / 12)
 
 follows Student's t with n - 1 degrees of freedom (s: standard deviation over our n seeds; q: the step of the grid
-that the printed number stands on, 0.0001 for accuracies, 0.0032 nats for losses). A point is outside if its two-sided p is below 5 % divided
-by the number of points (Bonferroni: at most 5 % chance of any false alarm among all of them). A lesson is
-reproduced if none of its points is outside.
+on which the printed number stands, 0.0001 for accuracies, 0.0032 nats for losses). A point is outside if its
+two-sided p is below 5 % divided by the number of points (Bonferroni: at most 5 % chance of any false alarm among
+all of them). A lesson is reproduced if none of its points is outside.
 
 Answer: see experiments/results/reproduce_notebooks/table.md.
 """

@@ -20,11 +20,9 @@ from mnist_jax.errors import UserError, exit_on_user_error
 from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import gains_figure, ladder_figure
 from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
-from mnist_jax.results import command_line, write_file
+from mnist_jax.results import RESULTS, command_line, write_file
 from mnist_jax.stats import ladder_gains, mean_interval, paired_difference
 from mnist_jax.study import run_lessons
-
-HEADER = ["lesson", "what it changes", "test accuracy", "gain", "notebook", "difference", "seconds/epoch"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,21 +65,52 @@ def run(arguments: Arguments) -> None:
         command=command_line("python experiments/ladder.py"),
         console=console,
     )
-    write_report(folder, results)
-    console.print(table(title(results), HEADER, rows(results)))
-    for sentence in surprises(results):
+    written = write_report(folder, results)
+    console.print(table(what_was_run(results), header(results), rows(results)))
+    for sentence in [*notes(results), *surprises(results)]:
         console.print(sentence, soft_wrap=True)
-    console.print(f"wrote {folder / 'ladder.png'}, gains.png, table.md and results.json", soft_wrap=True)
+    console.print(f"wrote {', '.join(map(str, [folder / RESULTS, *written]))}", soft_wrap=True)
 
 
-def write_report(folder: Path, results: Mapping[str, Any]) -> None:
-    """Write the table and the figure of results.json."""
+def write_report(folder: Path, results: Mapping[str, Any]) -> list[Path]:
+    """Write the table and the figures of results.json; returns the files."""
+    what = what_was_run(results)
     sentences = "".join(f"\n{sentence}\n" for sentence in surprises(results))
-    text = f"{markdown_table(HEADER, rows(results))}\n{title(results)}.\n{sentences}"
-    write_file(folder / "table.md", text.encode())
-    write_file(folder / "ladder.png", ladder_figure(results, title(results)))
-    if gains := gains_figure(results, title(results)):
-        write_file(folder / "gains.png", gains)
+    text = f"{markdown_table(header(results), rows(results))}\n{what}. {' '.join(notes(results))}\n{sentences}"
+    content = {
+        "table.md": text.encode(),
+        "ladder.png": ladder_figure(results, what),
+        "gains.png": gains_figure(results, what),
+    }
+    written = {folder / name: data for name, data in content.items() if data is not None}
+    for path, data in written.items():
+        write_file(path, data)
+    return list(written)
+
+
+def what_was_run(results: Mapping[str, Any]) -> str:
+    """Data, epochs, seeds and device in one line."""
+    config = results["config"]
+    seeds = len(config["seeds"])
+    return (
+        f"{data_words(results['data'])}; {config['epochs']} epochs; {seeds} seed{'s' * (seeds > 1)}; "
+        f"{results['environment']['device']}"
+    )
+
+
+def notes(results: Mapping[str, Any]) -> list[str]:
+    """How to read the table."""
+    if len(results["config"]["seeds"]) > 1:
+        lines = ["Accuracy: mean ± standard deviation; gain: over the lesson before, paired, 95 % confidence interval."]
+    else:
+        lines = ["One seed cannot tell a small gain from chance; --seeds 5 can."]
+    if not _compared(results):
+        lines.append("What the notebooks printed stands beside results on all of MNIST with --split notebooks.")
+    return lines
+
+
+def _compared(results: Mapping[str, Any]) -> bool:
+    return published.comparable(results["data"], results["config"]["epochs"])
 
 
 def surprises(results: Mapping[str, Any]) -> list[str]:
@@ -99,19 +128,14 @@ def surprises(results: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def title(results: Mapping[str, Any]) -> str:
-    """What was run, on what."""
-    config = results["config"]
-    seeds = len(config["seeds"])
-    runs = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "1 seed"
-    if seeds > 1:
-        runs += ", gain with its 95 % confidence interval over paired seeds"
-    return f"{data_words(results['data'])}; {config['epochs']} epochs; {runs}; {results['environment']['device']}"
+def header(results: Mapping[str, Any]) -> list[str]:
+    """The table's columns."""
+    notebook = ["notebook", "difference"] if _compared(results) else []
+    return ["lesson", "what it changes", "test accuracy", "gain", *notebook, "seconds/epoch"]
 
 
 def rows(results: Mapping[str, Any]) -> list[list[str]]:
     """The table's cells, a row a lesson."""
-    compared = published.comparable(results["data"], results["config"]["epochs"])
     cells = []
     finals: dict[int, list[float]] = {}
     for lesson_id, entry in results["lessons"].items():
@@ -120,15 +144,17 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
         mean = statistics.mean(percent)
         spread = f" ± {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
         diverged = f" ({sum(entry['diverged'])} diverged)" if any(entry["diverged"]) else ""
-        printed = 100 * published.accuracies(lesson_id)[results["config"]["epochs"] - 1] if compared else None
+        notebook = []
+        if _compared(results):
+            printed = 100 * published.accuracies(lesson_id)[results["config"]["epochs"] - 1]
+            notebook = [f"{printed:.2f} %", f"{mean - printed:+.2f}"]
         cells.append(
             [
                 lesson_id,
                 what_changed(lesson_id),
                 f"{mean:.2f}{spread} %{diverged}",
                 gain(percent, finals[position - 1]) if position - 1 in finals else "",
-                "" if printed is None else f"{printed:.2f} %",
-                "" if printed is None else f"{mean - printed:+.2f}",
+                *notebook,
                 f"{statistics.median(second for run in entry['seconds'] for second in run):.1f}",
             ]
         )

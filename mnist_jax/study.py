@@ -1,16 +1,19 @@
 """Training one or several lessons from the command line: progress shown, results written."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from mnist_jax.data import Dataset
 from mnist_jax.display import EpochProgress, watch
+from mnist_jax.errors import UserError
 from mnist_jax.experiment import check_run, record, train_lesson
 from mnist_jax.lessons import Lesson
-from mnist_jax.results import claim_folder, describe_run, write_results
+from mnist_jax.results import claim_folder, describe_run, given_up_if_empty, write_results
 
 
 def run_lessons(
@@ -40,15 +43,29 @@ def run_lessons(
       The folder, and what results.json holds.
 
     Raises:
-      UserError: what cannot run or be written, before anything is trained.
+      UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
     """
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=epochs)
     folder = claim_folder(out, name)
     results = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=epochs)
-    with EpochProgress(console, runs=len(lessons) * len(seeds), epochs=epochs) as progress:
+    progress = EpochProgress(console, runs=len(lessons) * len(seeds), epochs=epochs)
+    write_results(folder, results)
+    with given_up_if_empty(folder), progress, _memory_error():
         for lesson_id, lesson in lessons.items():
             trained = train_lesson(lesson, data, seeds=seeds, epochs=epochs)
             results["lessons"][lesson_id] = record(watch(trained, lesson_id, progress))
             write_results(folder, results)
     return folder, results
+
+
+@contextlib.contextmanager
+def _memory_error() -> Iterator[None]:
+    """JAX's out-of-memory error as a sentence."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        # GPUs and TPUs say the one, CPUs the other.
+        if not any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory")):
+            raise
+        raise UserError("The net does not fit in this device's memory; make its hidden layers smaller.") from error

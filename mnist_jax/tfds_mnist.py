@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_jax.errors import UserError
+from mnist_jax.errors import UserError, expand_user
 from mnist_jax.idx import read_idx
 
 FILES = {
@@ -38,6 +38,9 @@ def builder(data_dir: Path | None = None) -> Any:
 
     Args:
       data_dir: TFDS's folder; None is TFDS's own default (`TFDS_DATA_DIR`, else ~/tensorflow_datasets).
+
+    Raises:
+      UserError: TFDS is not installed, or what it holds there is damaged.
     """
     tfds = _tfds()
     from tensorflow_datasets.core import registered
@@ -65,13 +68,26 @@ def builder(data_dir: Path | None = None) -> Any:
                     png.seek(0)
                     yield index, {"image": png, "label": int(label)}
 
-    return Mnist(data_dir=data_dir and str(data_dir.expanduser()), file_format=tfds.core.FileFormat.ARRAY_RECORD)
+    folder = data_dir and str(expand_user(data_dir))
+    try:
+        with _quiet():
+            return Mnist(data_dir=folder, file_format=tfds.core.FileFormat.ARRAY_RECORD)
+    except Exception as error:  # TFDS reads what it finds there, and passes on whatever that raises
+        raise UserError(
+            f"TFDS's mnist in {folder or 'its standard folder'} is damaged ({_first_line(error)}); delete its folder "
+            "mnist/3.0.1 and run `mnist-jax data --prepare`."
+        ) from error
 
 
 def prepared_folder(data_dir: Path | None = None) -> Path | None:
-    """Where TFDS holds `mnist` ready to read, or None."""
+    """Where TFDS holds `mnist` ready to read, or None; errors as `builder`."""
     made = builder(data_dir)
-    return Path(made.data_dir) if made.is_prepared() else None
+    return Path(made.data_dir) if _is_prepared(made) else None
+
+
+def _is_prepared(made: Any) -> bool:
+    with _quiet():
+        return bool(made.is_prepared())
 
 
 def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Path:
@@ -92,7 +108,7 @@ def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Pat
 
     made = builder(data_dir)
     manual_dir = manual_dir or default_manual_dir(made)
-    if not made.is_prepared():
+    if not _is_prepared(made):
         if not files_at_hand(manual_dir) and (reason := why_no_download(made.URL)):
             raise UserError(
                 f"MNIST cannot be downloaded ({reason}); put its four .gz files into {manual_dir} or use --data sample."
@@ -155,7 +171,8 @@ def read_folder(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return splits
     except Exception as error:  # whatever a foreign or damaged folder makes TFDS, array_record or Pillow raise
         raise UserError(
-            f"{folder} cannot be read as TFDS image data in array_record form ({_first_line(error)})."
+            f"{folder} cannot be read as TFDS image data in array_record form ({_first_line(error)}); if it is "
+            "damaged, delete it and run `mnist-jax data --prepare`."
         ) from error
 
 

@@ -1,12 +1,16 @@
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import requests
 
-from mnist_jax import LESSONS, cli
-from mnist_jax.results import RESULTS
+from mnist_jax import LESSONS, UserError, cli
+from mnist_jax.results import RESULTS, claim_folder
 
 
 def test_lessons_lists_the_ladder(run_main):
@@ -81,6 +85,10 @@ BAD = {
     "epochs": (["mlp", "--epochs", "0"], "at least 1"),
     "seed": (["mlp", "--seed", "-1"], "0 to"),
     "batch": (["mlp", "--batch-size", "71"], "larger than the 65 training images"),
+    "epsilon infinite": (["adam", "--hyperparameters", "eps", "inf"], "at least 0"),
+    "learning rate as hyperparameter": (["mlp", "--hyperparameters", "learning_rate", "0.1"], "momentum"),
+    "momentum twice": (["mlp", "--momentum", "0.1", "--hyperparameters", "momentum", "0.2"], "given twice"),
+    "home": (["mlp", "--data", "~nobody-of-this-name"], "home folder"),
     "split": (["mlp", "--split", "both"], "slides, notebooks"),
     "folder": (["mlp", "--data", "nowhere"], "not a folder"),
 }
@@ -112,6 +120,61 @@ def test_a_folder_that_holds_a_run_is_left_alone(run_main, toy_folder, tmp_path)
     assert status == 2
     assert "already holds a run" in err
     assert (tmp_path / RESULTS).read_text() == "precious"
+
+
+def test_a_folder_of_another_run_under_way_is_refused(run_main, toy_folder, tmp_path):
+    claimed = claim_folder(tmp_path / "run", "mlp")
+    status, _, err = run_main(cli.main, "train", "mlp", "--data", toy_folder, "--out", claimed)
+    assert status == 2
+    assert "already holds a run" in err
+
+
+def test_default_folders_of_the_same_second_differ(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda _: "now")
+    assert [claim_folder(None, "mlp").name for _ in range(3)] == ["mlp-now", "mlp-now-2", "mlp-now-3"]
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(UserError, match="cannot be written"):
+        claim_folder(tmp_path / ("x" * 300), "mlp")
+
+
+def test_a_net_that_does_not_fit_is_refused_and_leaves_nothing(run_main, toy_folder, tmp_path):
+    status, _, err = run_main(
+        cli.main, "train", "mlp", "--data", toy_folder, "--hidden", 10**8, "--out", tmp_path / "run"
+    )
+    assert status == 2
+    assert "does not fit" in err
+    assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize("after_lines", [1, 4])
+def test_ctrl_c_ends_with_130_and_without_a_traceback(toy_folder, tmp_path, after_lines):
+    command = [sys.executable, "-m", "mnist_jax.cli", "train", "mlp", "--data", toy_folder, "--epochs", 10**6]
+    with subprocess.Popen(
+        [*map(str, command), "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for _ in range(after_lines):
+            process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "interrupted\n"
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_terminal_without_the_characters_gets_replacements(toy_folder, tmp_path):
+    command = [sys.executable, "experiments/ladder.py", "--lessons", "mlp", "--seeds", "2", "--epochs", "1"]
+    done = subprocess.run(
+        [*command, "--data", str(toy_folder), "--out", str(tmp_path / "run")],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b" ? " in done.stdout
 
 
 def test_no_traceback_from_the_command_itself():

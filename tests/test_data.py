@@ -88,6 +88,13 @@ def test_idx_folders(tmp_path, zipped, below):
     }
 
 
+def test_dotted_names_are_taken_too(tmp_path):
+    folder = write_idx_folder(tmp_path, TRAIN, TEST, zipped=False)
+    for path in folder.iterdir():
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    assert data.load(str(folder)).train.size == 55
+
+
 def test_slides_hold_out_the_last_twelfth(tmp_path):
     loaded = data.load(str(write_idx_folder(tmp_path, TRAIN, TEST)), "slides")
     assert same(loaded.train, Examples(TRAIN.images[:55], TRAIN.labels[:55]))
@@ -190,10 +197,30 @@ def test_a_damaged_tfds_folder_gets_one_sentence(tfds_folder, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_auto_takes_the_sample_where_tfds_is_damaged(tmp_path):
+    folder = tmp_path / "mnist" / "3.0.1"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{")
+    loaded = data.load("auto", data_dir=tmp_path)
+    assert loaded.source == "sample"
+    assert "is damaged" in loaded.notice
+    with pytest.raises(UserError, match=r"delete its folder mnist/3\.0\.1"):
+        data.load("tfds", data_dir=tmp_path)
+
+
 def test_tfds_without_a_network_says_what_to_do(offline, tmp_path):
     with pytest.raises(UserError, match=r"no network.*downloads/manual.*--data sample"):
         data.load("tfds", data_dir=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_home_that_cannot_be_found_gets_one_sentence():
+    for arguments in (
+        {"source": "~nobody-of-this-name/x"},
+        {"source": "tfds", "data_dir": Path("~nobody-of-this-name")},
+    ):
+        with pytest.raises(UserError, match="home folder"):
+            data.load(**arguments)
 
 
 def test_a_network_that_never_answers_is_given_up(monkeypatch):

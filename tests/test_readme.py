@@ -1,5 +1,6 @@
 """The README's commands and code are run, its files are there, its table is the recorded one."""
 
+import json
 import re
 import shlex
 import shutil
@@ -60,10 +61,17 @@ def test_links(target):
     assert target.startswith("https://") or (ROOT / target).exists()
 
 
-def test_the_table_is_the_recorded_one():
-    recorded = (ROOT / "experiments" / "results" / "ladder" / "table.md").read_text()
-    (shown,) = re.findall(r"<!-- ladder table -->\n\n(.*)\n<!-- end of ladder table -->", README, re.DOTALL)
+@pytest.mark.parametrize("study", ["ladder", "reproduce_notebooks", "running_variance"])
+def test_tables_are_the_recorded_ones(study):
+    recorded = (ROOT / "experiments" / "results" / study / "table.md").read_text().split("\nEvery point:")[0]
+    (shown,) = re.findall(rf"<!-- {study} table -->\n\n(.*)\n<!-- end of {study} table -->", README, re.DOTALL)
     assert shown == recorded
+
+
+@pytest.mark.parametrize("study", ["ladder", "reproduce_notebooks", "running_variance"])
+def test_recorded_commands_are_the_readme_s(study):
+    results = json.loads((ROOT / "experiments" / "results" / study / "results.json").read_text())
+    assert f"`{results['config']['command']}`" in README
 
 
 def test_extras_that_are_named_exist():

@@ -1,0 +1,142 @@
+"""Does it matter that PyTorch and Flax keep different running variances?
+
+    python experiments/running_variance.py --data FOLDER --out DIR
+
+Both normalise a training batch of n by its biased variance. PyTorch keeps n/(n-1) times that in the running average
+that evaluation uses, Flax keeps it as it is: for the lessons' batches of 32, a variance 1/31 larger. This trains the
+lessons with batch norm and tests each net both ways. Written to DIR: `results.json` and `table.md`.
+
+Answer: see experiments/results/running_variance/table.md.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import tyro
+
+from mnist_jax.data import Dataset
+from mnist_jax.display import data_words, load_data, make_console, markdown_table, table
+from mnist_jax.errors import UserError, exit_on_user_error
+from mnist_jax.experiment import EPOCHS, check_run
+from mnist_jax.lessons import LESSONS, Lesson
+from mnist_jax.results import (
+    claim_folder,
+    command_line,
+    describe_run,
+    given_up_if_empty,
+    write_file,
+    write_results,
+)
+from mnist_jax.stats import paired_difference
+from mnist_jax.train import TrainState, evaluate, init_state, train_epoch
+
+HEADER = ["lesson", "Flax's running variance", "PyTorch's", "difference, 95 % interval", "loss, difference in nats"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Test every net with batch norm with Flax's running variance and with PyTorch's.
+
+    Attributes:
+      seeds: runs of each lesson, at least 2.
+      epochs: of each run.
+      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
+      data_dir: TFDS's folder, if not its standard one.
+      split: slides or notebooks.
+      out: folder for results, new or without a run; by default runs/running_variance-DATE-TIME.
+    """
+
+    seeds: int = 5
+    epochs: int = EPOCHS
+    data: str = "auto"
+    data_dir: Path | None = None
+    split: str = "notebooks"
+    out: Path | None = None
+
+
+def with_pytorch_variance(state: TrainState) -> TrainState:
+    """The state with n/(n-1) times its running variances.
+
+    Exact once the initial 1 is forgotten: it counts 0.9^steps, nothing after a thousand steps.
+    """
+    n = state.lesson.batch_size
+    stats = {
+        name: {"mean": layer["mean"], "var": layer["var"] * (n / (n - 1))} for name, layer in state.batch_stats.items()
+    }
+    return dataclasses.replace(state, batch_stats=stats)
+
+
+def run(arguments: Arguments) -> None:
+    """Train, test twice, write."""
+    if arguments.seeds < 2:
+        raise UserError(f"An interval needs at least 2 seeds, not {arguments.seeds}.")
+    lessons = {lesson_id: lesson for lesson_id, lesson in LESSONS.items() if lesson.batch_norm}
+    seeds = range(arguments.seeds)
+    data = load_data(arguments.data, arguments.split, arguments.data_dir)
+    for lesson in lessons.values():
+        check_run(lesson, data, seeds=seeds, epochs=arguments.epochs)
+    folder = claim_folder(arguments.out, "running_variance")
+    command = command_line("python experiments/running_variance.py")
+    results = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=arguments.epochs)
+    console = make_console()
+    with given_up_if_empty(folder):
+        for lesson_id, lesson in lessons.items():
+            tested = tested_twice(lesson, data, seeds, arguments.epochs)
+            for seed, flax, pytorch in zip(seeds, tested["flax"], tested["pytorch"], strict=True):
+                accuracies = f"Flax's {flax['accuracy']:.2%}  PyTorch's {pytorch['accuracy']:.2%}"
+                console.print(f"{lesson_id:<10}  seed {seed}  {accuracies}")
+            results["lessons"][lesson_id] = {"seeds": list(seeds), **tested}
+            write_results(folder, results)
+    cells = rows(results)
+    title = f"{data_words(results['data'])}; {arguments.epochs} epochs; {len(seeds)} seeds"
+    write_file(folder / "table.md", f"{markdown_table(HEADER, cells)}\n{title}.\n".encode())
+    console.print(table(title, HEADER, cells))
+    console.print(f"wrote {folder}: results.json, table.md", soft_wrap=True)
+
+
+def tested_twice(lesson: Lesson, data: Dataset, seeds: Sequence[int], epochs: int) -> dict[str, list[dict[str, float]]]:
+    """Accuracy and loss of each seed's trained net, with the running variance of Flax and that of PyTorch."""
+    train, test = jax.device_put((data.train, data.test))
+    tested: dict[str, list[dict[str, float]]] = {"flax": [], "pytorch": []}
+    for seed in seeds:
+        state = init_state(lesson, jax.random.key(seed))
+        for _ in range(epochs):
+            state, _ = train_epoch(state, train, length=data.epoch_length)
+        for kept, net in (("flax", state), ("pytorch", with_pytorch_variance(state))):
+            metrics = evaluate(net, test)
+            tested[kept].append({"accuracy": float(metrics.accuracy), "loss": float(metrics.loss)})
+    return tested
+
+
+def rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """A row a lesson."""
+    cells = []
+    for lesson_id, entry in results["lessons"].items():
+        percent = {kept: [100 * run["accuracy"] for run in entry[kept]] for kept in ("flax", "pytorch")}
+        losses = {kept: [run["loss"] for run in entry[kept]] for kept in ("flax", "pytorch")}
+        gap = paired_difference(percent["pytorch"], percent["flax"])
+        loss_gap = paired_difference(losses["pytorch"], losses["flax"])
+        cells.append(
+            [
+                lesson_id,
+                f"{statistics.mean(percent['flax']):.3f} %",
+                f"{statistics.mean(percent['pytorch']):.3f} %",
+                f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]",
+                f"{loss_gap.mean:+.5f} [{loss_gap.low:+.5f}, {loss_gap.high:+.5f}]",
+            ]
+        )
+    return cells
+
+
+def main() -> None:
+    """Entry point."""
+    with exit_on_user_error():
+        run(tyro.cli(Arguments, description=__doc__))
+
+
+if __name__ == "__main__":
+    main()

@@ -143,7 +143,7 @@ def data(
         try:
             rows.append(_data_row(source, data_dir))
         except UserError as error:
-            rows.append([source, "-", "-", "-", f"no: {error}"])
+            rows.append([source, "-", "-", "-", "no, see below"])
             errors.append(error)
     console.print(table("Data", ["source", "train", "test", "where", "verifies by SHA-256"], rows))
     if errors:

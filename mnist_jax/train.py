@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson
 from mnist_jax.model import CLASSES, IMAGE_SHAPE, Network
 
@@ -83,8 +84,10 @@ def init_state(
         `{"learning_rate": rate}` trains a whole grid with one compilation.
 
     Raises:
-      UserError: a hyperparameter that the lesson's optimizer does not have.
+      UserError: a hyperparameter that the lesson's optimizer does not have, or float64 without jax_enable_x64.
     """
+    if jax.dtypes.canonicalize_dtype(lesson.dtype) != lesson.dtype:
+        raise UserError("A lesson in float64 needs jax.enable_x64(True) around it, or JAX_ENABLE_X64=1.")
     params_key, order_key, dropout_key = jax.random.split(key, 3)
     variables = Network(lesson).init(params_key, jnp.zeros((1, *IMAGE_SHAPE), jnp.uint8), train=False)
     return TrainState(

@@ -1,6 +1,7 @@
 import gzip
 import io
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -197,15 +198,17 @@ def test_a_damaged_tfds_folder_gets_one_sentence(tfds_folder, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_auto_takes_the_sample_where_tfds_is_damaged(tmp_path):
+@pytest.mark.parametrize("content", ["{", '{"name": "mnist", "version": "3.0.1", "fileFormat": "tfrecord"}'])
+def test_auto_takes_the_sample_where_tfds_s_data_cannot_be_used(tmp_path, content):
     folder = tmp_path / "mnist" / "3.0.1"
     folder.mkdir(parents=True)
-    (folder / "dataset_info.json").write_text("{")
+    (folder / "dataset_info.json").write_text(content)
     loaded = data.load("auto", data_dir=tmp_path)
     assert loaded.source == "sample"
-    assert "is damaged" in loaded.notice
-    with pytest.raises(UserError, match=r"delete its folder mnist/3\.0\.1"):
+    assert "cannot be used" in loaded.notice
+    with pytest.raises(UserError, match=r"move its folder mnist/3\.0\.1 away") as error:
         data.load("tfds", data_dir=tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_tfds_without_a_network_says_what_to_do(offline, tmp_path):
@@ -243,9 +246,27 @@ def test_a_file_that_is_not_the_registered_one_is_refused(offline, tmp_path):
     assert tfds_mnist.prepared_folder(tmp_path / "tfds") is None
 
 
-def test_real_mnist_through_tfds_without_tensorflow(offline, mnist_folder, tmp_path):
-    tfds_mnist.prepare(tmp_path, mnist_folder)
+@pytest.fixture
+def served(mnist_folder, monkeypatch):
+    """A network in which every download is answered with the real file of that name; the names that were asked."""
+    asked = []
+
+    def send(_, request, **__):
+        name = request.url.rsplit("/", 1)[-1]
+        asked.append((request.method, name))
+        response = requests.Response()
+        response.status_code, response.url, response.request = 200, request.url, request
+        response.raw = io.BytesIO(b"" if request.method == "HEAD" else (mnist_folder / name).read_bytes())
+        return response
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    return asked
+
+
+def test_real_mnist_through_tfds_without_tensorflow(served, mnist_folder, tmp_path):
     loaded = data.load("auto", data_dir=tmp_path)
+    assert sorted(name for method, name in served if method == "GET") == sorted(sum(FILES.values(), ()))
+    assert "tensorflow" not in sys.modules
     assert (loaded.name, loaded.source, loaded.notice) == ("MNIST", "tfds", "")
     assert [loaded.train.size, loaded.validation.size, loaded.test.size] == [55_000, 5_000, 10_000]
     source = tfds.data_source("mnist", split="test", data_dir=str(tmp_path), download=False)

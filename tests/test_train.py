@@ -232,3 +232,8 @@ def test_double_precision_where_jax_allows_it(toy):
         assert loss.dtype == jnp.float64
         assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.batch_stats))} == {jnp.dtype("float64")}
         assert logits(state, toy.images).dtype == jnp.float64
+
+
+def test_double_precision_is_refused_where_jax_would_drop_it():
+    with pytest.raises(UserError, match="enable_x64"):
+        init_state(dataclasses.replace(LESSONS["adam"], dtype="float64"), jax.random.key(0))

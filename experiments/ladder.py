@@ -15,12 +15,12 @@ from typing import Any
 import tyro
 
 from mnist_jax import published
-from mnist_jax.display import data_words, load_data, make_console, markdown_table, table
+from mnist_jax.display import load_data, make_console, markdown_table, table
 from mnist_jax.errors import UserError, exit_on_user_error
 from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import gains_figure, ladder_figure
 from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
-from mnist_jax.results import RESULTS, command_line, write_file
+from mnist_jax.results import RESULTS, command_line, what_was_run, write_file
 from mnist_jax.stats import ladder_gains, mean_interval, paired_difference
 from mnist_jax.study import run_lessons
 
@@ -86,16 +86,6 @@ def write_report(folder: Path, results: Mapping[str, Any]) -> list[Path]:
     for path, data in written.items():
         write_file(path, data)
     return list(written)
-
-
-def what_was_run(results: Mapping[str, Any]) -> str:
-    """Data, epochs, seeds and device in one line."""
-    config = results["config"]
-    seeds = len(config["seeds"])
-    return (
-        f"{data_words(results['data'])}; {config['epochs']} epochs; {seeds} seed{'s' * (seeds > 1)}; "
-        f"{results['environment']['device']}"
-    )
 
 
 def notes(results: Mapping[str, Any]) -> list[str]:

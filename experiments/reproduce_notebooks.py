@@ -29,16 +29,17 @@ import tyro
 from scipy import stats
 
 from mnist_jax import published
-from mnist_jax.display import data_words, load_data, make_console, markdown_table, table
+from mnist_jax.display import load_data, make_console, markdown_table, table
 from mnist_jax.errors import UserError, exit_on_user_error
 from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import reproduction_figure
 from mnist_jax.lessons import LESSONS
-from mnist_jax.results import command_line, write_file, write_results
+from mnist_jax.results import RESULTS, command_line, what_was_run, write_file, write_results
 from mnist_jax.study import run_lessons
 
 LEVEL = 0.05
-HEADER = ["lesson", "what", "notebook, epoch 10", "ours, epoch 10", "z", "largest |z| of 10 epochs", "outside"]
+NOTE = "Ours: mean ± standard deviation; losses: mean cross-entropy in nats."
+HEADER = ["lesson", "what", "notebook, epoch 10", "ours, epoch 10", "z", "largest z of 10 epochs", "outside"]
 POINT_HEADER = ["lesson", "what", "epoch", "notebook", "mean", "standard deviation", "lowest", "highest", "z"]
 
 
@@ -80,9 +81,9 @@ def run(arguments: Arguments) -> None:
     results["comparison"] = compare(results["lessons"])
     write_results(folder, results)
     write_report(folder, results)
-    console.print(table(title(results), HEADER, summary(results["comparison"])))
+    console.print(table(what_was_run(results), HEADER, summary(results["comparison"])))
     console.print(verdict(results["comparison"]), style="bold", soft_wrap=True)
-    console.print(f"wrote {folder}: results.json, table.md, reproduce_notebooks.png", soft_wrap=True)
+    console.print(f"wrote {folder / RESULTS}, table.md and reproduce_notebooks.png there", soft_wrap=True)
 
 
 def compare(lessons: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -164,14 +165,6 @@ def _number(point: Mapping[str, Any], field: str) -> str:
     return f"{100 * point[field]:.2f} %" if point["what"] == "accuracy" else f"{point[field]:.4f}"
 
 
-def title(results: Mapping[str, Any]) -> str:
-    """What was run, on what."""
-    return (
-        f"{data_words(results['data'])}; mean ± standard deviation of {len(results['config']['seeds'])} seeds; "
-        f"losses in nats; {results['environment']['device']}"
-    )
-
-
 def write_report(folder: Path, results: Mapping[str, Any]) -> None:
     """Write the tables and the figure of results.json."""
     points = results["comparison"]
@@ -186,11 +179,11 @@ def write_report(folder: Path, results: Mapping[str, Any]) -> None:
         for point in points
     ]
     text = (
-        f"{markdown_table(HEADER, summary(points))}\n{title(results)}.\n\n**{verdict(points)}**\n\n"
+        f"{markdown_table(HEADER, summary(points))}\n{what_was_run(results)}. {NOTE}\n\n**{verdict(points)}**\n\n"
         f"Every point:\n\n{markdown_table(POINT_HEADER, all_points)}"
     )
     write_file(folder / "table.md", text.encode())
-    write_file(folder / "reproduce_notebooks.png", reproduction_figure(points, title(results)))
+    write_file(folder / "reproduce_notebooks.png", reproduction_figure(points, what_was_run(results)))
 
 
 def main() -> None:

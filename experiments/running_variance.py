@@ -19,15 +19,17 @@ import jax
 import tyro
 
 from mnist_jax.data import Dataset
-from mnist_jax.display import data_words, load_data, make_console, markdown_table, table
+from mnist_jax.display import load_data, make_console, markdown_table, table
 from mnist_jax.errors import UserError, exit_on_user_error
 from mnist_jax.experiment import EPOCHS, check_run
 from mnist_jax.lessons import LESSONS, Lesson
 from mnist_jax.results import (
+    RESULTS,
     claim_folder,
     command_line,
     describe_run,
     given_up_if_empty,
+    what_was_run,
     write_file,
     write_results,
 )
@@ -91,11 +93,15 @@ def run(arguments: Arguments) -> None:
                 console.print(f"{lesson_id:<10}  seed {seed}  {accuracies}")
             results["lessons"][lesson_id] = {"seeds": list(seeds), **tested}
             write_results(folder, results)
-    cells = rows(results)
-    title = f"{data_words(results['data'])}; {arguments.epochs} epochs; {len(seeds)} seeds"
-    write_file(folder / "table.md", f"{markdown_table(HEADER, cells)}\n{title}.\n".encode())
-    console.print(table(title, HEADER, cells))
-    console.print(f"wrote {folder}: results.json, table.md", soft_wrap=True)
+    write_report(folder, results)
+    console.print(table(what_was_run(results), HEADER, rows(results)))
+    console.print(f"wrote {folder / RESULTS}, {folder / 'table.md'}", soft_wrap=True)
+
+
+def write_report(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write the table of results.json."""
+    text = f"{markdown_table(HEADER, rows(results))}\n{what_was_run(results)}.\n"
+    write_file(folder / "table.md", text.encode())
 
 
 def tested_twice(lesson: Lesson, data: Dataset, seeds: Sequence[int], epochs: int) -> dict[str, list[dict[str, float]]]:

@@ -8,13 +8,13 @@ import tyro
 
 from mnist_jax import data as data_sources
 from mnist_jax import published, tfds_mnist
-from mnist_jax.display import data_words, load_data, make_console, table
+from mnist_jax.display import load_data, make_console, table
 from mnist_jax.errors import UserError, exit_on_user_error
 from mnist_jax.experiment import EPOCHS
 from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
 from mnist_jax.optimizers import Optimizer
 from mnist_jax.optimizers import optimizer as make_optimizer
-from mnist_jax.results import RESULTS, command_line
+from mnist_jax.results import RESULTS, command_line, data_words
 from mnist_jax.study import run_lessons
 
 

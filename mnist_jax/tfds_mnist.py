@@ -68,7 +68,7 @@ def builder(data_dir: Path | None = None) -> Any:
                     png.seek(0)
                     yield index, {"image": png, "label": int(label)}
 
-    folder = data_dir and str(expand_user(data_dir))
+    folder = data_dir and str(_folder_or_new(data_dir))
     try:
         with _quiet():
             return Mnist(data_dir=folder, file_format=tfds.core.FileFormat.ARRAY_RECORD)
@@ -77,6 +77,13 @@ def builder(data_dir: Path | None = None) -> Any:
             f"TFDS's mnist in {folder or 'its standard folder'} cannot be used ({_first_line(error)}); move its folder "
             "mnist/3.0.1 away, or name another place with --data-dir, and run `mnist-jax data --prepare`."
         ) from error
+
+
+def _folder_or_new(data_dir: Path) -> Path:
+    path = expand_user(data_dir)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{data_dir} is a file; --data-dir names a folder.")
+    return path
 
 
 def prepared_folder(data_dir: Path | None = None) -> Path | None:
@@ -107,7 +114,9 @@ def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Pat
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     made = builder(data_dir)
-    manual_dir = manual_dir or default_manual_dir(made)
+    if manual_dir is not None and not expand_user(manual_dir).is_dir():
+        raise UserError(f"{manual_dir} is not a folder; --manual-dir names one with MNIST's four .gz files.")
+    manual_dir = expand_user(manual_dir or default_manual_dir(made))
     if not _is_prepared(made):
         if not files_at_hand(manual_dir) and (reason := why_no_download(made.URL)):
             raise UserError(

@@ -87,6 +87,10 @@ BAD = {
     "batch": (["mlp", "--batch-size", "71"], "larger than the 65 training images"),
     "epsilon infinite": (["adam", "--hyperparameters", "eps", "inf"], "at least 0"),
     "learning rate as hyperparameter": (["mlp", "--hyperparameters", "learning_rate", "0.1"], "momentum"),
+    "batch norm of one": (["he", "--batch-size", "1"], "at least 2"),
+    "huge width": (["mlp", "--hidden", str(2**63)], "1 to 2147483647"),
+    "name too long": (["mlp", "--data", "x" * 300], "cannot be looked at"),
+    "data_dir a file": (["mlp", "--data", "tfds", "--data-dir", __file__], "is a file"),
     "momentum twice": (["mlp", "--momentum", "0.1", "--hyperparameters", "momentum", "0.2"], "given twice"),
     "home": (["mlp", "--data", "~nobody-of-this-name"], "home folder"),
     "split": (["mlp", "--split", "both"], "slides, notebooks"),
@@ -210,6 +214,12 @@ def test_data_prepare_without_a_network_says_what_to_do(run_main, tmp_path, monk
     status, _, err = run_main(cli.main, "data", "--prepare", "--data-dir", tmp_path)
     assert status == 2
     assert "no network" in err
+
+
+def test_a_manual_folder_that_is_not_there_is_told(run_main, tmp_path):
+    status, _, err = run_main(cli.main, "data", "--prepare", "--data-dir", tmp_path, "--manual-dir", tmp_path / "no")
+    assert status == 2
+    assert "is not a folder; --manual-dir" in err
 
 
 def test_data_prepares_from_files_at_hand(run_main, mnist_folder, tmp_path):

@@ -83,7 +83,8 @@ def run(arguments: Arguments) -> None:
         check_run(lesson, data, seeds=seeds, epochs=arguments.epochs)
     folder = claim_folder(arguments.out, "running_variance")
     command = command_line("python experiments/running_variance.py")
-    results = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=arguments.epochs)
+    described = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=arguments.epochs)
+    results: dict[str, Any] = {**described, "lessons": {}}
     console = make_console()
     with given_up_if_empty(folder):
         for lesson_id, lesson in lessons.items():

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -75,8 +76,8 @@ class EpochProgress:
     def __exit__(self, *exception: object) -> None:
         self._bar.stop()
 
-    def show(self, label: str, epoch: Epoch) -> None:
-        """Print one epoch's line and move the bar."""
+    def show(self, label: str, epoch: Epoch, *, line: bool = True) -> None:
+        """Move the bar, and print the epoch's line unless told not to."""
         self._done += 1
         if epoch.diverged:
             self._total -= self._epochs - epoch.number
@@ -84,19 +85,30 @@ class EpochProgress:
         validation = (
             "" if epoch.validation_accuracy is None else f"  validation accuracy {epoch.validation_accuracy:7.2%}"
         )
-        self._console.print(
-            f"{label:<10}  seed {epoch.seed}  epoch {epoch.number:>2}  train loss {epoch.train_loss:.4f}{validation}"
-            f"  test accuracy {epoch.test_accuracy:7.2%}  {epoch.seconds:.1f} s  ({_duration(left)} left)",
-            soft_wrap=True,
-        )
+        if line:
+            self._console.print(
+                f"{label:<10}  seed {epoch.run.seed}  epoch {epoch.number:>2}  train loss {epoch.train_loss:.4f}"
+                f"{validation}  test accuracy {epoch.test_accuracy:7.2%}  {epoch.seconds:.1f} s  "
+                f"({_duration(left)} left)",
+                soft_wrap=True,
+            )
         if epoch.diverged:
             self._console.print(
-                f"{label}, seed {epoch.seed}: the loss is no longer finite after epoch {epoch.number}; this run "
+                f"{label}, seed {epoch.run.seed}: the loss is no longer finite after epoch {epoch.number}; this run "
                 "diverged and ends here. A lower learning rate usually helps.",
                 style="bold red",
                 soft_wrap=True,
             )
         self._bar.update(self._task, total=self._total, completed=self._done, left=f"{_duration(left)} left")
+
+
+def with_time_left(parts: Sequence[tuple[object, ...]], console: Console) -> Iterator[Any]:
+    """Pass parts of a study on; a line for each that is done, with the time left."""
+    began = time.monotonic()
+    for done, part in enumerate(parts, start=1):
+        yield part
+        left = (time.monotonic() - began) / done * (len(parts) - done)
+        console.print(f"{', '.join(map(str, part))}  ({_duration(left)} left)", soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

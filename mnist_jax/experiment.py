@@ -1,19 +1,42 @@
-"""Runs of a lesson: the loop over epochs, and what is recorded of it."""
+"""Runs of a lesson: the loop over epochs, side by side where that is faster, and what is recorded of it."""
 
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson
-from mnist_jax.train import evaluate, init_state, train_epoch
+from mnist_jax.train import Examples, TrainState, evaluate, init_state, train_epoch, train_epoch_with_tests
 
 EPOCHS = 10  # as in the notebooks
+MOST_SEEDS = 10_000  # of a study; more is a slip of the finger
+
+# Runs that one device trains side by side under vmap. A CPU is busy with one net, and slower a net with more; a GPU
+# or TPU is idle with one, and this many fit in a few GiB.
+SIDE_BY_SIDE = {"cpu": 1, "gpu": 128, "tpu": 128}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training of a lesson.
+
+    Attributes:
+      seed: of initial weights, order and dropout.
+      hyperparameters: (name, value) pairs in place of the lesson's optimizer's; they are traced, so another value
+        compiles nothing.
+    """
+
+    seed: int
+    hyperparameters: tuple[tuple[str, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,21 +44,23 @@ class Epoch:
     """One finished epoch of one run.
 
     Attributes:
-      seed: of the run.
+      run: which.
       number: from 1.
       train_loss: mean over the epoch of each example's cross-entropy before its step, in nats, with dropout.
       test_loss, test_accuracy: on the test split; nats, and a fraction.
       validation_accuracy: a fraction; None without a validation split.
-      seconds: of training, without compilation and evaluation.
+      seconds: of training, without compilation and evaluation; of runs side by side each gets an equal share.
+      tests: test accuracy on the way, after every `test_every` steps of this epoch.
     """
 
-    seed: int
+    run: Run
     number: int
     train_loss: float
     test_loss: float
     test_accuracy: float
     validation_accuracy: float | None
     seconds: float
+    tests: tuple[float, ...] = ()
 
     @property
     def diverged(self) -> bool:
@@ -44,23 +69,56 @@ class Epoch:
 
 
 def train_lesson(lesson: Lesson, data: Dataset, *, seeds: Sequence[int], epochs: int = EPOCHS) -> Iterator[Epoch]:
-    """Train one run a seed, one after the other, with one compilation; yields each epoch as it ends.
+    """Train one run a seed; otherwise as `train_runs`."""
+    check_run(lesson, data, seeds=seeds, epochs=epochs)
+    return train_runs(lesson, data, [Run(seed) for seed in seeds], epochs=epochs)
+
+
+def train_runs(
+    lesson: Lesson,
+    data: Dataset,
+    runs: Sequence[Run],
+    *,
+    epochs: int = EPOCHS,
+    side_by_side: int | None = None,
+    test_every: int | None = None,
+) -> Iterator[Epoch]:
+    """Train all runs with one compiled program, and yield each run's epoch as it ends.
+
+    Runs go in groups: `side_by_side` of them under `jax.vmap` on each of `jax.devices()`.
+
+    Args:
+      lesson: what to train.
+      data: what on.
+      runs: which seeds and hyperparameters.
+      epochs: of each run; one that diverges ends with the epoch in which it did.
+      side_by_side: runs on one device at a time; None chooses by backend.
+      test_every: evaluate on the test split after every so many steps too.
 
     Raises:
-      UserError: no epochs, no seeds, a seed that is not 0 to 2^32-1, or a batch larger than the training data.
+      UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks, or a
+        batch larger than the training data.
     """
-    check_run(lesson, data, seeds=seeds, epochs=epochs)
-    return _train_lesson(lesson, data, seeds, epochs)
+    check_run(lesson, data, seeds=[run.seed for run in runs], epochs=epochs, side_by_side=side_by_side)
+    for run in runs:
+        lesson.optimizer.transformation(dict(run.hyperparameters))
+    if len({tuple(name for name, _ in run.hyperparameters) for run in runs}) > 1:
+        raise ValueError("All runs must give the same hyperparameters; their values may differ.")
+    return _train_runs(lesson, data, runs, epochs, side_by_side, test_every)
 
 
-def check_run(lesson: Lesson, data: Dataset, *, seeds: Sequence[int], epochs: int) -> None:
-    """Raise what `train_lesson` would, before anything slow."""
+def check_run(
+    lesson: Lesson, data: Dataset, *, seeds: Sequence[int], epochs: int, side_by_side: int | None = None
+) -> None:
+    """Raise what `train_runs` would, before anything slow."""
     if epochs < 1:
         raise UserError(f"The number of epochs must be at least 1, not {epochs}.")
-    if not seeds:
-        raise UserError("At least one seed is needed.")
+    if not 1 <= len(seeds) <= MOST_SEEDS:
+        raise UserError(f"The number of seeds must be 1 to {MOST_SEEDS:,}, not {len(seeds):,}.")
     if any(not 0 <= seed < 2**32 for seed in seeds):
         raise UserError(f"Seeds must be 0 to {2**32 - 1}.")
+    if side_by_side is not None and side_by_side < 1:
+        raise UserError(f"At least 1 run a device must be trained at a time, not {side_by_side}.")
     if lesson.batch_size > data.train.size:
         raise UserError(
             f"A batch of {lesson.batch_size} is larger than the {data.train.size} training images; "
@@ -68,53 +126,115 @@ def check_run(lesson: Lesson, data: Dataset, *, seeds: Sequence[int], epochs: in
         )
 
 
-def _train_lesson(lesson: Lesson, data: Dataset, seeds: Sequence[int], epochs: int) -> Iterator[Epoch]:
-    train, validation, test = jax.device_put((data.train, data.validation, data.test))
-    start = init_state(lesson, jax.random.key(seeds[0]))
-    compiled = train_epoch.lower(start, train, length=data.epoch_length).compile()
-    for seed in seeds:
-        state = init_state(lesson, jax.random.key(seed))
+def _train_runs(
+    lesson: Lesson,
+    data: Dataset,
+    runs: Sequence[Run],
+    epochs: int,
+    side_by_side: int | None,
+    test_every: int | None,
+) -> Iterator[Epoch]:
+    devices = jax.devices()[: len(runs)]
+    at_most = side_by_side or SIDE_BY_SIDE[devices[0].platform]
+    width = len(devices) * min(at_most, math.ceil(len(runs) / len(devices)))
+    mesh = Mesh(np.array(devices), ("run",))
+    train, validation, test = jax.device_put(
+        (data.train, data.validation, data.test), NamedSharding(mesh, PartitionSpec())
+    )
+
+    def epoch(state: TrainState, train: Examples, test: Examples) -> tuple[TrainState, jax.Array, jax.Array]:
+        if test_every is None:
+            return *train_epoch(state, train, length=data.epoch_length), jnp.zeros(0)
+        state, loss, tests = train_epoch_with_tests(state, train, test, test_every, length=data.epoch_length)
+        return state, loss, tests.accuracy
+
+    start = _grouped(functools.partial(_start, lesson), mesh)
+    evaluated = _grouped(evaluate, mesh, shared=1)
+    compiled = None
+    diverged: set[Run] = set()
+    for first in range(0, len(runs), width):
+        group = runs[first : first + width]
+        # The last group is filled up with copies, whose results are not used, so that one program fits all.
+        states = start(_stacked([*group, *[group[-1]] * (width - len(group))], mesh))
+        compiled = compiled or _grouped(epoch, mesh, shared=2, donate=True).lower(states, train, test).compile()
         for number in range(1, epochs + 1):
             began = time.perf_counter()
             # A copy between host and device that nobody asked for would be a bug: fail, do not slow down.
             with jax.transfer_guard("disallow"):
-                state, loss = compiled(state, train)
+                states, loss, tests = compiled(states, train, test)
                 loss.block_until_ready()
                 seconds = time.perf_counter() - began
-                tested = evaluate(state, test)
-                validated = evaluate(state, validation).accuracy if validation else None
-            loss, tested, validated = jax.device_get((loss, tested, validated))
-            epoch = Epoch(
-                seed=seed,
-                number=number,
-                train_loss=float(loss),
-                test_loss=float(tested.loss),
-                test_accuracy=float(tested.accuracy),
-                validation_accuracy=None if validated is None else float(validated),
-                seconds=seconds,
-            )
-            yield epoch
-            if epoch.diverged:
+                tested = evaluated(states, test)
+                validated = evaluated(states, validation).accuracy if validation else None
+            loss, tests, tested, validated = jax.device_get((loss, tests, tested, validated))
+            ended = [
+                Epoch(
+                    run=run,
+                    number=number,
+                    train_loss=float(loss[i]),
+                    test_loss=float(tested.loss[i]),
+                    test_accuracy=float(tested.accuracy[i]),
+                    validation_accuracy=None if validated is None else float(validated[i]),
+                    seconds=seconds / len(group),
+                    tests=tuple(map(float, tests[i])),
+                )
+                for i, run in enumerate(group)
+            ]
+            yield from (epoch for epoch in ended if epoch.run not in diverged)
+            diverged |= {epoch.run for epoch in ended if epoch.diverged}
+            if diverged >= set(group):
                 break
 
 
+def _start(lesson: Lesson, run: tuple[jax.Array, dict[str, jax.Array]]) -> TrainState:
+    key, hyperparameters = run
+    return init_state(lesson, key, hyperparameters)
+
+
+def _stacked(runs: Sequence[Run], mesh: Mesh) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Keys and hyperparameters of a group, one a row, each row on its device."""
+    keys = jnp.stack([jax.random.key(run.seed) for run in runs])
+    rows = [dict(run.hyperparameters) for run in runs]
+    values = {name: jnp.array([row[name] for row in rows], jnp.float32) for name in rows[0]}
+    return jax.device_put((keys, values), NamedSharding(mesh, PartitionSpec("run")))
+
+
+def _grouped(function: Callable[..., Any], mesh: Mesh, *, shared: int = 0, donate: bool = False) -> Any:
+    """A function of one run as a function of a group: its rows split over the devices, mapped on each.
+
+    Args:
+      function: its first argument is of one run, the next `shared` are the same for all.
+      mesh: of one axis, `run`.
+      shared: how many arguments are.
+      donate: the first argument.
+    """
+    rows, whole = PartitionSpec("run"), PartitionSpec()
+    mapped = jax.vmap(function, in_axes=(0, *[None] * shared))
+    return jax.jit(
+        jax.shard_map(mapped, mesh=mesh, in_specs=(rows, *[whole] * shared), out_specs=rows, check_vma=False),
+        donate_argnums=(0,) if donate else (),
+    )
+
+
 def record(epochs: Iterable[Epoch]) -> dict[str, Any]:
-    """A lesson's entry in results.json: a list a seed, of a number an epoch; what is not finite is null."""
-    runs: dict[int, list[Epoch]] = {}
+    """A lesson's entry in results.json: a list a run, of a number an epoch; what is not finite is null."""
+    runs: dict[Run, list[Epoch]] = {}
     for epoch in epochs:
-        runs.setdefault(epoch.seed, []).append(epoch)
+        runs.setdefault(epoch.run, []).append(epoch)
 
     def curves(field: str) -> list[list[float | None]]:
         return [[_finite(getattr(epoch, field)) for epoch in run] for run in runs.values()]
 
+    tested_within = any(epoch.tests for run in runs.values() for epoch in run)
     validated = all(epoch.validation_accuracy is not None for run in runs.values() for epoch in run)
     return {
-        "seeds": list(runs),
+        "seeds": [run.seed for run in runs],
         "test_accuracy": curves("test_accuracy"),
         "test_loss": curves("test_loss"),
         "train_loss": curves("train_loss"),
         "validation_accuracy": curves("validation_accuracy") if validated else None,
         "seconds": curves("seconds"),
+        **({"tests": [[list(epoch.tests) for epoch in run] for run in runs.values()]} if tested_within else {}),
         "diverged": [run[-1].diverged for run in runs.values()],
     }
 

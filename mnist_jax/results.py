@@ -103,11 +103,11 @@ def command_line(program: str) -> str:
 
 
 def describe_run(data: Dataset, lessons: Mapping[str, Lesson], *, command: str, **settings: Any) -> dict[str, Any]:
-    """results.json before the first lesson is done.
+    """What was run, as results.json begins.
 
     Args:
       data: what is trained on.
-      lessons: id -> lesson, as trained.
+      lessons: id -> lesson, as trained or as the study starts from.
       command: what makes these results again.
       settings: seeds, epochs and the like.
     """
@@ -119,7 +119,6 @@ def describe_run(data: Dataset, lessons: Mapping[str, Lesson], *, command: str, 
             "lessons": {key: dataclasses.asdict(lesson) for key, lesson in lessons.items()},
         },
         "environment": environment(),
-        "lessons": {},
     }
 
 
@@ -137,11 +136,15 @@ def environment() -> dict[str, str]:
 def what_was_run(results: Mapping[str, Any]) -> str:
     """Data, epochs, seeds and device in one line."""
     config = results["config"]
-    seeds = len(config["seeds"])
     return (
-        f"{data_words(results['data'])}; {config['epochs']} epochs; {seeds} seed{'s' * (seeds > 1)}; "
-        f"{results['environment']['device']}"
+        f"{data_words(results['data'])}; {count_of(config['epochs'], 'epoch')}; "
+        f"{count_of(len(config['seeds']), 'seed')}; {results['environment']['device']}"
     )
+
+
+def count_of(number: int, noun: str) -> str:
+    """`1 seed`, `10 seeds`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def data_words(described: Mapping[str, Any]) -> str:

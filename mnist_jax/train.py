@@ -165,20 +165,59 @@ def train_epoch(state: TrainState, examples: Examples, length: int | None = None
       is a step of its own.
     """
     _check(examples)
-    length = examples.size if length is None else length
-    order = epoch_order(jax.random.fold_in(state.order_key, state.step), examples.size, length)
+    state, total = _train_in_order(state, examples, _next_order(state, examples, length))
+    return state, total / (length or examples.size)
+
+
+@functools.partial(jax.jit, donate_argnames="state", static_argnames=("every", "length"))
+def train_epoch_with_tests(
+    state: TrainState, examples: Examples, test: Examples, every: int, length: int | None = None
+) -> tuple[TrainState, jax.Array, Metrics]:
+    """The same epoch as `train_epoch`, evaluated on the way: for how many steps a run takes to get somewhere.
+
+    Args:
+      state: donated.
+      examples: on the device, whole.
+      test: what to evaluate on.
+      every: how many steps apart.
+      length: as in `train_epoch`.
+
+    Returns:
+      The state, the mean loss as in `train_epoch`, and metrics of shape `[steps // every]`, after each `every` steps.
+    """
+    _check(examples)
+    order = _next_order(state, examples, length)
+    span = every * state.lesson.batch_size
+    tests = len(order) // span
+
+    def part(state: TrainState, order: jax.Array) -> tuple[TrainState, tuple[jax.Array, Metrics]]:
+        state, total = _train_in_order(state, examples, order)
+        return state, (total, evaluate(state, test))
+
+    state, (totals, metrics) = jax.lax.scan(part, state, order[: tests * span].reshape(tests, span))
+    state, total = _train_in_order(state, examples, order[tests * span :])
+    return state, (totals.sum() + total) / len(order), metrics
+
+
+def _next_order(state: TrainState, examples: Examples, length: int | None) -> jax.Array:
+    """The indices of the epoch that starts at this state."""
+    return epoch_order(jax.random.fold_in(state.order_key, state.step), examples.size, length or examples.size)
+
+
+def _train_in_order(state: TrainState, examples: Examples, order: jax.Array) -> tuple[TrainState, jax.Array]:
+    """A step for each batch of `order`, a last partial one too; the state, and the sum of all examples' losses."""
 
     def step(state: TrainState, indices: jax.Array) -> tuple[TrainState, jax.Array]:
         return train_step(state, Examples(examples.images[indices], examples.labels[indices]))
 
     size = state.lesson.batch_size
-    whole, rest = divmod(length, size)
+    whole, rest = divmod(len(order), size)
     state, losses = jax.lax.scan(step, state, order[: whole * size].reshape(whole, size))
     total = losses.sum() * size
     if rest:
         state, loss = step(state, order[whole * size :])
         total += loss * rest
-    return state, total / length
+    return state, total
 
 
 @jax.jit

@@ -7,6 +7,7 @@ from pathlib import Path
 # compilation: processes and later runs share it.
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
+    "JAX_NUM_CPU_DEVICES": "4",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),
@@ -20,7 +21,7 @@ import sys
 import numpy as np
 import pytest
 
-from mnist_jax import Examples
+from mnist_jax import Examples, data
 from mnist_jax.tfds_mnist import FILES
 
 
@@ -91,6 +92,12 @@ def write_idx_folder(folder, train, test, *, zipped=True):
 def toy_folder(tmp_path, toy):
     """IDX files of 70 training and 20 test images."""
     return write_idx_folder(tmp_path / "toy", toy, toy_digits(20, seed=1))
+
+
+@pytest.fixture(scope="session")
+def dataset(toy):
+    """65 images for training, 5 for validation, 20 for testing."""
+    return data._split(data._arrays(toy, toy_digits(20, seed=1), "toy"), "folder", "slides")
 
 
 @pytest.fixture

@@ -1,16 +1,11 @@
 import dataclasses
 import json
 
+import jax
 import pytest
-from conftest import toy_digits
 
-from mnist_jax import LESSONS, UserError, data, optimizer
-from mnist_jax.experiment import record, train_lesson
-
-
-@pytest.fixture
-def dataset(toy):
-    return data._split(data._arrays(toy, toy_digits(20, seed=1), "toy"), "folder", "slides")
+from mnist_jax import LESSONS, UserError, data, experiment, optimizer, train_epoch
+from mnist_jax.experiment import Run, record, train_lesson, train_runs
 
 
 @pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
@@ -30,6 +25,86 @@ def test_seeds_side_by_side_are_what_each_is_alone(dataset):
         assert both[name][1] == alone[name][0]
 
 
+def grid(rates, seeds=(0,)):
+    return [Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds]
+
+
+@pytest.mark.parametrize(("side_by_side", "runs"), [(1, 6), (2, 6), (3, 5), (None, 1)])
+def test_a_group_s_runs_are_what_each_is_alone(dataset, side_by_side, runs):
+    # Four devices (conftest.py): two groups with copies to fill up, one of two a device, one device.
+    todo = grid([0.01, 0.03, 0.1], seeds=[3, 4])[:runs]
+    together = list(train_runs(LESSONS["relu"], dataset, todo, epochs=2, side_by_side=side_by_side))
+    assert [(epoch.run, epoch.number) for epoch in together if epoch.number == 2] == [(run, 2) for run in todo]
+    assert len(together) == 2 * runs
+    for run in todo[::3]:
+        ((_, rate),) = run.hyperparameters
+        lesson = dataclasses.replace(LESSONS["relu"], optimizer=optimizer("sgd", rate, momentum=0.5))
+        alone = list(train_lesson(lesson, dataset, seeds=[run.seed], epochs=2))
+        for mine, its in zip([epoch for epoch in together if epoch.run == run], alone, strict=True):
+            assert mine.train_loss == pytest.approx(its.train_loss, rel=1e-4)
+            assert mine.test_loss == pytest.approx(its.test_loss, rel=1e-4)
+
+
+def test_runs_are_spread_over_all_devices(dataset, monkeypatch):
+    meshes = []
+    grouped = experiment._grouped
+    monkeypatch.setattr(
+        experiment, "_grouped", lambda function, mesh, **rest: meshes.append(mesh) or grouped(function, mesh, **rest)
+    )
+    list(train_runs(LESSONS["mlp"], dataset, grid([0.01] * 4), epochs=1))
+    assert len(jax.devices()) == 4
+    assert {mesh.size for mesh in meshes} == {4}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_a_grid_of_12_rates_is_one_compilation(dataset, monkeypatch, name):
+    traced = []
+    monkeypatch.setattr(
+        experiment, "train_epoch", lambda *args, **rest: traced.append(name) or train_epoch(*args, **rest)
+    )
+    lesson = dataclasses.replace(LESSONS["he"], optimizer=optimizer(name, 0.01))
+    rates = [0.001 * 1.5**power for power in range(12)]
+    epochs = list(train_runs(lesson, dataset, grid(rates, seeds=[0, 1]), epochs=2))
+    assert len({epoch.run for epoch in epochs}) == 24
+    assert len({epoch.train_loss for epoch in epochs}) == 48
+    assert traced == [name]
+
+
+def test_tests_on_the_way_change_nothing_and_come_after_so_many_steps(dataset):
+    # 65 examples in batches of 8: steps 1 to 9, the last with one example.
+    lesson = dataclasses.replace(LESSONS["relu"], batch_size=8)
+    plain = list(train_runs(lesson, dataset, [Run(0)], epochs=2))
+    tested = list(train_runs(lesson, dataset, [Run(0)], epochs=2, test_every=4))
+    finer = list(train_runs(lesson, dataset, [Run(0)], epochs=2, test_every=2))
+    for mine, its, other in zip(plain, tested, finer, strict=True):
+        assert mine.tests == ()
+        assert its.tests == other.tests[1::2]
+        assert len(other.tests) == 4
+        assert its.train_loss == pytest.approx(mine.train_loss, rel=1e-4)
+        assert its.test_loss == pytest.approx(mine.test_loss, rel=1e-4)
+    assert record(tested)["tests"] == [[list(epoch.tests) for epoch in tested]]
+
+
+def test_one_run_diverges_and_the_others_of_its_group_go_on(dataset):
+    epochs = list(train_runs(LESSONS["relu"], dataset, grid([1e30, 0.01]), epochs=3))
+    assert [epoch.number for epoch in epochs if epoch.run == grid([1e30])[0]] == [1]
+    assert [epoch.number for epoch in epochs if epoch.run == grid([0.01])[0]] == [1, 2, 3]
+    assert record(epochs)["diverged"] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("runs", "rest", "error"),
+    [
+        ([Run(0, (("b1", 0.5),))], {}, "b1"),
+        ([Run(0)], {"side_by_side": 0}, "At least 1 run"),
+        ([Run(0), Run(1, (("learning_rate", 0.1),))], {}, "same hyperparameters"),
+    ],
+)
+def test_runs_that_cannot_be_are_refused(dataset, runs, rest, error):
+    with pytest.raises(ValueError, match=error):
+        train_runs(LESSONS["mlp"], dataset, runs, epochs=1, **rest)
+
+
 def test_a_diverged_run_ends_and_says_so(dataset):
     lesson = dataclasses.replace(LESSONS["relu"], optimizer=optimizer("sgd", 1e30))
     entry = record(train_lesson(lesson, dataset, seeds=[0], epochs=5))
@@ -47,7 +122,8 @@ def test_without_validation_there_is_none(toy):
     ("change", "says"),
     [
         ({"epochs": 0}, "epochs must be at least 1"),
-        ({"seeds": []}, "At least one seed"),
+        ({"seeds": []}, "seeds must be 1 to"),
+        ({"seeds": range(10**9)}, "seeds must be 1 to 10,000, not 1,000,000,000"),
         ({"seeds": [-1]}, "Seeds must be"),
         ({"lesson": dataclasses.replace(LESSONS["mlp"], batch_size=66)}, "batch of 66 is larger than the 65"),
     ],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mnist_jax import tfds_mnist
-from mnist_jax.errors import UserError, check_choice, expand_user
+from mnist_jax.errors import UserError, check_choice, expand_user, is_folder
 from mnist_jax.idx import read_idx
 from mnist_jax.model import CLASSES, IMAGE_SHAPE
 from mnist_jax.train import Examples
@@ -169,7 +169,7 @@ def _part(examples: Examples, indices: Any) -> Examples:
 
 
 def _folder(folder: Path) -> Arrays:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(f"{folder} is not a folder; --data takes tfds, sample, auto or a folder that exists.")
     for place in (folder, folder / "MNIST" / "raw", folder / "raw"):
         if any(_idx_file(place, file) for files in tfds_mnist.FILES.values() for file in files):

@@ -33,15 +33,19 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def expand_user(path: Path) -> Path:
-    """The path with ~ as the home folder; `UserError` where there is none, or for a name that no file can have."""
+    """The path with ~ as the home folder; `UserError` where there is none."""
     try:
-        path = path.expanduser()
-        path.exists()
+        return path.expanduser()
     except RuntimeError as error:
         raise UserError(f"{path} names a home folder that cannot be found; write the path out.") from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is there and a folder; `UserError` for a name that no file can have, or that may not be looked at."""
+    try:
+        return path.is_dir()
     except OSError as error:
         raise UserError(f"{path} cannot be looked at ({error.strerror or error}).") from error
-    return path
 
 
 def check_choice(what: str, value: str, choices: object) -> None:

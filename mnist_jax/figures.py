@@ -1,6 +1,7 @@
 """Figures with matplotlib, drawn without a display."""
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,6 +103,127 @@ def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> byte
     panels[0, 0].fill_between([], [], [], color="grey", alpha=0.25, label="range over seeds")
     panels[0, 0].legend(loc="lower right", ncols=2)
     return _png(figure)
+
+
+def learning_rates_figure(tuning: Mapping[str, Any], marked: Sequence[float], title: str) -> bytes:
+    """Validation accuracy against learning rate, a colour a contestant: a PNG.
+
+    Lines are means over seeds, bands their range, crosses diverged runs, stars the chosen settings.
+
+    Args:
+      tuning: as in results.json of a comparison.
+      marked: learning rates to mark as the course's.
+      title: says on what and how many runs.
+    """
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    axes = figure.subplots()
+    _rates_panel(axes, tuning)
+    for rate in marked:
+        axes.axvline(rate, color="grey", linestyle=":", label=f"the course's {rate:g}")
+    axes.legend(fontsize="small")
+    return _png(figure)
+
+
+def curves_figure(runs: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
+    """Test accuracy and loss after each epoch, a line a contestant: means and their 95 % confidence intervals, a PNG.
+
+    Args:
+      runs: label -> the curves of its fresh runs, `test_accuracy` and `test_loss`.
+      title: says on what and how many runs.
+    """
+    figure, accuracy, loss = _two_panels(title)
+    for number, (label, entry) in enumerate(runs.items()):
+        _interval(accuracy, entry["test_accuracy"], color=f"C{number}", label=label)
+        _interval(loss, entry["test_loss"], color=f"C{number}", label=label)
+    accuracy.legend(loc="lower right", fontsize="small")
+    return _png(figure)
+
+
+def optimizers_figure(tuning: Mapping[str, Any], final: Mapping[str, Any], title: str) -> bytes:
+    """Left validation accuracy against learning rate, right test accuracy of the tuned after each epoch: a PNG.
+
+    Args:
+      tuning: as in results.json of a comparison.
+      final: as there.
+      title: says on what and how many runs.
+    """
+    figure = Figure(figsize=(12, 5.5), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    rates, curves = figure.subplots(1, 2)
+    _rates_panel(rates, tuning)
+    for number, (label, entry) in enumerate(final.items()):
+        _interval(curves, entry["test_accuracy"], color=f"C{number}", label=label)
+    curves.set(xlabel="epoch", ylabel="test accuracy, tuned: mean, 95 % interval")
+    _accuracy_scale(curves)
+    curves.grid(alpha=0.3)
+    curves.xaxis.get_major_locator().set_params(integer=True)
+    curves.legend(loc="lower right", fontsize="small")
+    return _png(figure)
+
+
+def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: str) -> bytes:
+    """Variances of pre-activations (above) and of gradients (below) as training goes on, a column a kind of net: a PNG.
+
+    A colour a layer, solid He, dashed PyTorch's default, means over seeds; rings are the theory of the start.
+
+    Args:
+      nets: "ACTIVATION[, batch norm], INITIALISATION" -> `theory`, `preactivation` and `gradient`.
+      steps: after how many was measured; 0 is the start.
+      title: says on what and how many runs.
+    """
+    kinds = list(dict.fromkeys(name.rsplit(", ", 1)[0] for name in nets))
+    figure = Figure(figsize=(3.4 * len(kinds), 6.5), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    panels = figure.subplots(2, len(kinds), sharex=True, sharey="row", squeeze=False)
+    for (kind, column), (initialisation, style) in itertools.product(
+        zip(kinds, panels.T, strict=True), (("he", "-"), ("pytorch", "--"))
+    ):
+        net = nets[f"{kind}, {initialisation}"]
+        for axes, quantity, predicted in zip(
+            column,
+            ("preactivation", "gradient"),
+            (net["theory"]["preactivation"], net["theory"]["gradient"]),
+            strict=True,
+        ):
+            by_step = np.mean(net[quantity]["variance"], axis=0)
+            for layer, value in enumerate(predicted):
+                label = f"fc{layer + 1}, {initialisation}"
+                axes.plot(range(len(steps)), by_step[:, layer], style, color=f"C{layer}", label=label)
+                axes.plot(0, value, "o", color=f"C{layer}", markerfacecolor="none")
+            axes.set(yscale="log")
+            axes.grid(alpha=0.3)
+            axes.set_xticks(range(len(steps)), [f"{step:,}" for step in steps])
+        column[0].set(title=kind)
+        column[1].set(xlabel="steps")
+    panels[0, 0].set(ylabel="variance of pre-activations")
+    panels[1, 0].set(ylabel="variance of gradients")
+    panels[0, 0].plot([], [], "o", color="grey", markerfacecolor="none", label="theory")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
+    return _png(figure)
+
+
+def _rates_panel(axes: Any, tuning: Mapping[str, Any]) -> None:
+    for number, (label, found) in enumerate(tuning.items()):
+        rates, accuracy, colour = found["learning_rates"], np.array(found["validation_accuracy"]), f"C{number}"
+        axes.plot(rates, accuracy.mean(1), color=colour, label=label)
+        axes.fill_between(rates, accuracy.min(1), accuracy.max(1), color=colour, alpha=0.25)
+        lost = np.array(found["diverged"])
+        axes.plot(np.repeat(rates, lost.sum(1)), accuracy[lost], "x", color=colour)
+        axes.plot(found["learning_rate"], found["mean"], "*", color=colour, markersize=12)
+    axes.plot([], [], "*", color="grey", markersize=12, label="chosen")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="validation accuracy: mean and range over seeds")
+    _accuracy_scale(axes)
+    axes.grid(alpha=0.3)
+
+
+def _interval(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str) -> None:
+    """The mean over runs and its interval, for the epochs that all runs have."""
+    columns = [column for column in zip(*runs, strict=False) if None not in column]
+    intervals = [mean_interval(column) for column in columns]
+    epochs = range(1, 1 + len(intervals))
+    axes.plot(epochs, [i.mean for i in intervals], color=color, label=label)
+    axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color=color, alpha=0.25)
 
 
 def _two_panels(title: str) -> tuple[Figure, Any, Any]:

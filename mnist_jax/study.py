@@ -1,6 +1,8 @@
-"""Training one or several lessons from the command line: progress shown, results written."""
+"""Studies from the command line: lessons or optimizers are trained, progress shown, results written."""
 
 import contextlib
+import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,37 @@ import jax
 from rich.console import Console
 
 from mnist_jax.data import Dataset
-from mnist_jax.display import EpochProgress, watch
+from mnist_jax.display import EpochProgress, load_data, markdown_table, table, watch
 from mnist_jax.errors import UserError
 from mnist_jax.experiment import check_run, record, train_lesson
-from mnist_jax.lessons import Lesson
-from mnist_jax.results import claim_folder, describe_run, given_up_if_empty, write_results
+from mnist_jax.journal import open_study
+from mnist_jax.lessons import Lesson, lesson_by_id
+from mnist_jax.optimizers import Optimizer
+from mnist_jax.results import (
+    RESULTS,
+    claim_folder,
+    count_of,
+    data_words,
+    describe_run,
+    given_up_if_empty,
+    write_file,
+    write_results,
+)
+from mnist_jax.tuning import (
+    FINAL_HEADER,
+    NOTE,
+    TUNING_HEADER,
+    Budget,
+    Contestant,
+    check_comparison,
+    compare,
+    final_rows,
+    tuning_rows,
+)
+
+# What --quick makes of an epoch of 55,000 examples.
+_QUICK_EPOCH = 8_000
+_QUICK_NOTICE = "QUICK: short epochs and few runs, to see how it works. This is not the study; do not quote it."
 
 
 def run_lessons(
@@ -48,7 +76,8 @@ def run_lessons(
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=epochs)
     folder = claim_folder(out, name)
-    results = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=epochs)
+    described = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=epochs)
+    results: dict[str, Any] = {**described, "lessons": {}}
     progress = EpochProgress(console, runs=len(lessons) * len(seeds), epochs=epochs)
     write_results(folder, results)
     with given_up_if_empty(folder), progress, _memory_error():
@@ -57,6 +86,105 @@ def run_lessons(
             results["lessons"][lesson_id] = record(watch(trained, lesson_id, progress))
             write_results(folder, results)
     return folder, results
+
+
+def run_comparison(
+    groups: Sequence[Sequence[Contestant]],
+    references: Mapping[str, Optimizer],
+    lesson_id: str,
+    budget: Budget,
+    *,
+    source: str,
+    data_dir: Path | None,
+    quick: bool,
+    out: Path | None,
+    name: str,
+    command: str,
+    console: Console,
+) -> tuple[Path, dict[str, Any]]:
+    """Compare optimizers on a lesson's net, split `slides`, going on where an interrupted comparison was.
+
+    Args:
+      groups: as in `tuning.compare`.
+      references: as there.
+      lesson_id: whose net.
+      budget: as in `tuning.compare`.
+      source: as in `data.load`.
+      data_dir: as there.
+      quick: shorten the epochs and say so.
+      out: the user's folder; None is a new one in `runs/` named after `name`.
+      name: of the study.
+      command: what makes these results again.
+      console: where progress is shown.
+
+    Returns:
+      The folder, and what results.json will hold.
+
+    Raises:
+      UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
+    """
+    lesson = lesson_by_id(lesson_id)
+    data = load_data(source, "slides", data_dir)
+    if quick:
+        data = dataclasses.replace(data, epoch_length=min(_QUICK_EPOCH, data.epoch_length))
+        console.print(_QUICK_NOTICE, style="bold red", soft_wrap=True)
+    check_comparison(lesson, data, budget)
+    described = describe_run(
+        data,
+        {lesson_id: lesson},
+        command=command,
+        contestants=[dataclasses.asdict(contestant) for group in groups for contestant in group],
+        **dataclasses.asdict(budget),
+        steps_per_epoch=math.ceil(data.epoch_length / lesson.batch_size),
+        quick=quick,
+    )
+    folder, journal = open_study(out, name, described)
+    console.print(f"Each finished run is kept at once; interrupted, it goes on with --out {folder}", soft_wrap=True)
+    with _memory_error():
+        compared = compare(groups, references, lesson, data, budget, journal=journal, console=console)
+    return folder, {**described, **compared}
+
+
+def finish_comparison(
+    folder: Path, results: Mapping[str, Any], sentences: Sequence[str], figures: Mapping[str, bytes], console: Console
+) -> None:
+    """Write results.json, table.md and figures of a comparison, and show its tables.
+
+    Args:
+      folder: of the study.
+      results: what results.json shall hold.
+      sentences: the verdict.
+      figures: file name -> PNG.
+      console: where to.
+    """
+    what = what_was_compared(results)
+    notice = f"**{_QUICK_NOTICE}**\n\n" if results["config"]["quick"] else ""
+    final, tuning = (FINAL_HEADER, final_rows(results)), (TUNING_HEADER, tuning_rows(results["tuning"]))
+    verdict = " ".join(sentences)
+    text = f"{notice}{markdown_table(*final)}\n{what} {NOTE}\n\n**{verdict}**\n\nTuning:\n\n{markdown_table(*tuning)}"
+    write_results(folder, results)
+    for file, content in {"table.md": text.encode(), **figures}.items():
+        write_file(folder / file, content)
+    console.print(table("Tuning, on validation images", *tuning))
+    console.print(table(what, *final))
+    for sentence in sentences:
+        console.print(sentence, style="bold", soft_wrap=True)
+    if results["config"]["quick"]:
+        console.print(_QUICK_NOTICE, style="bold red", soft_wrap=True)
+    console.print(f"wrote {', '.join(str(folder / file) for file in (RESULTS, 'table.md', *figures))}", soft_wrap=True)
+
+
+def what_was_compared(results: Mapping[str, Any]) -> str:
+    """Net, data, budget and device in one line."""
+    config = results["config"]
+    ((lesson_id, _),) = config["lessons"].items()
+    epoch = "" if not config["quick"] else f" of {results['data']['epoch_length']:,} examples"
+    return (
+        f"Net of lesson {lesson_id}; {data_words(results['data'])}; {count_of(config['epochs'], 'epoch')}{epoch}; "
+        f"each rate tried with {count_of(len(config['tuning_seeds']), 'seed')}, the best with "
+        f"{count_of(len(config['final_seeds']), 'fresh seed')}; "
+        f"{results['environment']['device']}."
+    )
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_jax.errors import UserError, expand_user
+from mnist_jax.errors import UserError, expand_user, is_folder
 from mnist_jax.idx import read_idx
 
 FILES = {
@@ -81,7 +81,7 @@ def builder(data_dir: Path | None = None) -> Any:
 
 def _folder_or_new(data_dir: Path) -> Path:
     path = expand_user(data_dir)
-    if path.exists() and not path.is_dir():
+    if not is_folder(path) and path.exists():
         raise UserError(f"{data_dir} is a file; --data-dir names a folder.")
     return path
 
@@ -114,7 +114,7 @@ def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Pat
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     made = builder(data_dir)
-    if manual_dir is not None and not expand_user(manual_dir).is_dir():
+    if manual_dir is not None and not is_folder(expand_user(manual_dir)):
         raise UserError(f"{manual_dir} is not a folder; --manual-dir names one with MNIST's four .gz files.")
     manual_dir = expand_user(manual_dir or default_manual_dir(made))
     if not _is_prepared(made):

@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mnist_jax"
 ORDER = [
     "errors", "optimizers", "lessons", "stats", "model", "train",
-    "idx", "tfds_mnist", "data", "experiment", "results", "published", "display", "figures", "study", "cli",
+    "idx", "tfds_mnist", "data", "experiment", "results", "journal", "published", "display", "tuning", "figures",
+    "study", "cli",
 ]  # fmt: skip
 
 WITHOUT_THE_REST = """

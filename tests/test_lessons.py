@@ -50,7 +50,8 @@ def test_lessons_are_frozen_and_hashable():
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("hidden", (0,), "at least 1"),
+        ("hidden", (0,), "must be 1 to"),
+        ("hidden", (2**31,), "must be 1 to"),
         ("activation", "swish", "sigmoid, relu"),
         ("dropout_rate", 1.0, "below 1"),
         ("dropout_rate", float("nan"), "below 1"),

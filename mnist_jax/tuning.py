@@ -1,0 +1,409 @@
+"""Comparing optimizers fairly: the same grid for each, chosen on validation images, tested with fresh seeds.
+
+Everything but the optimizer is the same for all contestants (net, data, epochs, seeds and so initial weights and
+order of examples), and so is the budget: how many settings are tried, with how many seeds. Test images play no part
+in the choice.
+"""
+
+import dataclasses
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from mnist_jax.data import Dataset
+from mnist_jax.display import EpochProgress
+from mnist_jax.errors import UserError
+from mnist_jax.experiment import MOST_SEEDS, Epoch, Run, check_run, record, train_runs
+from mnist_jax.journal import Journal
+from mnist_jax.lessons import LESSONS, Lesson
+from mnist_jax.optimizers import Optimizer, optimizer
+from mnist_jax.stats import mean_interval
+from mnist_jax.train import init_state, train_epoch
+
+# A learning rate is good if the mean validation accuracy is at most this much below the best rate's.
+GOOD_WITHIN = 0.005
+TARGETS = (0.95, 0.97, 0.98)  # test accuracies to reach
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """An optimizer and the learning rates that its tuning tries.
+
+    Attributes:
+      label: its name in tables.
+      optimizer: its name, and the hyperparameters that stay.
+      learning_rates: which are tried, ascending.
+    """
+
+    label: str
+    optimizer: Optimizer
+    learning_rates: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What every contestant gets alike.
+
+    Attributes:
+      tuning_seeds: each setting is tried with each.
+      final_seeds: fresh ones, for the chosen setting.
+      epochs: of each run.
+      test_every: final runs are tested after every so many steps.
+      side_by_side: runs on one device at a time; None chooses by backend.
+    """
+
+    tuning_seeds: tuple[int, ...]
+    final_seeds: tuple[int, ...]
+    epochs: int
+    test_every: int = 250
+    side_by_side: int | None = None
+
+    @classmethod
+    def of_counts(cls, tuning: int, final: int, **rest: Any) -> "Budget":
+        """Seeds 0, 1, ... for tuning and the next ones for the final runs.
+
+        Raises:
+          UserError: no tuning, fewer than the 2 final runs that an interval needs, or more than anyone wants.
+        """
+        if not (1 <= tuning <= MOST_SEEDS and 2 <= final <= MOST_SEEDS):
+            raise UserError(
+                f"Tuning takes 1 to {MOST_SEEDS:,} seeds and the final runs 2 to {MOST_SEEDS:,}, not {tuning:,} and "
+                f"{final:,}."
+            )
+        return cls(tuning_seeds=tuple(range(tuning)), final_seeds=tuple(range(tuning, tuning + final)), **rest)
+
+
+def learning_rates(low: float, high: float, count: int) -> tuple[float, ...]:
+    """`count` rates from `low` to `high`, each the same factor above the one before, to three digits.
+
+    Raises:
+      UserError: not ascending from above 0, or fewer than 2.
+    """
+    if not 0 < low < high < math.inf or count < 2:
+        raise UserError(
+            f"A grid takes at least 2 learning rates from above 0 upwards, not {count} from {low} to {high}."
+        )
+    return tuple(float(f"{rate:.3g}") for rate in np.geomspace(low, high, count))
+
+
+def contestant(name: str, rates: Sequence[float], /, **hyperparameters: float) -> Contestant:
+    """An optimizer with optax's defaults, except for `hyperparameters`.
+
+    Raises:
+      UserError: an unknown name, or numbers outside their range.
+    """
+    tried = [optimizer(name, rate, **hyperparameters) for rate in rates]
+    label = ", ".join([name, *(f"{key} {value:g}" for key, value in hyperparameters.items())])
+    return Contestant(label, tried[0], tuple(rates))
+
+
+def course_optimizers() -> dict[str, Optimizer]:
+    """Name -> the course's setting of it: sgd 0.01 with momentum 0.5, adam 0.01."""
+    return {lesson.optimizer.name: lesson.optimizer for lesson in LESSONS.values()}
+
+
+def compare(
+    groups: Sequence[Sequence[Contestant]],
+    references: Mapping[str, Optimizer],
+    lesson: Lesson,
+    data: Dataset,
+    budget: Budget,
+    *,
+    journal: Journal,
+    console: Console,
+) -> dict[str, Any]:
+    """Tune all contestants, then train the best of each group with fresh seeds; what the journal holds is not repeated.
+
+    Args:
+      groups: contestants whose labels differ; a group is one optimizer with other values of what is tuned beside the
+        learning rate, as sgd with three momenta.
+      references: label -> an untuned setting, trained with the final seeds too; labels differ from contestants'.
+      lesson: the net; its own optimizer is not used.
+      data: with a validation split.
+      budget: the same for all.
+      journal: where each finished run is kept.
+      console: where progress is shown.
+
+    Returns:
+      For results.json: `tuning`, an entry a contestant; `final`, an entry a group, named as its best contestant; and
+      `references`.
+    """
+    contestants = list(itertools.chain(*groups))
+    finals = len(budget.final_seeds) * (len(groups) + len(references))
+    tries = len(budget.tuning_seeds) * sum(len(entrant.learning_rates) for entrant in contestants)
+    runs = finals + tries - sum(entry["stage"] != "timing" for entry in journal)
+    tuning: dict[str, Any] = {}
+    with EpochProgress(console, runs=runs, epochs=budget.epochs) as progress:
+
+        def train(stage: str, label: str, optimizer: Optimizer, rates: Sequence[float]) -> None:
+            changed = dataclasses.replace(lesson, optimizer=optimizer)
+            _train(stage, label, rates, changed, data, budget, journal, progress)
+
+        for entrant in contestants:
+            train("tuning", entrant.label, entrant.optimizer, entrant.learning_rates)
+            tuning[entrant.label] = tuning_summary(journal, entrant, budget.tuning_seeds)
+        finalists = [max(group, key=lambda entrant: tuning[entrant.label]["mean"]) for group in groups]
+        for entrant in finalists:
+            train("final", entrant.label, entrant.optimizer, [tuning[entrant.label]["learning_rate"]])
+        for label, setting in references.items():
+            train("reference", label, setting, [setting.learning_rate])
+    timed = {entrant.label: entrant.optimizer for entrant in finalists} | dict(references)
+    seconds = _seconds_alone(timed, lesson, data, journal)
+    steps = math.ceil(data.epoch_length / lesson.batch_size)
+
+    def summaries(stage: str, labels: Iterable[str]) -> dict[str, Any]:
+        return {
+            label: {
+                **final_summary(journal, stage, label, budget, steps),
+                "seconds_per_epoch_alone": seconds[label],
+            }
+            for label in labels
+        }
+
+    return {
+        "tuning": tuning,
+        "final": summaries("final", (entrant.label for entrant in finalists)),
+        "references": summaries("reference", references),
+    }
+
+
+def check_comparison(lesson: Lesson, data: Dataset, budget: Budget) -> None:
+    """Raise `UserError` for what `compare` cannot do, before anything slow."""
+    seeds = [*budget.tuning_seeds, *budget.final_seeds]
+    check_run(lesson, data, seeds=seeds, epochs=budget.epochs, side_by_side=budget.side_by_side)
+    if data.validation is None:
+        raise UserError("Settings are chosen on validation images, which split notebooks has none of; use slides.")
+
+
+def _train(
+    stage: str,
+    label: str,
+    rates: Sequence[float],
+    lesson: Lesson,
+    data: Dataset,
+    budget: Budget,
+    journal: Journal,
+    progress: EpochProgress,
+) -> None:
+    """Train every rate with every seed of its stage that the journal does not hold yet, and add them to it."""
+    done = {(entry["learning_rate"], entry["seed"]) for entry in _entries(journal, stage, label)}
+    seeds = budget.tuning_seeds if stage == "tuning" else budget.final_seeds
+    todo = [Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds if (rate, seed) not in done]
+    if not todo:
+        return
+    under_way: dict[Run, list[Epoch]] = {run: [] for run in todo}
+    for epoch in train_runs(
+        lesson,
+        data,
+        todo,
+        epochs=budget.epochs,
+        side_by_side=budget.side_by_side,
+        test_every=None if stage == "tuning" else budget.test_every,
+    ):
+        under_way[epoch.run].append(epoch)
+        ended = epoch.diverged or epoch.number == budget.epochs
+        rate = dict(epoch.run.hyperparameters)["learning_rate"]
+        progress.show(f"{stage}  {label}, learning rate {rate:g}", epoch, line=ended)
+        if ended:
+            curves = {name: runs[0] for name, runs in record(under_way.pop(epoch.run)).items() if runs is not None}
+            seed = curves.pop("seeds")
+            journal.add({"stage": stage, "optimizer": label, "learning_rate": rate, "seed": seed, **curves})
+
+
+# --- what the journal's runs come to ---
+
+
+def _entries(journal: Iterable[Mapping[str, Any]], stage: str, label: str) -> list[Mapping[str, Any]]:
+    return [entry for entry in journal if entry["stage"] == stage and entry["optimizer"] == label]
+
+
+def tuning_summary(
+    journal: Iterable[Mapping[str, Any]], contestant: Contestant, seeds: Sequence[int]
+) -> dict[str, Any]:
+    """What tuning found, by validation accuracy after the last epoch (of a diverged run: the one it ended with).
+
+    Returns:
+      `learning_rates`; `validation_accuracy`, a list a rate of a number a seed; `diverged`, the same shape;
+      `learning_rate`, the one with the highest mean, and that `mean`; `at_edge`, whether it is the grid's first or
+      last; `good_learning_rates`, the lowest and highest of the good ones around it.
+    """
+    rates = contestant.learning_rates
+    found = {(entry["learning_rate"], entry["seed"]): entry for entry in _entries(journal, "tuning", contestant.label)}
+    runs = [[found[rate, seed] for seed in seeds] for rate in rates]
+    accuracy = [[run["validation_accuracy"][-1] for run in row] for row in runs]
+    means = [statistics.mean(row) for row in accuracy]
+    best = means.index(max(means))
+    return {
+        "learning_rates": list(rates),
+        "validation_accuracy": accuracy,
+        "diverged": [[run["diverged"] for run in row] for row in runs],
+        "learning_rate": rates[best],
+        "mean": means[best],
+        "at_edge": best in (0, len(rates) - 1),
+        "good_learning_rates": [rates[place] for place in good_range(means)],
+    }
+
+
+def good_range(means: Sequence[float]) -> tuple[int, int]:
+    """First and last place of the unbroken stretch around the largest of `means` that is within `GOOD_WITHIN` of it."""
+    best = int(np.argmax(means))
+    good = np.asarray(means) >= means[best] - GOOD_WITHIN
+    first = best - int(np.argmin([*good[best::-1], False])) + 1
+    last = best + int(np.argmin([*good[best:], False])) - 1
+    return first, last
+
+
+def final_summary(
+    journal: Iterable[Mapping[str, Any]], stage: str, label: str, budget: Budget, steps_per_epoch: int
+) -> dict[str, Any]:
+    """The fresh runs of a contestant.
+
+    Returns:
+      `learning_rate`, `seeds`; for each seed the curves
+      `test_accuracy`, `test_loss`, `train_loss`, `validation_accuracy`, `tests` (test accuracy on the way) and
+      whether it `diverged`; `steps_to`: target -> for each seed the steps to reach that test accuracy, None if never.
+    """
+    by_seed = {entry["seed"]: entry for entry in _entries(journal, stage, label)}
+    # An epoch of fewer than `test_every` steps is tested at its end only.
+    runs = [{"tests": [[] for _ in by_seed[seed]["test_accuracy"]], **by_seed[seed]} for seed in budget.final_seeds]
+    curves = ("test_accuracy", "test_loss", "train_loss", "validation_accuracy", "seconds", "tests", "diverged")
+    return {
+        "learning_rate": runs[0]["learning_rate"],
+        "seeds": list(budget.final_seeds),
+        **{name: [run[name] for run in runs] for name in curves},
+        "steps_to": {
+            str(target): [
+                steps_to(target, run["tests"], run["test_accuracy"], budget.test_every, steps_per_epoch) for run in runs
+            ]
+            for target in TARGETS
+        },
+    }
+
+
+def steps_to(
+    target: float, tests: Sequence[Sequence[float]], ends: Sequence[float], every: int, steps_per_epoch: int
+) -> int | None:
+    """Steps until the accuracy was first measured to be `target` or more, or None.
+
+    Args:
+      target: a fraction.
+      tests: for each epoch the accuracies after `every`, 2 `every`, ... of its steps.
+      ends: for each epoch the accuracy after its last step.
+      every: steps between two tests.
+      steps_per_epoch: a last partial batch is a step.
+    """
+    for number, (within, end) in enumerate(zip(tests, ends, strict=True)):
+        for step, accuracy in [*zip(itertools.count(every, every), within, strict=False), (steps_per_epoch, end)]:
+            if accuracy >= target:
+                return number * steps_per_epoch + step
+    return None
+
+
+def _seconds_alone(
+    optimizers: Mapping[str, Optimizer], lesson: Lesson, data: Dataset, journal: Journal, repeats: int = 3
+) -> dict[str, float]:
+    """Label -> median seconds an epoch of one run with nothing beside it; kept in the journal."""
+    for entry in journal:
+        if entry["stage"] == "timing":
+            return {label: statistics.median(seconds) for label, seconds in entry["seconds"].items()}
+    train = jax.device_put(data.train, jax.devices()[0])
+    states = {
+        label: init_state(dataclasses.replace(lesson, optimizer=optimizer), jax.random.key(0))
+        for label, optimizer in optimizers.items()
+    }
+    seconds: dict[str, list[float]] = {label: [] for label in optimizers}
+    for repeat in range(repeats + 1):
+        for label, state in states.items():
+            began = time.perf_counter()
+            states[label], loss = train_epoch(state, train, length=data.epoch_length)
+            loss.block_until_ready()
+            if repeat:  # the first compiles
+                seconds[label].append(time.perf_counter() - began)
+    journal.add({"stage": "timing", "seconds": seconds})
+    return _seconds_alone(optimizers, lesson, data, journal)
+
+
+# --- tables ---
+
+TUNING_HEADER = ["optimizer", "best learning rate", "validation accuracy", "good learning rates", "decades", "diverged"]
+FINAL_HEADER = [
+    "optimizer", "learning rate", "test accuracy", "test loss", *(f"steps to {target:.0%}" for target in TARGETS),
+    f"seconds to {TARGETS[-1]:.0%}",
+]  # fmt: skip
+NOTE = (
+    f"Good learning rates: those around the best whose mean validation accuracy is within {100 * GOOD_WITHIN:g} points "
+    "of its; decades: how wide that is. Test accuracy and loss: mean and 95 % confidence interval. Steps and seconds: "
+    "median over seeds, of a run with nothing beside it."
+)
+
+
+def tuning_rows(tuning: Mapping[str, Any]) -> list[list[str]]:
+    """A row a contestant."""
+    rows = []
+    for label, found in tuning.items():
+        low, high = found["good_learning_rates"]
+        diverged = [run for row in found["diverged"] for run in row]
+        rows.append(
+            [
+                label,
+                f"{found['learning_rate']:g}{' (edge of the grid)' if found['at_edge'] else ''}",
+                f"{found['mean']:.2%}",
+                f"{low:g} to {high:g}",
+                f"{math.log10(high / low):.1f}",
+                f"{sum(diverged)} of {len(diverged)} runs",
+            ]
+        )
+    return rows
+
+
+def final_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """A row a contestant, tuned, and one a reference."""
+    rows = []
+    for label, found in {**results["final"], **results["references"]}.items():
+        last = median_steps(found["steps_to"][str(TARGETS[-1])])
+        seconds = found["seconds_per_epoch_alone"] / results["config"]["steps_per_epoch"]
+        rows.append(
+            [
+                label,
+                f"{found['learning_rate']:g}",
+                interval_words([run[-1] for run in found["test_accuracy"]], percent=True),
+                interval_words([run[-1] for run in found["test_loss"]]),
+                *(_reached(found["steps_to"][str(target)]) for target in TARGETS),
+                "-" if last is None else f"{last * seconds:.1f}",
+            ]
+        )
+    return rows
+
+
+def interval_words(values: Sequence[float | None], *, percent: bool = False) -> str:
+    """`98.31 % [98.25, 98.37]`, or what can be said of runs that diverged."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return f"{len(values) - len(known)} of {len(values)} runs diverged"
+    interval = mean_interval(known)
+    if percent:
+        mean, low, high = (f"{100 * value:.2f}" for value in interval)
+        return f"{mean} % [{low}, {high}]"
+    mean, low, high = (f"{value:.4f}" for value in interval)
+    return f"{mean} [{low}, {high}]"
+
+
+def median_steps(steps: Sequence[int | None]) -> float | None:
+    """Median of the runs that got there, None where none did."""
+    known = [step for step in steps if step is not None]
+    return statistics.median(known) if known else None
+
+
+def _reached(steps: Sequence[int | None]) -> str:
+    median = median_steps(steps)
+    if median is None:
+        return "never"
+    got = sum(step is not None for step in steps)
+    return f"{median:,.0f}" + ("" if got == len(steps) else f" ({got} of {len(steps)} runs)")

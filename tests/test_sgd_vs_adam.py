@@ -1,0 +1,117 @@
+import json
+
+import pytest
+from PIL import Image
+from test_ladder import script
+
+from mnist_jax.journal import JOURNAL
+
+QUICK_ENOUGH = [
+    "--lesson",
+    "mlp",
+    "--rates",
+    2,
+    "--momenta",
+    0.9,
+    "--tuning-seeds",
+    1,
+    "--final-seeds",
+    2,
+    "--epochs",
+    2,
+]
+
+
+def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
+    arguments = ["--data", toy_folder, "--out", tmp_path / "out", *QUICK_ENOUGH]
+    status, out, _ = run_main(script("sgd_vs_adam").main, *arguments)
+    assert status == 0
+    files = ["curves.png", "learning_rates.png", "results.json", JOURNAL, "table.md"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
+    for name in files[:2]:
+        with Image.open(tmp_path / "out" / name) as figure:
+            assert min(figure.size) > 400
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert set(results["tuning"]) == set(results["final"]) == {"sgd, momentum 0.9", "adam"}
+    for found in results["tuning"].values():
+        assert [len(row) for row in found["validation_accuracy"]] == [1] * len(found["learning_rates"]) == [1, 1]
+    for label, found in results["final"].items():
+        assert found["learning_rate"] == results["tuning"][label]["learning_rate"]
+        assert [len(run) for run in found["test_accuracy"]] == [2, 2]
+    gap = results["paired_difference"]
+    assert gap["low"] <= gap["mean"] <= gap["high"]
+    ends = {label: [run[-1] for run in found["test_accuracy"]] for label, found in results["final"].items()}
+    pairs = zip(ends["adam"], ends["sgd, momentum 0.9"], strict=True)
+    assert gap["mean"] == pytest.approx(sum(adam - sgd for adam, sgd in pairs) / 2)
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "adam, as in the course" in table
+    assert "QUICK" not in table + out
+    # Again: nothing is trained, and the same comes out.
+    journal = (tmp_path / "out" / JOURNAL).read_bytes()
+    assert run_main(script("sgd_vs_adam").main, *arguments)[0] == 0
+    assert (tmp_path / "out" / JOURNAL).read_bytes() == journal
+    assert (tmp_path / "out" / "table.md").read_text() == table
+    # Another study in the same folder is refused.
+    status, _, err = run_main(script("sgd_vs_adam").main, *arguments, "--epochs", 3)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "config.epochs is 2, not 3" in err
+
+
+def gap(mean, low, high):
+    return {"second": "adam", "first": "sgd, momentum 0.9", "mean": mean, "low": low, "high": high}
+
+
+def results_of(tuned, untuned=None):
+    steps = {"sgd, momentum 0.9": {"0.95": [250, 500], "0.97": [None, 750], "0.98": [None, None]}}
+    steps["adam"] = {"0.95": [250, 250], "0.97": [500, 500], "0.98": [1000, 1500]}
+    return {
+        "tuning": {"sgd, momentum 0.9": {"learning_rate": 0.1}, "adam": {"learning_rate": 0.001}},
+        "final": {label: {"steps_to": counts} for label, counts in steps.items()},
+        "paired_difference": tuned,
+        **({"paired_difference_of_references": untuned} if untuned else {}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("tuned", "says"),
+    [
+        (gap(0.0001, -0.001, 0.001), "So on this net adam was only tuned better."),
+        (gap(-0.002, -0.003, -0.001), "So on this net adam was only tuned better."),
+        (gap(0.002, 0.001, 0.003), "So on this net adam is better tuned too."),
+    ],
+)
+def test_the_verdict_follows_from_the_intervals(tuned, says):
+    assert says in script("sgd_vs_adam").verdict(results_of(tuned, gap(0.0075, 0.006, 0.009)))
+
+
+def test_the_verdict_s_words():
+    sgd_vs_adam = script("sgd_vs_adam")
+    tuned = gap(-0.002, -0.003, -0.001)
+    assert sgd_vs_adam.verdict(results_of(tuned)) == [
+        "Each at its own learning rate (adam 0.001; sgd, momentum 0.9 0.1), adam is worse than sgd, momentum 0.9 by "
+        "-0.20 points [-0.30, -0.10].",
+        "Steps to 95%: adam 250, sgd, momentum 0.9 375.",
+        "Steps to 97%: adam 500, sgd, momentum 0.9 750.",
+    ]
+    assert "does not differ from" in sgd_vs_adam.comparison(gap(0.001, -0.001, 0.003))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--optimizers", "sgd"], "two different optimizers"),
+        (["--optimizers", "adam", "adam"], "two different optimizers"),
+        (["--optimizers", "sgd", "adman"], "'adman'"),
+        (["--lesson", "cnn"], "'cnn'"),
+        (["--momenta", "1"], "below 1"),
+        (["--rates", "1"], "at least 2 learning rates"),
+        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--final-seeds", "1"], "seeds"),
+        (["--side-by-side", "0"], "at a time"),
+    ],
+)
+def test_bad_input_gets_status_2_and_leaves_nothing(run_main, toy_folder, tmp_path, arguments, says):
+    status, _, err = run_main(script("sgd_vs_adam").main, "--data", toy_folder, "--out", tmp_path / "out", *arguments)
+    assert (status, err.count("\n")) == (2, 1)
+    assert says in err
+    assert not (tmp_path / "out").exists()

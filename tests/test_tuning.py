@@ -1,0 +1,198 @@
+import dataclasses
+import json
+
+import pytest
+
+from mnist_jax import LESSONS, UserError, optimizer
+from mnist_jax.display import EpochProgress, make_console
+from mnist_jax.journal import JOURNAL, Journal
+from mnist_jax.tuning import (
+    FINAL_HEADER,
+    TUNING_HEADER,
+    Budget,
+    check_comparison,
+    compare,
+    contestant,
+    course_optimizers,
+    final_rows,
+    good_range,
+    learning_rates,
+    steps_to,
+    tuning_rows,
+    tuning_summary,
+)
+
+HEADER = {"config": {}}
+BUDGET = Budget.of_counts(1, 2, epochs=2, test_every=1)
+GROUPS = [
+    [contestant("sgd", (0.01, 0.1), momentum=0.9), contestant("sgd", (0.01, 0.1), momentum=0.5)],
+    [contestant("adam", (0.001, 0.01))],
+]
+REFERENCES = {"the course's": optimizer("sgd", 0.01, momentum=0.5)}
+
+
+def run_compare(folder, dataset):
+    folder.mkdir(exist_ok=True)
+    return compare(
+        GROUPS,
+        REFERENCES,
+        LESSONS["mlp"],
+        dataset,
+        BUDGET,
+        journal=Journal(folder, HEADER),
+        console=make_console(),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+    """A comparison that nothing interrupted."""
+    return run_compare(tmp_path_factory.mktemp("whole"), dataset)
+
+
+def without_seconds(tree):
+    if isinstance(tree, dict):
+        return {key: without_seconds(value) for key, value in tree.items() if "seconds" not in key}
+    return tree
+
+
+def test_rates_are_evenly_spread_and_round():
+    assert learning_rates(0.001, 1, 4) == (0.001, 0.01, 0.1, 1.0)
+    assert learning_rates(2.154e-4, 1.0, 12)[2:6] == (0.001, 0.00215, 0.00464, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count"), [(0, 1, 3), (1, 1, 3), (0.1, 0.01, 3), (0.1, 1, 1), (1, float("inf"), 3)]
+)
+def test_rates_that_cannot_be_are_refused(low, high, count):
+    with pytest.raises(UserError, match="at least 2 learning rates"):
+        learning_rates(low, high, count)
+
+
+def test_a_contestant_is_optax_s_but_for_what_is_said():
+    made = contestant("sgd", (0.1, 1.0), momentum=0.9)
+    assert made.label == "sgd, momentum 0.9"
+    assert made.optimizer == optimizer("sgd", 0.1, momentum=0.9)
+    with pytest.raises(UserError, match="'adman'"):
+        contestant("adman", (0.1,))
+    with pytest.raises(UserError, match="above 0"):
+        contestant("adam", (0.1, -1.0))
+
+
+def test_the_course_s_optimizers():
+    assert course_optimizers() == {"sgd": optimizer("sgd", 0.01, momentum=0.5), "adam": optimizer("adam", 0.01)}
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"),
+    [
+        ([0.1, 0.97, 0.98, 0.976, 0.5], (2, 3)),
+        ([0.98, 0.98, 0.98], (0, 2)),
+        ([0.979, 0.5, 0.98], (2, 2)),  # the first is good too, but not next to the best
+        ([0.98], (0, 0)),
+    ],
+)
+def test_the_good_range_is_the_unbroken_one_around_the_best(means, expected):
+    assert good_range(means) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [(0.5, 2), (0.8, 4), (0.9, 5), (0.95, 5 + 2), (0.96, 5 + 5), (0.99, None)],
+)
+def test_steps_are_counted_to_the_first_test_that_is_good_enough(target, expected):
+    # Five steps an epoch, tested after 2, 4 and at the end.
+    assert steps_to(target, [[0.5, 0.8], [0.95, 0.7]], [0.9, 0.96], 2, 5) == expected
+
+
+def entries(label, accuracies, *, diverged=()):
+    return [
+        {
+            "stage": "tuning", "optimizer": label, "learning_rate": rate, "seed": seed,
+            "validation_accuracy": [0.0, accuracy], "test_accuracy": [1 - accuracy],
+            "diverged": (rate, seed) in diverged,
+        }
+        for rate, row in accuracies.items()
+        for seed, accuracy in enumerate(row)
+    ]  # fmt: skip
+
+
+def test_the_choice_is_the_highest_mean_on_validation_images():
+    accuracies = {0.01: [0.90, 0.92], 0.1: [0.97, 0.99], 1.0: [1.00, 0.10]}
+    found = tuning_summary(
+        entries("sgd", accuracies, diverged={(1.0, 1)}), contestant("sgd", tuple(accuracies)), (0, 1)
+    )
+    assert found["learning_rate"] == 0.1
+    assert found["validation_accuracy"] == list(accuracies.values())
+    assert found["diverged"] == [[False, False], [False, False], [False, True]]
+    assert not found["at_edge"]
+    assert tuning_rows({"sgd": found}) == [["sgd", "0.1", "98.00%", "0.1 to 0.1", "0.0", "1 of 6 runs"]]
+
+
+def test_a_choice_at_the_edge_is_called_so():
+    found = tuning_summary(entries("sgd", {0.1: [0.5], 1.0: [0.9]}), contestant("sgd", (0.1, 1.0)), (0,))
+    assert "edge of the grid" in tuning_rows({"sgd": found})[0][1]
+
+
+@pytest.mark.parametrize(("tuning", "final"), [(0, 2), (1, 1), (10**9, 2), (1, 10**9)])
+def test_seeds_that_make_no_comparison_are_refused(tuning, final):
+    with pytest.raises(UserError, match="seeds"):
+        Budget.of_counts(tuning, final, epochs=1)
+
+
+def test_final_seeds_are_fresh():
+    budget = Budget.of_counts(3, 10, epochs=1)
+    assert not set(budget.tuning_seeds) & set(budget.final_seeds)
+
+
+def test_without_validation_images_nothing_can_be_tuned(dataset):
+    with pytest.raises(UserError, match="validation images"):
+        check_comparison(LESSONS["mlp"], dataclasses.replace(dataset, validation=None), BUDGET)
+
+
+@pytest.mark.parametrize("shown", [1, 10, 20])
+def test_interrupted_and_run_again_it_goes_on_where_it_was(whole, dataset, tmp_path, monkeypatch, shown):
+    show, count = EpochProgress.show, 0
+
+    def interrupted(self, *args, **rest):
+        nonlocal count
+        count += 1
+        if count == shown:
+            raise KeyboardInterrupt
+        show(self, *args, **rest)
+
+    monkeypatch.setattr(EpochProgress, "show", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_compare(tmp_path / "parts", dataset)
+    monkeypatch.undo()
+    before = (tmp_path / "parts" / JOURNAL).read_text()
+    assert without_seconds(run_compare(tmp_path / "parts", dataset)) == without_seconds(whole)
+    after = (tmp_path / "parts" / JOURNAL).read_text()
+    assert after.startswith(before)
+    # 6 tried settings with 1 seed, 2 chosen ones and 1 reference with 2: 12 runs, beside the header and the timing.
+    runs = [json.loads(line) for line in after.splitlines()]
+    assert len(runs) == 14
+    parts = {(run["stage"], run.get("optimizer"), run.get("learning_rate"), run.get("seed")) for run in runs[1:]}
+    assert len(parts) == 13
+
+
+def test_a_finished_comparison_is_drawn_anew_without_training(dataset, tmp_path, monkeypatch):
+    first = run_compare(tmp_path, dataset)
+    monkeypatch.setattr("mnist_jax.tuning.train_runs", None)
+    assert run_compare(tmp_path, dataset) == first
+    assert [len(row) for row in tuning_rows(first["tuning"])] == [len(TUNING_HEADER)] * 3
+    rows = final_rows({**first, "config": {"steps_per_epoch": 3}})
+    assert [len(row) for row in rows] == [len(FINAL_HEADER)] * 3
+    best = max(("sgd, momentum 0.9", "sgd, momentum 0.5"), key=lambda label: first["tuning"][label]["mean"])
+    assert [row[0] for row in rows] == [best, "adam", "the course's"]
+
+
+def test_final_runs_are_paired(dataset, tmp_path):
+    """A seed means the same initial weights and order for every optimizer: without a step there is no difference."""
+    tiny = [[contestant(name, (1e-37, 2e-37))] for name in ("sgd", "adagrad")]
+    journal = Journal(tmp_path, HEADER)
+    results = compare(tiny, {}, LESSONS["mlp"], dataset, BUDGET, journal=journal, console=make_console())
+    sgd, adagrad = (results["final"][label] for label in ("sgd", "adagrad"))
+    assert sgd["test_loss"] == adagrad["test_loss"]
+    assert sgd["train_loss"] == adagrad["train_loss"]
+    assert sgd["test_loss"][0] != sgd["test_loss"][1]

@@ -15,8 +15,10 @@ pre-activations z of layer l normal with variance q_l, and w_l units in layer l:
     g_l = s (w_(l+1) / w_l) E[f'(z)^2] g_(l+1)    mean square of the gradient with respect to them, downwards
 
 ReLU has E[f(z)^2] = q / 2 and E[f'(z)^2] = 1/2, so He keeps variances in both directions and the default shrinks them
-to a sixth a layer. Under batch norm z has variance 1 whatever came before, and g_l is divided by the variance v_l of
-a unit over the batch, v_(l+1) = s Var[f(z)]: smaller kernels get larger gradients.
+to a sixth a layer. q is a mean square; the variance lacks the square of the mean, up to a tenth at ten outputs. Under
+batch norm z has variance 1 whatever came before, and g_l is divided by the variance v_l of a unit over the batch,
+v_(l+1) = s Var[f(z)]: s cancels, and gradients do not depend on the initialisation. He's kernels being sqrt(6) times
+larger, a step turns them 1 / sqrt(6) as far at the start (and a sixth as far where the output kernels are alike).
 
 Answer: see experiments/results/initialisation/table.md.
 """
@@ -59,7 +61,14 @@ NOTE = (
     "Variances of fc1, fc2 and fc3, over units and 1,000 training images. Gradients: of an image's loss with respect "
     "to the pre-activations; theory takes fc3's as measured and tells the others."
 )
-QUANTITIES = ("preactivation", "gradient", "kernel_gradient")
+WORDS = {"preactivation": "pre-activations", "gradient": "gradients", "kernel_gradient": "kernel gradients"}
+HEADER = ["net", "variance of", "theory, at the start", "at the start", f"after {STEPS[-1]:,} steps"]
+ALL_HEADER = ["net", "what", "start", *(f"{step:,} steps" for step in STEPS[1:])]
+NOTE = (
+    f"Variances of fc1, fc2 and fc3, over units and {MEASURED_ON:,} training images. Gradients: n times the mean "
+    "loss's with respect to the pre-activations; theory takes fc3's as measured and tells the others."
+)
+WORDS = {"preactivation": "pre-activations", "gradient": "gradients", "kernel_gradient": "kernel gradients"}
 HEADER = ["net", "variance of", "theory, at the start", "at the start", f"after {STEPS[-1]:,} steps"]
 
 
@@ -141,8 +150,8 @@ def normal_moments(activation: str, variance: float) -> Moments:
 def measure(state: TrainState, examples: Examples) -> dict[str, dict[str, jax.Array]]:
     """Quantity -> `mean` and `variance`, each `[layers]`, of a net in training mode.
 
-    `preactivation` and `gradient` are over all units and images, the gradient being each image's own loss's with
-    respect to the pre-activation; `kernel_gradient` is over the kernel's entries, of the mean loss.
+    `preactivation` and `gradient` are over all units and images, the gradient being n times the mean loss's with
+    respect to an image's pre-activation; `kernel_gradient` is over the kernel's entries, of the mean loss.
     """
     layers = [f"fc{number}" for number in range(1, 2 + len(state.lesson.hidden))]
 
@@ -247,15 +256,18 @@ def run(arguments: Arguments) -> None:
             ),
             **{
                 quantity: {kind: [run[quantity][kind] for run in runs[name]] for kind in ("mean", "variance")}
-                for quantity in QUANTITIES
+                for quantity in WORDS
             },
         }
         for name, lesson in chosen.items()
     }
     sentences = verdict(results["nets"])
-    what = f"Widths, SGD and batches of lesson {arguments.lesson}, no dropout; {data_words(results['data'])}; mean of "
-    what += f"{count_of(len(seeds), 'seed')}; {results['environment']['device']}."
+    what = (
+        f"Widths, optimizer and batches of lesson {arguments.lesson}, no dropout; {data_words(results['data'])}; mean "
+        f"of {count_of(len(seeds), 'seed')}; {results['environment']['device']}."
+    )
     text = f"{markdown_table(HEADER, rows(results['nets']))}\n{what} {NOTE}\n\n**{' '.join(sentences)}**\n"
+    text += f"\nEvery point:\n\n{markdown_table(ALL_HEADER, all_rows(results['nets']))}"
     write_results(folder, results)
     write_file(folder / "table.md", f"{notice}\n\n{text}".lstrip().encode())
     write_file(folder / "initialisation.png", initialisation_figure(results["nets"], STEPS, what))
@@ -269,11 +281,21 @@ def rows(nets: Mapping[str, Any]) -> list[list[str]]:
     """Two rows a net: variances of pre-activations and of their gradients, layer by layer from the first."""
     cells = []
     for name, net in nets.items():
-        for words, quantity in (("pre-activations", "preactivation"), ("gradients", "gradient")):
+        for quantity in ("preactivation", "gradient"):
             by_step = np.mean(net[quantity]["variance"], axis=0)
-            predicted = net["theory"][quantity]
-            cells.append([name, words, numbers(predicted), numbers(by_step[0]), numbers(by_step[-1])])
+            ends = [numbers(net["theory"][quantity]), numbers(by_step[0]), numbers(by_step[-1])]
+            cells.append([name, WORDS[quantity], *ends])
     return cells
+
+
+def all_rows(nets: Mapping[str, Any]) -> list[list[str]]:
+    """Mean and variance of every quantity at every step, a row each."""
+    return [
+        [name, f"{kind} of {WORDS[quantity]}", *map(numbers, np.mean(net[quantity][kind], axis=0))]
+        for name, net in nets.items()
+        for quantity in WORDS
+        for kind in ("mean", "variance")
+    ]
 
 
 def predictions(theory: Theory, last_gradients: Sequence[float]) -> dict[str, list[float]]:
@@ -304,8 +326,8 @@ def verdict(nets: Mapping[str, Any]) -> list[str]:
         for kind, scale in (("he", KERNEL_SCALE["he"]), ("pytorch", KERNEL_SCALE["pytorch"]))
     )
     sentences.append(
-        "Under batch norm what a layer passes on does not depend on the size of its kernel, but how far a step turns "
-        f"it does: He's fc1 has a gradient {he / default:.2f} times the default's, relative to the kernel's own size."
+        f"Under batch norm the first gradient of He's fc1, relative to the kernel's own size, is {he / default:.2f} "
+        f"times the default's (theory {(KERNEL_SCALE['pytorch'] / KERNEL_SCALE['he']) ** 0.5:.2f})."
     )
     return sentences
 

@@ -42,7 +42,7 @@ class Arguments:
       epochs: of each run.
       data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
       data_dir: TFDS's folder, if not its standard one.
-      side_by_side: runs that one device trains at a time; by default 1 on a CPU, up to 128 on a GPU or TPU.
+      side_by_side: runs that one device trains at a time; by default 1 on a CPU, up to 32 on a GPU or TPU.
       quick: a minute or two, to see how it works: 4 rates, 1 and 2 seeds, 1 short epoch. Not the study.
       out: folder for results, new or of this study interrupted; by default runs/optimizers-DATE-TIME.
     """
@@ -71,9 +71,10 @@ def run(arguments: Arguments) -> None:
     """Tune, compare, write."""
     if arguments.quick:
         arguments = dataclasses.replace(arguments, rates=4, lowest=1e-3, tuning_seeds=1, final_seeds=2, epochs=1)
+    rates = learning_rates(arguments.lowest, arguments.highest, arguments.rates)
     console = make_console()
     folder, results = run_comparison(
-        [[entrant] for entrant in contestants(learning_rates(arguments.lowest, arguments.highest, arguments.rates))],
+        {entrant.label: [entrant] for entrant in contestants(rates)},
         {},
         arguments.lesson,
         Budget.of_counts(
@@ -95,17 +96,24 @@ def run(arguments: Arguments) -> None:
 
 
 def verdict(final: Mapping[str, Any]) -> list[str]:
-    """The best, and which others do not differ from it."""
+    """The best, and by how much the others lie behind it."""
     last = {label: [run[-1] for run in found["test_accuracy"]] for label, found in final.items()}
     best = max(last, key=lambda label: sum(last[label]))
     others = [label for label in last if label != best]
     # Bonferroni: the intervals hold all together with 95 %.
-    confidence = 1 - 0.05 / len(others)
-    alike = [label for label in others if not paired_difference(last[best], last[label], confidence).excludes_zero]
-    return [
-        f"Highest mean test accuracy: {best}.",
-        f"Not different from it, paired by seed: {', '.join(alike) or 'none'} (95 % for all comparisons together).",
-    ]
+    gaps = {label: paired_difference(last[best], last[label], 1 - 0.05 / len(others)) for label in others}
+    words = {
+        label: f"{label} by {100 * gap.mean:.2f} points [{100 * gap.low:.2f}, {100 * gap.high:.2f}]"
+        for label, gap in gaps.items()
+    }
+    behind = [words[label] for label, gap in gaps.items() if gap.low > 0]
+    open_cases = [words[label] for label, gap in gaps.items() if gap.low <= 0]
+    sentences = [f"Highest mean test accuracy: {best}."]
+    if behind:
+        sentences.append(f"Shown to be better than {'; '.join(behind)}.")
+    if open_cases:
+        sentences.append(f"Not shown to be better than {'; '.join(open_cases)}.")
+    return [*sentences, "Paired by seed; the intervals hold all together with 95 %."]
 
 
 def main() -> None:

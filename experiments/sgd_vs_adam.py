@@ -12,6 +12,7 @@ Answer: see experiments/results/sgd_vs_adam/table.md.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Arguments:
       epochs: of each run.
       data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
       data_dir: TFDS's folder, if not its standard one.
-      side_by_side: runs that one device trains at a time; by default 1 on a CPU, up to 128 on a GPU or TPU.
+      side_by_side: runs that one device trains at a time; by default 1 on a CPU, up to 32 on a GPU or TPU.
       quick: a minute or two, to see how it works: 5 rates, 1 momentum, 1 and 3 seeds, 3 short epochs. Not the study.
       out: folder for results, new or of this study interrupted; by default runs/sgd_vs_adam-DATE-TIME.
     """
@@ -84,7 +85,7 @@ def run(arguments: Arguments) -> None:
     course = {name: setting for name, setting in course_optimizers().items() if name in names}
     console = make_console()
     folder, results = run_comparison(
-        [contestants(name, rates, arguments.momenta) for name in names],
+        {name: contestants(name, rates, arguments.momenta) for name in names},
         {course_label(name): setting for name, setting in course.items()},
         arguments.lesson,
         Budget.of_counts(
@@ -101,20 +102,24 @@ def run(arguments: Arguments) -> None:
         command=command_line("python experiments/sgd_vs_adam.py"),
         console=console,
     )
-    results["paired_difference"] = difference(results["final"], *list(results["final"])[:2])
+    results["paired_difference"] = difference(*(results["final"][name] for name in names[:2]))
     if {*names[:2]} <= set(course):
-        results["paired_difference_of_references"] = difference(results["references"], *map(course_label, names[:2]))
+        references = (results["references"][course_label(name)] for name in names[:2])
+        results["paired_difference_of_references"] = difference(*references)
     title = what_was_compared(results)
-    marked = sorted({setting.learning_rate for setting in course.values()})
+    marked = sorted({setting.learning_rate for setting in course_optimizers().values()})
+    curves = {found["contestant"]: found for found in [*results["final"].values(), *results["references"].values()]}
     figures = {
         "learning_rates.png": learning_rates_figure(results["tuning"], marked, title),
-        "curves.png": curves_figure({**results["final"], **results["references"]}, title),
+        "curves.png": curves_figure(curves, title),
     }
-    finish_comparison(folder, results, verdict(results), figures, console)
+    finish_comparison(folder, results, verdict(results, names[:2]), figures, console)
 
 
 def contestants(name: str, rates: Sequence[float], momenta: Sequence[float]) -> list[Contestant]:
     """An optimizer with optax's defaults; sgd once with each momentum."""
+    if len(set(momenta)) < max(1, len(momenta)):
+        raise UserError("Name at least one momentum, each once.")
     if name != "sgd":
         return [contestant(name, rates)]
     return [contestant(name, rates, momentum=momentum) if momentum else contestant(name, rates) for momentum in momenta]
@@ -125,34 +130,36 @@ def course_label(name: str) -> str:
     return f"{name}, as in the course"
 
 
-def difference(runs: Mapping[str, Any], first: str, second: str) -> dict[str, Any]:
+def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """Second minus first: last test accuracy, as a fraction, paired by seed."""
-    last = {label: [run[-1] for run in runs[label]["test_accuracy"]] for label in (first, second)}
-    return {"second": second, "first": first, **paired_difference(last[second], last[first])._asdict()}
+    before, after = ([run[-1] for run in found["test_accuracy"]] for found in (first, second))
+    gap = paired_difference(after, before)
+    return {"second": second["contestant"], "first": first["contestant"], **gap._asdict()}
 
 
-def verdict(results: Mapping[str, Any]) -> list[str]:
-    """What the intervals say, in sentences."""
+def verdict(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """What the intervals say of two optimizers, in sentences."""
+    second, chosen = names[1], [results["final"][name] for name in names]
     tuned, untuned = results["paired_difference"], results.get("paired_difference_of_references")
     sentences = []
     if untuned:
         sentences.append(f"As the course sets them, {comparison(untuned)}.")
-    rates = {label: found["learning_rate"] for label, found in results["tuning"].items()}
-    sentences.append(
-        f"Each at its own learning rate ({tuned['second']} {rates[tuned['second']]:g}; {tuned['first']} "
-        f"{rates[tuned['first']]:g}), {comparison(tuned)}."
-    )
+    rates = "; ".join(f"{found['contestant']}: {found['learning_rate']:g}" for found in chosen)
+    sentences.append(f"Each at its own learning rate ({rates}), {comparison(tuned)}.")
     if untuned and untuned["low"] > 0:
-        better = "is better tuned too" if tuned["low"] > 0 else "was only tuned better"
-        sentences.append(f"So on this net {tuned['second']} {better}.")
+        if tuned["low"] > 0:
+            sentences.append(f"So on this net {second} is better, and not only better tuned.")
+        elif tuned["high"] <= 0:
+            sentences.append(f"So on this net {second} was only better tuned: tuned alike, it is no better.")
+        else:
+            share = 100 * (1 - tuned["mean"] / untuned["mean"])
+            sentences.append(
+                f"So on this net tuning explains about {share:.0f} % of {second}'s lead, and the rest may be chance."
+            )
     for target in TARGETS:
-        steps = {
-            label: median_steps(results["final"][label]["steps_to"][str(target)])
-            for label in (tuned["second"], tuned["first"])
-        }
-        if None not in steps.values():
-            words = ", ".join(f"{label} {count:,.0f}" for label, count in steps.items())
-            sentences.append(f"Steps to {target:.0%}: {words}.")
+        steps = [median_steps(found["steps_to"][str(target)]) for found in chosen]
+        words = ["never by half of the runs" if count == math.inf else f"{count:,.0f}" for count in steps]
+        sentences.append(f"Steps to {target:.0%}: {', '.join(map(' '.join, zip(names, words, strict=True)))}.")
     return sentences
 
 
@@ -160,7 +167,7 @@ def comparison(gap: Mapping[str, Any]) -> str:
     """`adam is better than sgd by +0.75 points [+0.65, +0.86]`, in percentage points of test accuracy."""
     interval = "{:+.2f} points [{:+.2f}, {:+.2f}]".format(*(100 * gap[key] for key in ("mean", "low", "high")))
     if gap["low"] <= 0 <= gap["high"]:
-        return f"{gap['second']} does not differ from {gap['first']} ({interval})"
+        return f"{gap['second']} is not shown to be better or worse than {gap['first']} ({interval})"
     return f"{gap['second']} is {'better' if gap['mean'] > 0 else 'worse'} than {gap['first']} by {interval}"
 
 

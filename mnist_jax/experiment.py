@@ -21,8 +21,8 @@ EPOCHS = 10  # as in the notebooks
 MOST_SEEDS = 10_000  # of a study; more is a slip of the finger
 
 # Runs that one device trains side by side under vmap. A CPU is busy with one net, and slower a net with more; a GPU
-# or TPU is idle with one, and this many fit in a few GiB.
-SIDE_BY_SIDE = {"cpu": 1, "gpu": 128, "tpu": 128}
+# or TPU is idle with one. This many take about 2 GB to evaluate (by the sizes of their activations).
+SIDE_BY_SIDE = {"cpu": 1, "gpu": 32, "tpu": 32}
 
 
 @dataclasses.dataclass(frozen=True)

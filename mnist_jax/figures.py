@@ -126,7 +126,7 @@ def learning_rates_figure(tuning: Mapping[str, Any], marked: Sequence[float], ti
 
 
 def curves_figure(runs: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
-    """Test accuracy and loss after each epoch, a line a contestant: means and their 95 % confidence intervals, a PNG.
+    """Test accuracy and loss after each epoch, a line a contestant: means, 95 % intervals, a PNG.
 
     Args:
       runs: label -> the curves of its fresh runs, `test_accuracy` and `test_loss`.
@@ -180,12 +180,8 @@ def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: 
         zip(kinds, panels.T, strict=True), (("he", "-"), ("pytorch", "--"))
     ):
         net = nets[f"{kind}, {initialisation}"]
-        for axes, quantity, predicted in zip(
-            column,
-            ("preactivation", "gradient"),
-            (net["theory"]["preactivation"], net["theory"]["gradient"]),
-            strict=True,
-        ):
+        for axes, quantity in zip(column, ("preactivation", "gradient"), strict=True):
+            predicted = net["theory"][quantity]
             by_step = np.mean(net[quantity]["variance"], axis=0)
             for layer, value in enumerate(predicted):
                 label = f"fc{layer + 1}, {initialisation}"
@@ -218,12 +214,16 @@ def _rates_panel(axes: Any, tuning: Mapping[str, Any]) -> None:
 
 
 def _interval(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str) -> None:
-    """The mean over runs and its interval, for the epochs that all runs have."""
-    columns = [column for column in zip(*runs, strict=False) if None not in column]
-    intervals = [mean_interval(column) for column in columns]
-    epochs = range(1, 1 + len(intervals))
-    axes.plot(epochs, [i.mean for i in intervals], color=color, label=label)
+    """The mean over runs and its interval after each epoch; where runs are lost it is of the others, with a cross."""
+    columns = list(itertools.zip_longest(*runs))
+    known = [[value for value in column if value is not None] for column in columns]
+    epochs = [epoch for epoch, values in enumerate(known, start=1) if len(values) > 1]
+    intervals = [mean_interval(known[epoch - 1]) for epoch in epochs]
+    means = [interval.mean for interval in intervals]
+    axes.plot(epochs, means, color=color, label=label)
     axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color=color, alpha=0.25)
+    lost = [(epoch, mean) for epoch, mean in zip(epochs, means, strict=True) if len(known[epoch - 1]) < len(runs)]
+    axes.plot([epoch for epoch, _ in lost], [mean for _, mean in lost], "x", color=color)
 
 
 def _two_panels(title: str) -> tuple[Figure, Any, Any]:

@@ -1,13 +1,18 @@
 """A study's finished runs, one line of JSON each, so that an interrupted study goes on where it was."""
 
+import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mnist_jax.errors import UserError, expand_user
-from mnist_jax.results import claim_folder, write_file
+from mnist_jax.results import claim_folder
+
+if sys.platform != "win32":
+    import fcntl
 
 JOURNAL = "runs.jsonl"
 
@@ -15,14 +20,15 @@ JOURNAL = "runs.jsonl"
 class Journal:
     """The file `runs.jsonl` of a study's folder: what is studied, then a line for each finished part.
 
-    A line is on the disk before `add` returns. A last line that an interrupt cut short is dropped.
+    A line is on the disk before `add` returns. A last line that an interrupt cut short is dropped. While a journal is
+    open no other process can open it; use it as a context manager.
 
     Args:
       folder: of the study.
       header: what is studied, of `describe_run`; to go on, it must be that of the folder's journal but for the command.
 
     Raises:
-      UserError: the folder holds something else, or cannot be read or written.
+      UserError: the folder holds something else, another process works on it, or it cannot be read or written.
     """
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
@@ -30,17 +36,33 @@ class Journal:
         config = {key: value for key, value in header["config"].items() if key != "command"}
         header = json.loads(json.dumps({**header, "config": config}))
         try:
-            lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
-            entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self._path} cannot be read ({error}); name another folder with --out.") from error
-        if entries and entries[0] != header:
-            raise UserError(
-                f"{folder} holds another study ({_difference(entries[0], header)}); name another folder with --out."
-            )
-        self._entries = entries[1:]
-        if len(entries) < max(1, len(lines)):
-            write_file(self._path, b"".join(_line(entry) for entry in entries or [header]))
+            self._file = self._path.open("a+b")
+        except OSError as error:
+            raise self._cannot("written", error) from error
+        try:
+            _lock(self._file, folder)
+            self._file.seek(0)
+            lines = [line for line in self._file if line.endswith(b"\n")]
+            entries = [json.loads(line) for line in lines]
+            if entries and entries[0] != header:
+                raise UserError(
+                    f"{folder} holds another study ({_difference(entries[0], header)}); name another folder with --out."
+                )
+            self._file.truncate(sum(map(len, lines)))
+            self._entries = entries[1:]
+            if not entries:
+                self._write(header)
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, OSError | ValueError) and not isinstance(error, UserError):
+                raise self._cannot("read", error) from error
+            raise
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._entries)
@@ -51,14 +73,23 @@ class Journal:
         Raises:
           UserError: it cannot be written.
         """
+        size = self._file.seek(0, os.SEEK_END)
         try:
-            with self._path.open("ab") as file:
-                file.write(_line(entry))
-                file.flush()
-                os.fsync(file.fileno())
+            self._write(entry)
         except OSError as error:
-            raise UserError(f"{self._path} cannot be written ({error.strerror or error}).") from error
+            with contextlib.suppress(OSError):
+                self._file.truncate(size)  # what was written of the line
+            raise self._cannot("written", error) from error
         self._entries.append(entry)
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        self._file.write((json.dumps(entry, allow_nan=False) + "\n").encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _cannot(self, what: str, error: Exception) -> UserError:
+        reason = getattr(error, "strerror", None) or error
+        return UserError(f"{self._path} cannot be {what} ({reason}); name another folder with --out.")
 
 
 def open_study(out: Path | None, name: str, header: Mapping[str, Any]) -> tuple[Path, Journal]:
@@ -73,13 +104,23 @@ def open_study(out: Path | None, name: str, header: Mapping[str, Any]) -> tuple[
       UserError: it holds a run or another study, or cannot be written.
     """
     folder = None if out is None else expand_user(out)
-    if folder is None or not (folder / JOURNAL).exists():
+    try:
+        known = folder is not None and (folder / JOURNAL).exists()
+    except OSError:  # a name that no file can have: `claim_folder` says so
+        known = False
+    if folder is None or not known:
         folder = claim_folder(folder, name)
     return folder, Journal(folder, header)
 
 
-def _line(entry: Mapping[str, Any]) -> bytes:
-    return (json.dumps(entry, allow_nan=False) + "\n").encode()
+def _lock(file: BinaryIO, folder: Path) -> None:
+    """Until the file is closed no other process gets the lock."""
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(f"Another process is at work on the study in {folder}; wait for it, or stop it.") from error
 
 
 def _difference(old: Any, new: Mapping[str, Any]) -> str:

@@ -89,7 +89,7 @@ def run_lessons(
 
 
 def run_comparison(
-    groups: Sequence[Sequence[Contestant]],
+    groups: Mapping[str, Sequence[Contestant]],
     references: Mapping[str, Optimizer],
     lesson_id: str,
     budget: Budget,
@@ -133,14 +133,14 @@ def run_comparison(
         data,
         {lesson_id: lesson},
         command=command,
-        contestants=[dataclasses.asdict(contestant) for group in groups for contestant in group],
+        contestants=[dataclasses.asdict(contestant) for group in groups.values() for contestant in group],
         **dataclasses.asdict(budget),
         steps_per_epoch=math.ceil(data.epoch_length / lesson.batch_size),
         quick=quick,
     )
     folder, journal = open_study(out, name, described)
     console.print(f"Each finished run is kept at once; interrupted, it goes on with --out {folder}", soft_wrap=True)
-    with _memory_error():
+    with journal, _memory_error():
         compared = compare(groups, references, lesson, data, budget, journal=journal, console=console)
     return folder, {**described, **compared}
 

@@ -90,7 +90,10 @@ def learning_rates(low: float, high: float, count: int) -> tuple[float, ...]:
         raise UserError(
             f"A grid takes at least 2 learning rates from above 0 upwards, not {count} from {low} to {high}."
         )
-    return tuple(float(f"{rate:.3g}") for rate in np.geomspace(low, high, count))
+    rates = tuple(float(f"{rate:.3g}") for rate in np.geomspace(low, high, count))
+    if len(set(rates)) < count:
+        raise UserError(f"{count} learning rates from {low} to {high} are closer than three digits tell apart.")
+    return rates
 
 
 def contestant(name: str, rates: Sequence[float], /, **hyperparameters: float) -> Contestant:
@@ -110,7 +113,7 @@ def course_optimizers() -> dict[str, Optimizer]:
 
 
 def compare(
-    groups: Sequence[Sequence[Contestant]],
+    groups: Mapping[str, Sequence[Contestant]],
     references: Mapping[str, Optimizer],
     lesson: Lesson,
     data: Dataset,
@@ -122,8 +125,8 @@ def compare(
     """Tune all contestants, then train the best of each group with fresh seeds; what the journal holds is not repeated.
 
     Args:
-      groups: contestants whose labels differ; a group is one optimizer with other values of what is tuned beside the
-        learning rate, as sgd with three momenta.
+      groups: name -> contestants whose labels differ; a group is one optimizer with other values of what is tuned
+        beside the learning rate, as sgd with three momenta.
       references: label -> an untuned setting, trained with the final seeds too; labels differ from contestants'.
       lesson: the net; its own optimizer is not used.
       data: with a validation split.
@@ -132,10 +135,9 @@ def compare(
       console: where progress is shown.
 
     Returns:
-      For results.json: `tuning`, an entry a contestant; `final`, an entry a group, named as its best contestant; and
-      `references`.
+      For results.json: `tuning`, an entry a contestant; `final`, an entry a group; `references`, one each.
     """
-    contestants = list(itertools.chain(*groups))
+    contestants = list(itertools.chain(*groups.values()))
     finals = len(budget.final_seeds) * (len(groups) + len(references))
     tries = len(budget.tuning_seeds) * sum(len(entrant.learning_rates) for entrant in contestants)
     runs = finals + tries - sum(entry["stage"] != "timing" for entry in journal)
@@ -149,28 +151,22 @@ def compare(
         for entrant in contestants:
             train("tuning", entrant.label, entrant.optimizer, entrant.learning_rates)
             tuning[entrant.label] = tuning_summary(journal, entrant, budget.tuning_seeds)
-        finalists = [max(group, key=lambda entrant: tuning[entrant.label]["mean"]) for group in groups]
-        for entrant in finalists:
+        best = {name: max(group, key=lambda entrant: tuning[entrant.label]["mean"]) for name, group in groups.items()}
+        for entrant in best.values():
             train("final", entrant.label, entrant.optimizer, [tuning[entrant.label]["learning_rate"]])
         for label, setting in references.items():
             train("reference", label, setting, [setting.learning_rate])
-    timed = {entrant.label: entrant.optimizer for entrant in finalists} | dict(references)
+    timed = {entrant.label: entrant.optimizer for entrant in best.values()} | dict(references)
     seconds = _seconds_alone(timed, lesson, data, journal)
     steps = math.ceil(data.epoch_length / lesson.batch_size)
 
-    def summaries(stage: str, labels: Iterable[str]) -> dict[str, Any]:
-        return {
-            label: {
-                **final_summary(journal, stage, label, budget, steps),
-                "seconds_per_epoch_alone": seconds[label],
-            }
-            for label in labels
-        }
+    def summary(stage: str, label: str) -> dict[str, Any]:
+        return final_summary(journal, stage, label, budget, steps, seconds[label])
 
     return {
         "tuning": tuning,
-        "final": summaries("final", (entrant.label for entrant in finalists)),
-        "references": summaries("reference", references),
+        "final": {name: summary("final", entrant.label) for name, entrant in best.items()},
+        "references": {label: summary("reference", label) for label in references},
     }
 
 
@@ -261,20 +257,26 @@ def good_range(means: Sequence[float]) -> tuple[int, int]:
 
 
 def final_summary(
-    journal: Iterable[Mapping[str, Any]], stage: str, label: str, budget: Budget, steps_per_epoch: int
+    journal: Iterable[Mapping[str, Any]],
+    stage: str,
+    label: str,
+    budget: Budget,
+    steps_per_epoch: int,
+    seconds_per_epoch: float,
 ) -> dict[str, Any]:
     """The fresh runs of a contestant.
 
     Returns:
-      `learning_rate`, `seeds`; for each seed the curves
-      `test_accuracy`, `test_loss`, `train_loss`, `validation_accuracy`, `tests` (test accuracy on the way) and
-      whether it `diverged`; `steps_to`: target -> for each seed the steps to reach that test accuracy, None if never.
+      `contestant`, `learning_rate`, `seeds`; for each seed the curves `test_accuracy`, `test_loss`, `train_loss`,
+      `validation_accuracy`, `tests` (test accuracy on the way) and whether it `diverged`; `steps_to`: target -> for
+      each seed the steps to reach that test accuracy, None if never; `seconds_per_epoch`, of one run alone.
     """
     by_seed = {entry["seed"]: entry for entry in _entries(journal, stage, label)}
     # An epoch of fewer than `test_every` steps is tested at its end only.
     runs = [{"tests": [[] for _ in by_seed[seed]["test_accuracy"]], **by_seed[seed]} for seed in budget.final_seeds]
-    curves = ("test_accuracy", "test_loss", "train_loss", "validation_accuracy", "seconds", "tests", "diverged")
+    curves = ("test_accuracy", "test_loss", "train_loss", "validation_accuracy", "tests", "diverged")
     return {
+        "contestant": label,
         "learning_rate": runs[0]["learning_rate"],
         "seeds": list(budget.final_seeds),
         **{name: [run[name] for run in runs] for name in curves},
@@ -284,6 +286,7 @@ def final_summary(
             ]
             for target in TARGETS
         },
+        "seconds_per_epoch": seconds_per_epoch,
     }
 
 
@@ -307,40 +310,43 @@ def steps_to(
 
 
 def _seconds_alone(
-    optimizers: Mapping[str, Optimizer], lesson: Lesson, data: Dataset, journal: Journal, repeats: int = 3
+    optimizers: Mapping[str, Optimizer], lesson: Lesson, data: Dataset, journal: Journal, repeats: int = 5
 ) -> dict[str, float]:
-    """Label -> median seconds an epoch of one run with nothing beside it; kept in the journal."""
+    """Label -> median seconds an epoch of one run by itself, the optimizers in turn; kept in the journal."""
+    seconds: dict[str, list[float]] = {}
     for entry in journal:
         if entry["stage"] == "timing":
-            return {label: statistics.median(seconds) for label, seconds in entry["seconds"].items()}
-    train = jax.device_put(data.train, jax.devices()[0])
-    states = {
-        label: init_state(dataclasses.replace(lesson, optimizer=optimizer), jax.random.key(0))
-        for label, optimizer in optimizers.items()
-    }
-    seconds: dict[str, list[float]] = {label: [] for label in optimizers}
-    for repeat in range(repeats + 1):
-        for label, state in states.items():
-            began = time.perf_counter()
-            states[label], loss = train_epoch(state, train, length=data.epoch_length)
-            loss.block_until_ready()
-            if repeat:  # the first compiles
-                seconds[label].append(time.perf_counter() - began)
-    journal.add({"stage": "timing", "seconds": seconds})
-    return _seconds_alone(optimizers, lesson, data, journal)
+            seconds = entry["seconds"]
+    if not seconds:
+        seconds = {label: [] for label in optimizers}
+        train = jax.device_put(data.train, jax.devices()[0])
+        states = {
+            label: init_state(dataclasses.replace(lesson, optimizer=optimizer), jax.random.key(0))
+            for label, optimizer in optimizers.items()
+        }
+        for repeat in range(repeats + 1):
+            for label, state in states.items():
+                began = time.perf_counter()
+                states[label], loss = train_epoch(state, train, length=data.epoch_length)
+                loss.block_until_ready()
+                if repeat:  # the first compiles
+                    seconds[label].append(time.perf_counter() - began)
+        journal.add({"stage": "timing", "seconds": seconds})
+    return {label: statistics.median(times) for label, times in seconds.items()}
 
 
 # --- tables ---
 
 TUNING_HEADER = ["optimizer", "best learning rate", "validation accuracy", "good learning rates", "decades", "diverged"]
 FINAL_HEADER = [
-    "optimizer", "learning rate", "test accuracy", "test loss", *(f"steps to {target:.0%}" for target in TARGETS),
-    f"seconds to {TARGETS[-1]:.0%}",
+    "optimizer", "learning rate", "test accuracy", "test loss",
+    *(f"steps (seconds) to {target:.0%}" for target in TARGETS),
 ]  # fmt: skip
 NOTE = (
     f"Good learning rates: those around the best whose mean validation accuracy is within {100 * GOOD_WITHIN:g} points "
-    "of its; decades: how wide that is. Test accuracy and loss: mean and 95 % confidence interval. Steps and seconds: "
-    "median over seeds, of a run with nothing beside it."
+    "of its; decades: how wide that is. Test accuracy and loss: mean and 95 % confidence interval over seeds. Steps: "
+    "median over seeds, found by testing every "
+    f"{Budget.test_every}; seconds: as many of a run by itself."
 )
 
 
@@ -348,7 +354,8 @@ def tuning_rows(tuning: Mapping[str, Any]) -> list[list[str]]:
     """A row a contestant."""
     rows = []
     for label, found in tuning.items():
-        low, high = found["good_learning_rates"]
+        rates, (low, high) = found["learning_rates"], found["good_learning_rates"]
+        at_least = "at least " if low == rates[0] or high == rates[-1] else ""
         diverged = [run for row in found["diverged"] for run in row]
         rows.append(
             [
@@ -356,7 +363,7 @@ def tuning_rows(tuning: Mapping[str, Any]) -> list[list[str]]:
                 f"{found['learning_rate']:g}{' (edge of the grid)' if found['at_edge'] else ''}",
                 f"{found['mean']:.2%}",
                 f"{low:g} to {high:g}",
-                f"{math.log10(high / low):.1f}",
+                f"{at_least}{math.log10(high / low):.1f}",
                 f"{sum(diverged)} of {len(diverged)} runs",
             ]
         )
@@ -364,46 +371,41 @@ def tuning_rows(tuning: Mapping[str, Any]) -> list[list[str]]:
 
 
 def final_rows(results: Mapping[str, Any]) -> list[list[str]]:
-    """A row a contestant, tuned, and one a reference."""
+    """A row a contestant that was chosen, and one a reference."""
     rows = []
-    for label, found in {**results["final"], **results["references"]}.items():
-        last = median_steps(found["steps_to"][str(TARGETS[-1])])
-        seconds = found["seconds_per_epoch_alone"] / results["config"]["steps_per_epoch"]
+    for found in [*results["final"].values(), *results["references"].values()]:
+        seconds = found["seconds_per_epoch"] / results["config"]["steps_per_epoch"]
+        diverged = f" ({sum(found['diverged'])} diverged)" if any(found["diverged"]) else ""
         rows.append(
             [
-                label,
+                found["contestant"],
                 f"{found['learning_rate']:g}",
-                interval_words([run[-1] for run in found["test_accuracy"]], percent=True),
+                interval_words([run[-1] for run in found["test_accuracy"]], percent=True) + diverged,
                 interval_words([run[-1] for run in found["test_loss"]]),
-                *(_reached(found["steps_to"][str(target)]) for target in TARGETS),
-                "-" if last is None else f"{last * seconds:.1f}",
+                *(_steps_words(found["steps_to"][str(target)], seconds) for target in TARGETS),
             ]
         )
     return rows
 
 
 def interval_words(values: Sequence[float | None], *, percent: bool = False) -> str:
-    """`98.31 % [98.25, 98.37]`, or what can be said of runs that diverged."""
+    """`98.31 % [98.25, 98.37]` or `0.0561 [0.0550, 0.0572]`; "not finite" where a value is None."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
-        return f"{len(values) - len(known)} of {len(values)} runs diverged"
-    interval = mean_interval(known)
-    if percent:
-        mean, low, high = (f"{100 * value:.2f}" for value in interval)
-        return f"{mean} % [{low}, {high}]"
-    mean, low, high = (f"{value:.4f}" for value in interval)
-    return f"{mean} [{low}, {high}]"
+        return "not finite"
+    scale, digits, unit = (100, 2, " %") if percent else (1, 4, "")
+    mean, low, high = (f"{scale * value:.{digits}f}" for value in mean_interval(known))
+    return f"{mean}{unit} [{low}, {high}]"
 
 
-def median_steps(steps: Sequence[int | None]) -> float | None:
-    """Median of the runs that got there, None where none did."""
-    known = [step for step in steps if step is not None]
-    return statistics.median(known) if known else None
+def median_steps(steps: Sequence[int | None]) -> float:
+    """Median over runs; infinite where half of them or more never got there."""
+    return statistics.median(math.inf if step is None else step for step in steps)
 
 
-def _reached(steps: Sequence[int | None]) -> str:
+def _steps_words(steps: Sequence[int | None], seconds_per_step: float) -> str:
     median = median_steps(steps)
-    if median is None:
-        return "never"
-    got = sum(step is not None for step in steps)
-    return f"{median:,.0f}" + ("" if got == len(steps) else f" ({got} of {len(steps)} runs)")
+    missing = f", {steps.count(None)} of {len(steps)} runs never" if None in steps else ""
+    if median == math.inf:
+        return "never" if missing.startswith(f", {len(steps)} of") else f"never by half{missing}"
+    return f"{median:,.0f} ({median * seconds_per_step:.1f} s){missing}"

@@ -11,7 +11,7 @@ from test_ladder import script
 
 from mnist_jax import LESSONS, init_state
 
-DEPTH, WIDTH = 8, 256
+DEEP = (256, 128, 256, 384, 256, 128, 128, 256)  # unequal, so that fan-in is not fan-out
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,12 @@ def test_relu_s_factors_are_he_s(study):
     moments = study.normal_moments("relu", 3.0)
     assert moments.mean_square == pytest.approx(3.0 / 2)
     assert moments.slope == pytest.approx(1 / 2)
-    deep = dataclasses.replace(LESSONS["relu"], dropout_rate=0.0, hidden=(WIDTH,) * DEPTH, initialisation="he")
+    deep = dataclasses.replace(LESSONS["relu"], dropout_rate=0.0, hidden=(256,) * 8, initialisation="he")
     kept = study.theory(deep, 0.1, 0.05)
-    assert kept.gradient_ratio[:-1] == pytest.approx([1.0] * (DEPTH - 1))
+    assert kept.gradient_ratio[:-1] == pytest.approx([1.0] * 7)
     assert np.diff(kept.preactivation) == pytest.approx(0, abs=0.002)  # what biases add
     shrunk = study.theory(dataclasses.replace(deep, initialisation="pytorch"), 0.1, 0.05)
-    assert shrunk.gradient_ratio[:-1] == pytest.approx([1 / 6] * (DEPTH - 1))
+    assert shrunk.gradient_ratio[:-1] == pytest.approx([1 / 6] * 7)
 
 
 @pytest.mark.parametrize("initialisation", ["he", "pytorch"])
@@ -47,7 +47,7 @@ def test_relu_s_factors_are_he_s(study):
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 def test_a_deep_stack_does_what_the_theory_says(study, toy, activation, batch_norm, initialisation):
     lesson = dataclasses.replace(
-        LESSONS["he"], hidden=(WIDTH,) * DEPTH, dropout_rate=0.0,
+        LESSONS["he"], hidden=DEEP, dropout_rate=0.0,
         activation=activation, batch_norm=batch_norm, initialisation=initialisation,
     )  # fmt: skip
     measured = [study.measure(init_state(lesson, jax.random.key(seed)), toy) for seed in range(6)]
@@ -62,7 +62,7 @@ def test_a_deep_stack_does_what_the_theory_says(study, toy, activation, batch_no
     np.testing.assert_allclose(hidden[:-1] / hidden[1:], predicted.gradient_ratio[:-1], rtol=0.35)
     # Over all layers the errors average out, where a wrong factor would grow to its power.
     over_all = np.prod(predicted.gradient_ratio[:-1])
-    np.testing.assert_allclose(np.log(hidden[0] / hidden[-1]), np.log(over_all), atol=0.7)
+    np.testing.assert_allclose(np.log(hidden[0] / hidden[-1]), np.log(over_all), atol=0.5)
 
 
 def test_gradients_are_those_of_the_loss(study, toy):
@@ -84,7 +84,7 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path, study, mon
     assert "(0 s left)" in out
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert len(results["nets"]) == 8
-    for net, quantity in itertools.product(results["nets"].values(), study.QUANTITIES):
+    for net, quantity in itertools.product(results["nets"].values(), study.WORDS):
         assert np.shape(net[quantity]["variance"]) == np.shape(net[quantity]["mean"]) == (1, 3, 3)
     with Image.open(tmp_path / "out" / "initialisation.png") as figure:
         assert min(figure.size) > 400

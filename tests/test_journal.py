@@ -11,30 +11,48 @@ HEADER = {"data": {"sha256": "5"}, "config": {"epochs": 3, "seeds": (0, 1), "com
 
 def test_what_was_added_is_there_after_a_new_start(tmp_path):
     folder, journal = open_study(tmp_path / "study", "name", HEADER)
-    journal.add({"seed": 0, "loss": [0.5, None]})
-    journal.add({"seed": 1})
+    with journal:
+        journal.add({"seed": 0, "loss": [0.5, None]})
+        journal.add({"seed": 1})
     again = {**HEADER, "config": {**HEADER["config"], "command": "second"}}
-    assert open_study(folder, "name", again)[0] == folder
-    assert list(Journal(folder, again)) == [{"seed": 0, "loss": [0.5, None]}, {"seed": 1}]
+    found, journal = open_study(folder, "name", again)
+    with journal:
+        assert found == folder
+        assert list(journal) == [{"seed": 0, "loss": [0.5, None]}, {"seed": 1}]
 
 
 @pytest.mark.parametrize("cut", range(1, 16))
 def test_a_last_line_cut_short_is_dropped(tmp_path, cut):
-    journal = Journal(tmp_path, HEADER)
-    journal.add({"seed": 0})
-    journal.add({"seed": 1})
+    with Journal(tmp_path, HEADER) as journal:
+        journal.add({"seed": 0})
+        journal.add({"seed": 1})
     whole = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(whole[:-cut])
-    kept = Journal(tmp_path, HEADER)
-    assert list(kept) == [{"seed": 0}][: 1 if cut <= len(b'{"seed": 1}\n') else 0]
-    kept.add({"seed": 2})
-    assert list(Journal(tmp_path, HEADER))[-1] == {"seed": 2}
+    with Journal(tmp_path, HEADER) as kept:
+        assert list(kept) == [{"seed": 0}][: 1 if cut <= len(b'{"seed": 1}\n') else 0]
+        kept.add({"seed": 2})
+    with Journal(tmp_path, HEADER) as kept:
+        assert list(kept)[-1] == {"seed": 2}
 
 
 def test_a_header_cut_short_starts_anew(tmp_path):
     (tmp_path / JOURNAL).write_bytes(b'{"data": ')
-    assert list(Journal(tmp_path, HEADER)) == []
+    with Journal(tmp_path, HEADER) as journal:
+        assert list(journal) == []
     assert json.loads((tmp_path / JOURNAL).read_text())["data"] == HEADER["data"]
+
+
+def test_a_study_that_another_process_works_on_is_refused(tmp_path):
+    folder, journal = open_study(tmp_path / "study", "name", HEADER)
+    with journal, pytest.raises(UserError, match="Another process is at work"):
+        open_study(folder, "name", HEADER)
+    with open_study(folder, "name", HEADER)[1] as journal:
+        journal.add({"seed": 0})
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    with pytest.raises(UserError, match="cannot be written"):
+        open_study(tmp_path / ("x" * 300), "name", HEADER)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +64,8 @@ def test_a_header_cut_short_starts_anew(tmp_path):
     ],
 )
 def test_another_study_is_refused_and_says_why(tmp_path, change, says):
-    Journal(tmp_path, HEADER)
+    with Journal(tmp_path, HEADER):
+        pass
     before = (tmp_path / JOURNAL).read_bytes()
     with pytest.raises(UserError, match=says):
         Journal(tmp_path, {**HEADER, **change})
@@ -66,10 +85,22 @@ def test_a_folder_with_another_kind_of_run_is_refused(tmp_path):
     assert (tmp_path / RESULTS).read_text() == "precious"
 
 
-def test_a_journal_that_cannot_be_written_says_so(tmp_path):
-    journal = Journal(tmp_path, HEADER)
-    (tmp_path / JOURNAL).unlink()
+def test_a_journal_that_cannot_be_written_says_so(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with Journal(tmp_path, HEADER) as journal:
+        journal.add({"seed": 0})
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            with pytest.raises(UserError, match="No space left"):
+                journal.add({"seed": 1})
+        journal.add({"seed": 2})
+    with Journal(tmp_path, HEADER) as journal:
+        assert list(journal) == [{"seed": 0}, {"seed": 2}]
+
+
+def test_a_folder_in_the_journal_s_place_is_refused(tmp_path):
     (tmp_path / JOURNAL).mkdir()
     with pytest.raises(UserError, match="cannot be written"):
-        journal.add({"seed": 0})
-    assert list(journal) == []
+        Journal(tmp_path, HEADER)

@@ -1,10 +1,12 @@
 import dataclasses
 import json
+import math
 
 import pytest
 
 from mnist_jax import LESSONS, UserError, optimizer
 from mnist_jax.display import EpochProgress, make_console
+from mnist_jax.figures import curves_figure
 from mnist_jax.journal import JOURNAL, Journal
 from mnist_jax.tuning import (
     FINAL_HEADER,
@@ -17,6 +19,7 @@ from mnist_jax.tuning import (
     final_rows,
     good_range,
     learning_rates,
+    median_steps,
     steps_to,
     tuning_rows,
     tuning_summary,
@@ -24,24 +27,17 @@ from mnist_jax.tuning import (
 
 HEADER = {"config": {}}
 BUDGET = Budget.of_counts(1, 2, epochs=2, test_every=1)
-GROUPS = [
-    [contestant("sgd", (0.01, 0.1), momentum=0.9), contestant("sgd", (0.01, 0.1), momentum=0.5)],
-    [contestant("adam", (0.001, 0.01))],
-]
+GROUPS = {
+    "sgd": [contestant("sgd", (0.01, 0.1), momentum=0.9), contestant("sgd", (0.01, 0.1), momentum=0.5)],
+    "adam": [contestant("adam", (0.001, 0.01))],
+}
 REFERENCES = {"the course's": optimizer("sgd", 0.01, momentum=0.5)}
 
 
 def run_compare(folder, dataset):
     folder.mkdir(exist_ok=True)
-    return compare(
-        GROUPS,
-        REFERENCES,
-        LESSONS["mlp"],
-        dataset,
-        BUDGET,
-        journal=Journal(folder, HEADER),
-        console=make_console(),
-    )
+    with Journal(folder, HEADER) as journal:
+        return compare(GROUPS, REFERENCES, LESSONS["mlp"], dataset, BUDGET, journal=journal, console=make_console())
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +58,11 @@ def test_rates_are_evenly_spread_and_round():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "count"), [(0, 1, 3), (1, 1, 3), (0.1, 0.01, 3), (0.1, 1, 1), (1, float("inf"), 3)]
+    ("low", "high", "count"),
+    [(0, 1, 3), (1, 1, 3), (0.1, 0.01, 3), (0.1, 1, 1), (1, float("inf"), 3), (0.1, 0.101, 12)],
 )
 def test_rates_that_cannot_be_are_refused(low, high, count):
-    with pytest.raises(UserError, match="at least 2 learning rates"):
+    with pytest.raises(UserError, match="learning rates"):
         learning_rates(low, high, count)
 
 
@@ -188,11 +185,32 @@ def test_a_finished_comparison_is_drawn_anew_without_training(dataset, tmp_path,
 
 
 def test_final_runs_are_paired(dataset, tmp_path):
-    """A seed means the same initial weights and order for every optimizer: without a step there is no difference."""
-    tiny = [[contestant(name, (1e-37, 2e-37))] for name in ("sgd", "adagrad")]
-    journal = Journal(tmp_path, HEADER)
-    results = compare(tiny, {}, LESSONS["mlp"], dataset, BUDGET, journal=journal, console=make_console())
+    """A seed means the same weights, order and dropout for every optimizer: without a step there is no difference."""
+    tiny = {name: [contestant(name, (1e-37, 2e-37))] for name in ("sgd", "adagrad")}
+    with Journal(tmp_path, HEADER) as journal:
+        results = compare(tiny, {}, LESSONS["dropout"], dataset, BUDGET, journal=journal, console=make_console())
     sgd, adagrad = (results["final"][label] for label in ("sgd", "adagrad"))
     assert sgd["test_loss"] == adagrad["test_loss"]
     assert sgd["train_loss"] == adagrad["train_loss"]
-    assert sgd["test_loss"][0] != sgd["test_loss"][1]
+    assert sgd["train_loss"][0] != sgd["train_loss"][1]
+
+
+def test_runs_that_diverge_are_shown(dataset, tmp_path):
+    lost = {"lost": optimizer("sgd", 1e30)}
+    groups = {"sgd": [contestant("sgd", (0.01, 1e30))]}
+    with Journal(tmp_path, HEADER) as journal:
+        results = compare(groups, lost, LESSONS["relu"], dataset, BUDGET, journal=journal, console=make_console())
+    assert results["tuning"]["sgd"]["diverged"] == [[False], [True]]
+    assert tuning_rows(results["tuning"])[0][-1] == "1 of 2 runs"
+    kept, gone = final_rows({**results, "config": {"steps_per_epoch": 3}})
+    assert "diverged" not in kept[2]
+    assert gone[2].endswith("(2 diverged)")
+    assert gone[3:] == ["not finite", "never", "never", "never"]
+    assert curves_figure({"a": results["final"]["sgd"], "b": results["references"]["lost"]}, "title")
+
+
+@pytest.mark.parametrize(
+    ("steps", "median"), [([250, 750], 500), ([250, 500, None], 500), ([250, None, None], math.inf), ([None], math.inf)]
+)
+def test_a_run_that_never_gets_there_counts_as_the_slowest(steps, median):
+    assert median_steps(steps) == median

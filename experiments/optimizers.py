@@ -75,7 +75,6 @@ def run(arguments: Arguments) -> None:
     console = make_console()
     folder, results = run_comparison(
         {entrant.label: [entrant] for entrant in contestants(rates)},
-        {},
         arguments.lesson,
         Budget.of_counts(
             arguments.tuning_seeds,

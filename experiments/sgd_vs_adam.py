@@ -3,10 +3,11 @@
     python experiments/sgd_vs_adam.py --data FOLDER --out DIR
 
 trains the net of lesson `he` with Adam and with SGD of momentum 0, 0.5 and 0.9, each with the same budget of tuning:
-12 learning rates over almost four decades, three seeds, chosen by validation accuracy. The best of Adam, the best of
-SGD (which may choose among three momenta, in its favour) and the course's own settings then get ten fresh seeds,
-paired: run k of each has the same initial weights and order of examples. Written to DIR: `runs.jsonl` (every run),
-`results.json`, `table.md`, `learning_rates.png`, `curves.png`. Interrupted and run again, it goes on where it was.
+12 learning rates over almost four decades, three seeds, chosen by validation accuracy. The best of Adam and the best of
+SGD (which may choose among three momenta, in its favour) then get ten fresh seeds, paired: run k of each has the same
+initial weights and order of examples. The course's own settings are two points of the grid. Written to DIR:
+`runs.jsonl` (every run), `results.json`, `table.md`, `learning_rates.png`, `curves.png`. Interrupted and run again, it
+goes on where it was.
 
 Answer: see experiments/results/sgd_vs_adam/table.md.
 """
@@ -82,11 +83,9 @@ def run(arguments: Arguments) -> None:
     if len(set(names)) < max(2, len(names)):
         raise UserError(f"Name at least two different optimizers, not {' '.join(names) or 'none'}.")
     rates = learning_rates(arguments.lowest, arguments.highest, arguments.rates)
-    course = {name: setting for name, setting in course_optimizers().items() if name in names}
     console = make_console()
     folder, results = run_comparison(
         {name: contestants(name, rates, arguments.momenta) for name in names},
-        {course_label(name): setting for name, setting in course.items()},
         arguments.lesson,
         Budget.of_counts(
             arguments.tuning_seeds,
@@ -103,12 +102,12 @@ def run(arguments: Arguments) -> None:
         console=console,
     )
     results["paired_difference"] = difference(*(results["final"][name] for name in names[:2]))
-    if {*names[:2]} <= set(course):
-        references = (results["references"][course_label(name)] for name in names[:2])
-        results["paired_difference_of_references"] = difference(*references)
+    before, after = (course_runs(results["tuning"], name) for name in names[:2])
+    if before and after:
+        results["paired_difference_of_the_course"] = difference(before, after)
     title = what_was_compared(results)
     marked = sorted({setting.learning_rate for setting in course_optimizers().values()})
-    curves = {found["contestant"]: found for found in [*results["final"].values(), *results["references"].values()]}
+    curves = {found["contestant"]: found for found in results["final"].values()}
     figures = {
         "learning_rates.png": learning_rates_figure(results["tuning"], marked, title),
         "curves.png": curves_figure(curves, title),
@@ -125,9 +124,20 @@ def contestants(name: str, rates: Sequence[float], momenta: Sequence[float]) -> 
     return [contestant(name, rates, momentum=momentum) if momentum else contestant(name, rates) for momentum in momenta]
 
 
-def course_label(name: str) -> str:
-    """What the course's own setting is called in tables."""
-    return f"{name}, as in the course"
+def course_runs(tuning: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """The tuning runs of the course's own setting of an optimizer; None where the grid lacks it or has one seed."""
+    setting = course_optimizers().get(name)
+    if setting is None:
+        return None
+    rate = setting.learning_rate
+    label = contestant(name, [rate], **dict(setting.hyperparameters)).label
+    found = tuning.get(label)
+    if found is None or rate not in found["learning_rates"]:
+        return None
+    accuracies = found["test_accuracy"][found["learning_rates"].index(rate)]
+    if len(accuracies) < 2:
+        return None
+    return {"contestant": f"{label} at {rate:g}", "test_accuracy": [[accuracy] for accuracy in accuracies]}
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +150,7 @@ def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str,
 def verdict(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     """What the intervals say of two optimizers, in sentences."""
     second, chosen = names[1], [results["final"][name] for name in names]
-    tuned, untuned = results["paired_difference"], results.get("paired_difference_of_references")
+    tuned, untuned = results["paired_difference"], results.get("paired_difference_of_the_course")
     sentences = []
     if untuned:
         sentences.append(f"As the course sets them, {comparison(untuned)}.")
@@ -149,8 +159,10 @@ def verdict(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     if untuned and untuned["low"] > 0:
         if tuned["low"] > 0:
             sentences.append(f"So on this net {second} is better, and not only better tuned.")
-        elif tuned["high"] <= 0:
-            sentences.append(f"So on this net {second} was only better tuned: tuned alike, it is no better.")
+        elif tuned["mean"] <= 0:
+            sentences.append(
+                f"So on this net {second} was only better tuned: tuned alike, nothing is left of its lead."
+            )
         else:
             share = 100 * (1 - tuned["mean"] / untuned["mean"])
             sentences.append(

@@ -16,7 +16,6 @@ from mnist_jax.errors import UserError
 from mnist_jax.experiment import check_run, record, train_lesson
 from mnist_jax.journal import open_study
 from mnist_jax.lessons import Lesson, lesson_by_id
-from mnist_jax.optimizers import Optimizer
 from mnist_jax.results import (
     RESULTS,
     claim_folder,
@@ -90,7 +89,6 @@ def run_lessons(
 
 def run_comparison(
     groups: Mapping[str, Sequence[Contestant]],
-    references: Mapping[str, Optimizer],
     lesson_id: str,
     budget: Budget,
     *,
@@ -106,7 +104,6 @@ def run_comparison(
 
     Args:
       groups: as in `tuning.compare`.
-      references: as there.
       lesson_id: whose net.
       budget: as in `tuning.compare`.
       source: as in `data.load`.
@@ -141,7 +138,7 @@ def run_comparison(
     folder, journal = open_study(out, name, described)
     console.print(f"Each finished run is kept at once; interrupted, it goes on with --out {folder}", soft_wrap=True)
     with journal, _memory_error():
-        compared = compare(groups, references, lesson, data, budget, journal=journal, console=console)
+        compared = compare(groups, lesson, data, budget, journal=journal, console=console)
     return folder, {**described, **compared}
 
 

@@ -114,7 +114,6 @@ def course_optimizers() -> dict[str, Optimizer]:
 
 def compare(
     groups: Mapping[str, Sequence[Contestant]],
-    references: Mapping[str, Optimizer],
     lesson: Lesson,
     data: Dataset,
     budget: Budget,
@@ -127,7 +126,6 @@ def compare(
     Args:
       groups: name -> contestants whose labels differ; a group is one optimizer with other values of what is tuned
         beside the learning rate, as sgd with three momenta.
-      references: label -> an untuned setting, trained with the final seeds too; labels differ from contestants'.
       lesson: the net; its own optimizer is not used.
       data: with a validation split.
       budget: the same for all.
@@ -135,10 +133,10 @@ def compare(
       console: where progress is shown.
 
     Returns:
-      For results.json: `tuning`, an entry a contestant; `final`, an entry a group; `references`, one each.
+      For results.json: `tuning`, an entry a contestant, and `final`, an entry a group.
     """
     contestants = list(itertools.chain(*groups.values()))
-    finals = len(budget.final_seeds) * (len(groups) + len(references))
+    finals = len(budget.final_seeds) * len(groups)
     tries = len(budget.tuning_seeds) * sum(len(entrant.learning_rates) for entrant in contestants)
     runs = finals + tries - sum(entry["stage"] != "timing" for entry in journal)
     tuning: dict[str, Any] = {}
@@ -154,19 +152,15 @@ def compare(
         best = {name: max(group, key=lambda entrant: tuning[entrant.label]["mean"]) for name, group in groups.items()}
         for entrant in best.values():
             train("final", entrant.label, entrant.optimizer, [tuning[entrant.label]["learning_rate"]])
-        for label, setting in references.items():
-            train("reference", label, setting, [setting.learning_rate])
-    timed = {entrant.label: entrant.optimizer for entrant in best.values()} | dict(references)
-    seconds = _seconds_alone(timed, lesson, data, journal)
+    seconds = _seconds_alone({entrant.label: entrant.optimizer for entrant in best.values()}, lesson, data, journal)
     steps = math.ceil(data.epoch_length / lesson.batch_size)
-
-    def summary(stage: str, label: str) -> dict[str, Any]:
-        return final_summary(journal, stage, label, budget, steps, seconds[label])
 
     return {
         "tuning": tuning,
-        "final": {name: summary("final", entrant.label) for name, entrant in best.items()},
-        "references": {label: summary("reference", label) for label in references},
+        "final": {
+            name: final_summary(journal, entrant.label, budget, steps, seconds[entrant.label])
+            for name, entrant in best.items()
+        },
     }
 
 
@@ -226,7 +220,8 @@ def tuning_summary(
     """What tuning found, by validation accuracy after the last epoch (of a diverged run: the one it ended with).
 
     Returns:
-      `learning_rates`; `validation_accuracy`, a list a rate of a number a seed; `diverged`, the same shape;
+      `learning_rates`; `validation_accuracy`, a list a rate of a number a seed; of the same shape `diverged`, and
+      `test_accuracy`, which has no part in the choice;
       `learning_rate`, the one with the highest mean, and that `mean`; `at_edge`, whether it is the grid's first or
       last; `good_learning_rates`, the lowest and highest of the good ones around it.
     """
@@ -239,6 +234,7 @@ def tuning_summary(
     return {
         "learning_rates": list(rates),
         "validation_accuracy": accuracy,
+        "test_accuracy": [[run["test_accuracy"][-1] for run in row] for row in runs],
         "diverged": [[run["diverged"] for run in row] for row in runs],
         "learning_rate": rates[best],
         "mean": means[best],
@@ -258,7 +254,6 @@ def good_range(means: Sequence[float]) -> tuple[int, int]:
 
 def final_summary(
     journal: Iterable[Mapping[str, Any]],
-    stage: str,
     label: str,
     budget: Budget,
     steps_per_epoch: int,
@@ -271,7 +266,7 @@ def final_summary(
       `validation_accuracy`, `tests` (test accuracy on the way) and whether it `diverged`; `steps_to`: target -> for
       each seed the steps to reach that test accuracy, None if never; `seconds_per_epoch`, of one run alone.
     """
-    by_seed = {entry["seed"]: entry for entry in _entries(journal, stage, label)}
+    by_seed = {entry["seed"]: entry for entry in _entries(journal, "final", label)}
     # An epoch of fewer than `test_every` steps is tested at its end only.
     runs = [{"tests": [[] for _ in by_seed[seed]["test_accuracy"]], **by_seed[seed]} for seed in budget.final_seeds]
     curves = ("test_accuracy", "test_loss", "train_loss", "validation_accuracy", "tests", "diverged")
@@ -371,9 +366,9 @@ def tuning_rows(tuning: Mapping[str, Any]) -> list[list[str]]:
 
 
 def final_rows(results: Mapping[str, Any]) -> list[list[str]]:
-    """A row a contestant that was chosen, and one a reference."""
+    """A row a contestant that was chosen."""
     rows = []
-    for found in [*results["final"].values(), *results["references"].values()]:
+    for found in results["final"].values():
         seconds = found["seconds_per_epoch"] / results["config"]["steps_per_epoch"]
         diverged = f" ({sum(found['diverged'])} diverged)" if any(found["diverged"]) else ""
         rows.append(

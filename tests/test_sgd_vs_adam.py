@@ -45,7 +45,7 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     pairs = zip(ends["adam"], ends["sgd"], strict=True)
     assert gap["mean"] == pytest.approx(sum(adam - sgd for adam, sgd in pairs) / 2)
     table = (tmp_path / "out" / "table.md").read_text()
-    assert "adam, as in the course" in table
+    assert "| adam |" in table
     assert "QUICK" not in table + out
     # Again: nothing is trained, and the same comes out.
     journal = (tmp_path / "out" / JOURNAL).read_bytes()
@@ -71,7 +71,7 @@ def results_of(tuned, untuned=None):
             "adam": {"contestant": "adam", "learning_rate": 0.001, "steps_to": adam},
         },
         "paired_difference": tuned,
-        **({"paired_difference_of_references": untuned} if untuned else {}),
+        **({"paired_difference_of_the_course": untuned} if untuned else {}),
     }
 
 
@@ -82,13 +82,25 @@ def results_of(tuned, untuned=None):
             gap(0.0015, -0.001, 0.004),
             "So on this net tuning explains about 80 % of adam's lead, and the rest may be chance.",
         ),
-        (gap(-0.002, -0.003, -0.001), "So on this net adam was only better tuned: tuned alike, it is no better."),
+        (gap(-0.002, -0.003, -0.001), "adam was only better tuned: tuned alike, nothing is left of its lead."),
+        (gap(-0.001, -0.003, 0.001), "adam was only better tuned: tuned alike, nothing is left of its lead."),
         (gap(0.002, 0.001, 0.003), "So on this net adam is better, and not only better tuned."),
     ],
 )
 def test_the_verdict_follows_from_the_intervals(tuned, says):
     sentences = script("sgd_vs_adam").verdict(results_of(tuned, gap(0.0075, 0.006, 0.009)), ("sgd", "adam"))
     assert says in " ".join(sentences)
+
+
+def test_the_course_s_settings_are_points_of_the_grid():
+    runs = script("sgd_vs_adam").course_runs
+    found = {"learning_rates": [0.001, 0.01], "test_accuracy": [[0.1, 0.2], [0.3, 0.4]]}
+    tuning = {"sgd": found, "sgd, momentum 0.5": found}
+    assert runs(tuning, "sgd") == {"contestant": "sgd, momentum 0.5 at 0.01", "test_accuracy": [[0.3], [0.4]]}
+    assert runs(tuning, "adam") is None
+    assert runs(tuning, "lion") is None
+    assert runs({"sgd, momentum 0.5": {**found, "learning_rates": [0.001, 0.1]}}, "sgd") is None
+    assert runs({"sgd, momentum 0.5": {**found, "test_accuracy": [[0.1], [0.3]]}}, "sgd") is None
 
 
 def test_the_verdict_s_words():

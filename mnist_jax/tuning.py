@@ -305,7 +305,7 @@ def steps_to(
 
 
 def _seconds_alone(
-    optimizers: Mapping[str, Optimizer], lesson: Lesson, data: Dataset, journal: Journal, repeats: int = 5
+    optimizers: Mapping[str, Optimizer], lesson: Lesson, data: Dataset, journal: Journal, repeats: int = 3
 ) -> dict[str, float]:
     """Label -> median seconds an epoch of one run by itself, the optimizers in turn; kept in the journal."""
     seconds: dict[str, list[float]] = {}

@@ -152,10 +152,10 @@ def optimizers_figure(tuning: Mapping[str, Any], final: Mapping[str, Any], title
     figure.suptitle(title, fontsize="small", wrap=True)
     rates, curves = figure.subplots(1, 2)
     _rates_panel(rates, tuning)
+    _accuracy_scale(curves)  # first: its ticks would widen the view
     for number, (label, entry) in enumerate(final.items()):
         _interval(curves, entry["test_accuracy"], color=f"C{number}", label=label)
     curves.set(xlabel="epoch", ylabel="test accuracy, tuned: mean, 95 % interval")
-    _accuracy_scale(curves)
     curves.grid(alpha=0.3)
     curves.xaxis.get_major_locator().set_params(integer=True)
     curves.legend(loc="lower right", fontsize="small")

@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson
-from mnist_jax.train import Examples, TrainState, evaluate, init_state, train_epoch, train_epoch_with_tests
+from mnist_jax.train import Examples, Metrics, TrainState, evaluate, init_state, train_epoch, train_epoch_with_tests
 
 EPOCHS = 10  # as in the notebooks
 MOST_SEEDS = 10_000  # of a study; more is a slip of the finger
@@ -23,6 +24,10 @@ MOST_SEEDS = 10_000  # of a study; more is a slip of the finger
 # Runs that one device trains side by side under vmap. A CPU is busy with one net, and slower a net with more; a GPU
 # or TPU is idle with one. This many take about 2 GB to evaluate (by the sizes of their activations).
 SIDE_BY_SIDE = {"cpu": 1, "gpu": 32, "tpu": 32}
+
+# Of an epoch. By default XLA copies a kernel on the CPU before each step that updates it in place, which takes a
+# seventh of a lesson's time; regions of the program's order show that nothing reads it any more.
+COMPILER_OPTIONS = {"cpu": {"xla_cpu_copy_insertion_use_region_analysis": True}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,11 +86,13 @@ def train_runs(
     *,
     epochs: int = EPOCHS,
     side_by_side: int | None = None,
+    devices_per_run: int = 1,
     test_every: int | None = None,
 ) -> Iterator[Epoch]:
     """Train all runs with one compiled program, and yield each run's epoch as it ends.
 
-    Runs go in groups: `side_by_side` of them under `jax.vmap` on each of `jax.devices()`.
+    Runs go in groups: `side_by_side` of them under `jax.vmap` on each of `jax.devices()`, those of all processes. Every
+    process gets every epoch.
 
     Args:
       lesson: what to train.
@@ -93,18 +100,20 @@ def train_runs(
       runs: which seeds and hyperparameters.
       epochs: of each run; one that diverges ends with the epoch in which it did.
       side_by_side: runs on one device at a time; None chooses by backend.
+      devices_per_run: how many devices share each batch of a run; worth it for large batches only.
       test_every: evaluate on the test split after every so many steps too.
 
     Raises:
-      UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks, or a
-        batch larger than the training data.
+      UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks, a
+        batch larger than the training data, or devices that cannot share it evenly.
     """
     check_run(lesson, data, seeds=[run.seed for run in runs], epochs=epochs, side_by_side=side_by_side)
+    check_devices(lesson, devices_per_run)
     for run in runs:
         lesson.optimizer.transformation(dict(run.hyperparameters))
     if len({tuple(name for name, _ in run.hyperparameters) for run in runs}) > 1:
         raise ValueError("All runs must give the same hyperparameters; their values may differ.")
-    return _train_runs(lesson, data, runs, epochs, side_by_side, test_every)
+    return _train_runs(lesson, data, runs, epochs, side_by_side, devices_per_run, test_every)
 
 
 def check_run(
@@ -126,47 +135,42 @@ def check_run(
         )
 
 
+def check_devices(lesson: Lesson, devices_per_run: int) -> None:
+    """Raise `UserError` unless the devices there are can share each batch of a run so."""
+    count = len(jax.devices())
+    if devices_per_run < 1 or count % devices_per_run:
+        raise UserError(f"The {count} devices cannot be split into groups of {devices_per_run}.")
+    if lesson.batch_size % devices_per_run:
+        raise UserError(f"A batch of {lesson.batch_size} cannot be split evenly over {devices_per_run} devices.")
+
+
 def _train_runs(
     lesson: Lesson,
     data: Dataset,
     runs: Sequence[Run],
     epochs: int,
     side_by_side: int | None,
+    devices_per_run: int,
     test_every: int | None,
 ) -> Iterator[Epoch]:
-    devices = jax.devices()[: len(runs)]
-    at_most = side_by_side or SIDE_BY_SIDE[devices[0].platform]
-    width = len(devices) * min(at_most, math.ceil(len(runs) / len(devices)))
-    mesh = Mesh(np.array(devices), ("run",))
-    train, validation, test = jax.device_put(
-        (data.train, data.validation, data.test), NamedSharding(mesh, PartitionSpec())
+    trainer = Trainer(
+        lesson, data, runs, side_by_side=side_by_side, devices_per_run=devices_per_run, test_every=test_every
     )
-
-    def epoch(state: TrainState, train: Examples, test: Examples) -> tuple[TrainState, jax.Array, jax.Array]:
-        if test_every is None:
-            return *train_epoch(state, train, length=data.epoch_length), jnp.zeros(0)
-        state, loss, tests = train_epoch_with_tests(state, train, test, test_every, length=data.epoch_length)
-        return state, loss, tests.accuracy
-
-    start = _grouped(functools.partial(_start, lesson), mesh)
-    evaluated = _grouped(evaluate, mesh, shared=1)
-    compiled = None
     diverged: set[Run] = set()
-    for first in range(0, len(runs), width):
-        group = runs[first : first + width]
-        # The last group is filled up with copies, whose results are not used, so that one program fits all.
-        states = start(_stacked([*group, *[group[-1]] * (width - len(group))], mesh))
-        compiled = compiled or _grouped(epoch, mesh, shared=2, donate=True).lower(states, train, test).compile()
+    for first in range(0, len(runs), trainer.width):
+        group = runs[first : first + trainer.width]
+        states = trainer.start(group)
+        if first == 0:
+            trainer.compile(states)
         for number in range(1, epochs + 1):
             began = time.perf_counter()
             # A copy between host and device that nobody asked for would be a bug: fail, do not slow down.
             with jax.transfer_guard("disallow"):
-                states, loss, tests = compiled(states, train, test)
+                states, loss, tests = trainer.epoch(states)
                 loss.block_until_ready()
                 seconds = time.perf_counter() - began
-                tested = evaluated(states, test)
-                validated = evaluated(states, validation).accuracy if validation else None
-            loss, tests, tested, validated = jax.device_get((loss, tests, tested, validated))
+                tested, validated = trainer.evaluate(states)
+            loss, tests, tested, validated = _fetched((loss, tests, tested, validated))
             ended = [
                 Epoch(
                     run=run,
@@ -174,7 +178,7 @@ def _train_runs(
                     train_loss=float(loss[i]),
                     test_loss=float(tested.loss[i]),
                     test_accuracy=float(tested.accuracy[i]),
-                    validation_accuracy=None if validated is None else float(validated[i]),
+                    validation_accuracy=None if validated is None else float(validated.accuracy[i]),
                     seconds=seconds / len(group),
                     tests=tuple(map(float, tests[i])),
                 )
@@ -184,6 +188,88 @@ def _train_runs(
             diverged |= {epoch.run for epoch in ended if epoch.diverged}
             if diverged >= set(group):
                 break
+
+
+class Trainer:
+    """The compiled programs that train groups of runs of one lesson.
+
+    Args:
+      lesson: what to train.
+      data: what on.
+      runs: all that will be trained, in groups of `width`; hyperparameters of other names compile anew.
+      side_by_side: as in `train_runs`.
+      devices_per_run: as there.
+      test_every: as there.
+
+    Attributes:
+      width: runs in a group.
+    """
+
+    def __init__(
+        self,
+        lesson: Lesson,
+        data: Dataset,
+        runs: Sequence[Run],
+        *,
+        side_by_side: int | None = None,
+        devices_per_run: int = 1,
+        test_every: int | None = None,
+    ) -> None:
+        # A process without a part in the mesh could not run its programs: several processes use all their devices.
+        useful = len(jax.devices()) if jax.process_count() > 1 else len(runs) * devices_per_run
+        devices = np.array(jax.devices()[:useful]).reshape(-1, devices_per_run)
+        self._mesh = Mesh(devices, ("run", "batch"))
+        self._platform = devices[0, 0].platform
+        at_most = side_by_side or SIDE_BY_SIDE[self._platform]
+        self.width = len(devices) * min(at_most, math.ceil(len(runs) / len(devices)))
+        self._train, self._validation, self._test = jax.device_put(
+            (data.train, data.validation, data.test), NamedSharding(self._mesh, PartitionSpec())
+        )
+        batch_axis = "batch" if devices_per_run > 1 else None
+
+        def epoch(state: TrainState, train: Examples, test: Examples) -> tuple[TrainState, jax.Array, jax.Array]:
+            if test_every is None:
+                return *train_epoch(state, train, data.epoch_length, batch_axis), jnp.zeros(0)
+            state, loss, tests = train_epoch_with_tests(state, train, test, test_every, data.epoch_length, batch_axis)
+            return state, loss, tests.accuracy
+
+        self._start = _grouped(functools.partial(_start, lesson), self._mesh)
+        self._evaluate = _grouped(evaluate, self._mesh, shared=1)
+        self._epoch = _grouped(epoch, self._mesh, shared=2, donate=True)
+        self._compiled: Any = None
+
+    def start(self, group: Sequence[Run]) -> TrainState:
+        """The states before the first step of at most `width` runs, leaves `[width, ...]`."""
+        # A smaller group is filled up with copies, whose results are not used, so that one program fits all.
+        return self._start(_stacked([*group, *[group[-1]] * (self.width - len(group))], self._mesh))
+
+    def epoch(self, states: TrainState) -> tuple[TrainState, jax.Array, jax.Array]:
+        """Train for an epoch.
+
+        Args:
+          states: of a group; donated.
+
+        Returns:
+          The states, each run's mean loss `[width]`, and its test accuracies on the way `[width, tests]`.
+        """
+        return self._compiled(states, self._train, self._test)
+
+    def compile(self, states: TrainState) -> None:
+        """Compile the epoch for states like these, before the first."""
+        lowered = self._epoch.lower(states, self._train, self._test)
+        self._compiled = lowered.compile(compiler_options=COMPILER_OPTIONS.get(self._platform))
+
+    def evaluate(self, states: TrainState) -> tuple[Metrics, Metrics | None]:
+        """Each run's metrics on the test and on the validation split, if there is one: leaves `[width]`."""
+        validated = None if self._validation is None else self._evaluate(states, self._validation)
+        return self._evaluate(states, self._test), validated
+
+
+def _fetched(tree: Any) -> Any:
+    """Arrays of a group as numpy arrays, all of it, whichever process computed it."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def _start(lesson: Lesson, run: tuple[jax.Array, dict[str, jax.Array]]) -> TrainState:
@@ -204,14 +290,28 @@ def _grouped(function: Callable[..., Any], mesh: Mesh, *, shared: int = 0, donat
 
     Args:
       function: its first argument is of one run, the next `shared` are the same for all.
-      mesh: of one axis, `run`.
+      mesh: with an axis `run`; what else it has is left to the compiler.
       shared: how many arguments are.
       donate: the first argument.
     """
     rows, whole = PartitionSpec("run"), PartitionSpec()
-    mapped = jax.vmap(function, in_axes=(0, *[None] * shared))
+
+    def mapped(group: Any, *rest: Any) -> Any:
+        if len(jax.tree.leaves(group)[0]) > 1:
+            return jax.vmap(function, in_axes=(0, *[None] * shared))(group, *rest)
+        # XLA compiles products with a batch axis of 1 to code that is up to twice as slow on a CPU.
+        alone = function(jax.tree.map(lambda leaf: leaf[0], group), *rest)
+        return jax.tree.map(lambda leaf: leaf[None], alone)
+
     return jax.jit(
-        jax.shard_map(mapped, mesh=mesh, in_specs=(rows, *[whole] * shared), out_specs=rows, check_vma=False),
+        jax.shard_map(
+            mapped,
+            mesh=mesh,
+            in_specs=(rows, *[whole] * shared),
+            out_specs=rows,
+            axis_names={"run"},
+            check_vma=False,
+        ),
         donate_argnums=(0,) if donate else (),
     )
 

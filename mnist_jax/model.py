@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn.initializers import Initializer
 
+from mnist_jax.dropout import Dropout
 from mnist_jax.lessons import Lesson
 
 IMAGE_SHAPE = (28, 28)
@@ -77,7 +78,7 @@ class Network(nn.Module):
                     name=f"batch_norm{layer}",
                 )(x)
             x = activation(x)
-            x = nn.Dropout(lesson.dropout_rate, deterministic=not train)(x)
+            x = Dropout(lesson.dropout_rate, deterministic=not train)(x)
         return self._dense(x, CLASSES, name=f"fc{len(lesson.hidden) + 1}")
 
     def _dense(self, x: jax.Array, width: int, *, name: str) -> jax.Array:

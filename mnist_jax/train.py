@@ -17,6 +17,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson
@@ -151,27 +152,36 @@ def epoch_order(key: jax.Array, n: int, length: int) -> jax.Array:
     return shuffled.reshape(-1)[:length]
 
 
-@functools.partial(jax.jit, donate_argnames="state", static_argnames="length")
-def train_epoch(state: TrainState, examples: Examples, length: int | None = None) -> tuple[TrainState, jax.Array]:
+@functools.partial(jax.jit, donate_argnames="state", static_argnames=("length", "batch_axis"))
+def train_epoch(
+    state: TrainState, examples: Examples, length: int | None = None, batch_axis: str | None = None
+) -> tuple[TrainState, jax.Array]:
     """One epoch in one compiled call: shuffle, then a step for each batch.
 
     Args:
       state: donated.
       examples: on the device, whole.
       length: how many examples the epoch draws; by default each example once.
+      batch_axis: the axis of the mesh around this call (`jax.set_mesh`, `jax.shard_map`) over which each batch is
+        split; a last partial batch is not.
 
     Returns:
       The state, and the mean over the drawn examples of the loss each had before its step. A last partial batch
       is a step of its own.
     """
     _check(examples)
-    state, total = _train_in_order(state, examples, _next_order(state, examples, length))
+    state, total = _train_in_order(state, examples, _next_order(state, examples, length), batch_axis)
     return state, total / (length or examples.size)
 
 
-@functools.partial(jax.jit, donate_argnames="state", static_argnames=("every", "length"))
+@functools.partial(jax.jit, donate_argnames="state", static_argnames=("every", "length", "batch_axis"))
 def train_epoch_with_tests(
-    state: TrainState, examples: Examples, test: Examples, every: int, length: int | None = None
+    state: TrainState,
+    examples: Examples,
+    test: Examples,
+    every: int,
+    length: int | None = None,
+    batch_axis: str | None = None,
 ) -> tuple[TrainState, jax.Array, Metrics]:
     """The same epoch as `train_epoch`, evaluated on the way: for how many steps a run takes to get somewhere.
 
@@ -181,6 +191,7 @@ def train_epoch_with_tests(
       test: what to evaluate on.
       every: how many steps apart.
       length: as in `train_epoch`.
+      batch_axis: as there.
 
     Returns:
       The state, the mean loss as in `train_epoch`, and metrics of shape `[steps // every]`, after each `every` steps.
@@ -191,11 +202,11 @@ def train_epoch_with_tests(
     tests = len(order) // span
 
     def part(state: TrainState, order: jax.Array) -> tuple[TrainState, tuple[jax.Array, Metrics]]:
-        state, total = _train_in_order(state, examples, order)
+        state, total = _train_in_order(state, examples, order, batch_axis)
         return state, (total, evaluate(state, test))
 
     state, (totals, metrics) = jax.lax.scan(part, state, order[: tests * span].reshape(tests, span))
-    state, total = _train_in_order(state, examples, order[tests * span :])
+    state, total = _train_in_order(state, examples, order[tests * span :], batch_axis)
     return state, (totals.sum() + total) / len(order), metrics
 
 
@@ -204,18 +215,26 @@ def _next_order(state: TrainState, examples: Examples, length: int | None) -> ja
     return epoch_order(jax.random.fold_in(state.order_key, state.step), examples.size, length or examples.size)
 
 
-def _train_in_order(state: TrainState, examples: Examples, order: jax.Array) -> tuple[TrainState, jax.Array]:
+def _train_in_order(
+    state: TrainState, examples: Examples, order: jax.Array, batch_axis: str | None
+) -> tuple[TrainState, jax.Array]:
     """A step for each batch of `order`, a last partial one too; the state, and the sum of all examples' losses."""
 
+    def batch(indices: jax.Array) -> Examples:
+        return Examples(examples.images[indices], examples.labels[indices])
+
     def step(state: TrainState, indices: jax.Array) -> tuple[TrainState, jax.Array]:
-        return train_step(state, Examples(examples.images[indices], examples.labels[indices]))
+        whole_batch = batch(indices)
+        if batch_axis is not None:
+            whole_batch = jax.lax.with_sharding_constraint(whole_batch, PartitionSpec(batch_axis))
+        return train_step(state, whole_batch)
 
     size = state.lesson.batch_size
     whole, rest = divmod(len(order), size)
     state, losses = jax.lax.scan(step, state, order[: whole * size].reshape(whole, size))
     total = losses.sum() * size
     if rest:
-        state, loss = step(state, order[whole * size :])
+        state, loss = train_step(state, batch(order[whole * size :]))
         total += loss * rest
     return state, total
 
@@ -230,7 +249,7 @@ def logits(state: TrainState, images: jax.Array) -> jax.Array:
 @jax.jit
 def predict(state: TrainState, images: jax.Array) -> jax.Array:
     """The digits, int32 `[n]`, with the highest output for uint8 `[n, 28, 28]` images."""
-    return logits(state, images).argmax(-1)
+    return logits(state, images).argmax(-1).astype(jnp.int32)
 
 
 @jax.jit
@@ -238,7 +257,7 @@ def evaluate(state: TrainState, examples: Examples) -> Metrics:
     """Loss and accuracy over every example, none dropped."""
     _check(examples)
     outputs = logits(state, examples.images)
-    correct = outputs.argmax(-1) == examples.labels.astype(jnp.int32)
+    correct = outputs.argmax(-1).astype(jnp.int32) == examples.labels.astype(jnp.int32)
     return Metrics(cross_entropy(outputs, examples.labels), correct.mean(dtype=outputs.dtype))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 # compilation: processes and later runs share it.
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
-    "JAX_NUM_CPU_DEVICES": "2",
+    "JAX_NUM_CPU_DEVICES": "4",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),

@@ -1,11 +1,12 @@
 import dataclasses
 import json
+import operator
 
 import jax
 import pytest
 
 from mnist_jax import LESSONS, UserError, data, experiment, optimizer, train_epoch
-from mnist_jax.experiment import Run, record, train_lesson, train_runs
+from mnist_jax.experiment import Run, Trainer, record, train_lesson, train_runs
 
 
 @pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
@@ -29,9 +30,78 @@ def grid(rates, seeds=(0,)):
     return [Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds]
 
 
+@pytest.fixture
+def one_device(monkeypatch):
+    """Call it: from then on there is one device, as if there were no others."""
+    first = jax.devices()[:1]
+    return lambda: monkeypatch.setattr(experiment.jax, "devices", lambda: first)
+
+
+@pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
+def test_runs_on_four_devices_are_what_they_are_on_one(lesson, dataset, one_device):
+    assert len(jax.devices()) == 4
+    runs = [Run(seed) for seed in range(5)]
+    four = list(train_runs(lesson, dataset, runs, epochs=2))
+    one_device()
+    one = list(train_runs(lesson, dataset, runs, epochs=2))
+    key = operator.attrgetter("run.seed", "number", "train_loss", "test_loss", "test_accuracy", "validation_accuracy")
+    assert sorted(map(key, four)) == sorted(map(key, one))
+
+
+@pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
+def test_a_batch_spread_over_four_devices_trains_the_same(lesson, dataset):
+    # In float64: sums over a batch are in another order, and nothing else may differ. 65 is two batches and one.
+    lesson = dataclasses.replace(lesson, dtype="float64")
+    with jax.enable_x64(True):
+        spread = list(train_runs(lesson, dataset, [Run(3)], epochs=2, devices_per_run=4))
+        whole = list(train_runs(lesson, dataset, [Run(3)], epochs=2))
+    for mine, its in zip(spread, whole, strict=True):
+        assert mine.train_loss == pytest.approx(its.train_loss, rel=1e-9)
+        assert mine.test_loss == pytest.approx(its.test_loss, rel=1e-9)
+
+
+def test_two_runs_with_batches_spread_over_two_devices_each(dataset):
+    runs = [Run(3), Run(4)]
+    for test_every in (None, 1):
+        spread = list(train_runs(LESSONS["dropout"], dataset, runs, epochs=1, devices_per_run=2, test_every=test_every))
+        whole = list(train_runs(LESSONS["dropout"], dataset, runs, epochs=1, test_every=test_every))
+        for mine, its in zip(spread, whole, strict=True):
+            assert mine.run == its.run
+            assert mine.test_loss == pytest.approx(its.test_loss, rel=1e-5)
+            assert mine.tests == pytest.approx(its.tests)
+
+
+def test_a_spread_batch_s_gradients_are_summed_over_its_devices(dataset):
+    trainer = Trainer(LESSONS["mlp"], dataset, [Run(0)], devices_per_run=4)
+    states = trainer.start([Run(0)])
+    trainer.compile(states)
+    program = trainer._compiled.as_text()
+    assert "all-reduce" in program
+    assert "f32[8,784]" in program  # a quarter of a batch of 32
+
+
+@pytest.mark.parametrize(
+    ("devices_per_run", "batch_size", "error"),
+    [(3, 33, "4 devices cannot be split into groups of 3"), (0, 32, "groups of 0"), (4, 30, "batch of 30")],
+)
+def test_devices_that_cannot_share_a_batch_are_refused(dataset, devices_per_run, batch_size, error):
+    lesson = dataclasses.replace(LESSONS["mlp"], batch_size=batch_size)
+    with pytest.raises(UserError, match=error):
+        train_runs(lesson, dataset, [Run(0)], devices_per_run=devices_per_run)
+
+
+@pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
+def test_the_compiler_s_options_change_no_result(lesson, dataset, monkeypatch):
+    with_options = record(train_lesson(lesson, dataset, seeds=[0], epochs=2))
+    monkeypatch.setattr(experiment, "COMPILER_OPTIONS", {})
+    without = record(train_lesson(lesson, dataset, seeds=[0], epochs=2))
+    for name in ("train_loss", "test_loss"):
+        assert with_options[name] == without[name]
+
+
 @pytest.mark.parametrize(("side_by_side", "runs"), [(1, 6), (2, 6), (3, 5), (None, 1)])
 def test_a_group_s_runs_are_what_each_is_alone(dataset, side_by_side, runs):
-    # On two devices (conftest.py): three groups; two, the last filled up with copies; one, filled up; one device.
+    # On four devices (conftest.py): two groups, the last filled up with copies; one, filled up, twice; one device.
     todo = grid([0.01, 0.03, 0.1], seeds=[3, 4])[:runs]
     together = list(train_runs(LESSONS["relu"], dataset, todo, epochs=2, side_by_side=side_by_side))
     assert [(epoch.run, epoch.number) for epoch in together if epoch.number == 2] == [(run, 2) for run in todo]
@@ -52,8 +122,7 @@ def test_runs_are_spread_over_all_devices(dataset, monkeypatch):
         experiment, "_grouped", lambda function, mesh, **rest: meshes.append(mesh) or grouped(function, mesh, **rest)
     )
     list(train_runs(LESSONS["mlp"], dataset, grid([0.01] * 4), epochs=1))
-    assert len(jax.devices()) == 2
-    assert {mesh.size for mesh in meshes} == {2}
+    assert {mesh.size for mesh in meshes} == {4}
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])

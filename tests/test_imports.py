@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mnist_jax"
 ORDER = [
-    "errors", "optimizers", "lessons", "stats", "model", "train",
+    "errors", "optimizers", "lessons", "stats", "dropout", "model", "train",
     "idx", "tfds_mnist", "data", "experiment", "results", "journal", "published", "display", "tuning", "figures",
     "study", "cli",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from mnist_jax import Examples, Lesson, Network, data, init_state, logits, train_step
 from mnist_jax import train as training
+from mnist_jax.dropout import Dropout
 
 STEPS = 200
 PROBE = 100  # examples on which logits and gradients are compared at the end
@@ -88,7 +89,7 @@ def dropout_masks(lesson: Lesson, state: Any, batch: Examples) -> list[jax.Array
     masks = []
 
     def with_ones(call, args, kwargs, context):
-        if not isinstance(context.module, nn.Dropout):
+        if not isinstance(context.module, Dropout):
             return call(*args, **kwargs)
         masks.append((call(jnp.ones_like(args[0]), **kwargs) != 0).astype(args[0].dtype))
         return args[0]

@@ -16,6 +16,7 @@ from scipy import stats
 import mnist_jax.model
 import mnist_jax.train
 from mnist_jax import LESSONS, data, init_state, optimizer
+from mnist_jax.dropout import Dropout
 
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text())
 DOUBLE = {lesson_id: dataclasses.replace(lesson, dtype="float64") for lesson_id, lesson in LESSONS.items()}
@@ -120,12 +121,12 @@ def loss_sum(monkeypatch):
 
 
 def dropout_unscaled(monkeypatch):
-    real = nn.Dropout.__call__
+    real = Dropout.__call__
 
     def unscaled(self, x, **given):
         return real(self, x, **given) * np.asarray(1 - self.rate, x.dtype)
 
-    monkeypatch.setattr(nn.Dropout, "__call__", unscaled)
+    monkeypatch.setattr(Dropout, "__call__", unscaled)
 
 
 BREAKAGES = {

@@ -52,6 +52,7 @@ from mnist_jax.results import (
     write_file,
     write_results,
 )
+from mnist_jax.startup import JaxArguments, start_jax
 from mnist_jax.train import Examples, TrainState, cross_entropy, epoch_order, init_state, train_step
 
 STEPS = (0, 1, 10, 100, 1000)
@@ -73,7 +74,7 @@ HEADER = ["net", "variance of", "theory, at the start", "at the start", f"after 
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(JaxArguments):
     """Follow variances of pre-activations and gradients through the layers and through training.
 
     Attributes:
@@ -226,6 +227,7 @@ def run(arguments: Arguments) -> None:
         arguments = dataclasses.replace(arguments, seeds=1)
     chosen = nets(lesson_by_id(arguments.lesson))
     seeds = range(arguments.seeds)
+    start_jax(arguments)
     data = load_data(arguments.data, "slides", arguments.data_dir)
     for lesson in chosen.values():
         check_run(lesson, data, seeds=seeds, epochs=1)

@@ -21,12 +21,13 @@ from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import gains_figure, ladder_figure
 from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
 from mnist_jax.results import RESULTS, command_line, what_was_run, write_file
+from mnist_jax.startup import DistributedArguments, start_jax
 from mnist_jax.stats import ladder_gains, mean_interval, paired_difference
 from mnist_jax.study import run_lessons
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(DistributedArguments):
     """Train the six lessons and show what each one's change does to test accuracy.
 
     Attributes:
@@ -53,6 +54,7 @@ def run(arguments: Arguments) -> None:
     chosen = {lesson_id: lesson_by_id(lesson_id) for lesson_id in sorted(set(arguments.lessons), key=_position)}
     if not chosen:
         raise UserError(f"At least one lesson is needed: {', '.join(LESSONS)}.")
+    start_jax(arguments)
     data = load_data(arguments.data, arguments.split, arguments.data_dir)
     console = make_console()
     folder, results = run_lessons(

@@ -12,53 +12,32 @@ Answer: see experiments/results/optimizers/table.md.
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import tyro
 
 from mnist_jax.display import make_console
 from mnist_jax.errors import exit_on_user_error
-from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import optimizers_figure
 from mnist_jax.optimizers import OPTIMIZERS
-from mnist_jax.results import command_line
+from mnist_jax.startup import start_jax
 from mnist_jax.stats import paired_difference
-from mnist_jax.study import finish_comparison, run_comparison, what_was_compared
-from mnist_jax.tuning import Budget, Contestant, contestant, learning_rates
+from mnist_jax.study import ComparisonArguments, finish_comparison, run_comparison, what_was_compared
+from mnist_jax.tuning import Contestant, contestant, learning_rates
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(ComparisonArguments):
     """Tune all optimizers on one lesson's net and compare them.
 
     Attributes:
-      lesson: whose net.
-      rates: how many learning rates.
-      lowest: learning rate.
-      highest: learning rate.
-      tuning_seeds: runs of each rate.
-      final_seeds: fresh runs of each best rate.
-      epochs: of each run.
-      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
-      data_dir: TFDS's folder, if not its standard one.
-      side_by_side: runs that one device trains at a time; by default 1 on a CPU, up to 32 on a GPU or TPU.
       quick: a minute or two, to see how it works: 4 rates, 1 and 2 seeds, 1 short epoch. Not the study.
-      out: folder for results, new or of this study interrupted; by default runs/optimizers-DATE-TIME.
     """
 
-    lesson: str = "he"
     rates: int = 11
     lowest: float = 1e-5
-    highest: float = 1.0
     tuning_seeds: int = 1
     final_seeds: int = 5
-    epochs: int = EPOCHS
-    data: str = "auto"
-    data_dir: Path | None = None
-    side_by_side: int | None = None
-    quick: bool = False
-    out: Path | None = None
 
 
 def contestants(rates: tuple[float, ...]) -> list[Contestant]:
@@ -72,23 +51,13 @@ def run(arguments: Arguments) -> None:
     if arguments.quick:
         arguments = dataclasses.replace(arguments, rates=4, lowest=1e-3, tuning_seeds=1, final_seeds=2, epochs=1)
     rates = learning_rates(arguments.lowest, arguments.highest, arguments.rates)
+    start_jax(arguments)
     console = make_console()
     folder, results = run_comparison(
         {entrant.label: [entrant] for entrant in contestants(rates)},
-        arguments.lesson,
-        Budget.of_counts(
-            arguments.tuning_seeds,
-            arguments.final_seeds,
-            epochs=arguments.epochs,
-            side_by_side=arguments.side_by_side,
-        ),
-        source=arguments.data,
-        data_dir=arguments.data_dir,
-        quick=arguments.quick,
-        out=arguments.out,
-        name="optimizers",
-        command=command_line("python experiments/optimizers.py"),
-        console=console,
+        arguments,
+        "optimizers",
+        console,
     )
     figure = optimizers_figure(results["tuning"], results["final"], what_was_compared(results))
     finish_comparison(folder, results, verdict(results["final"]), {"optimizers.png": figure}, console)

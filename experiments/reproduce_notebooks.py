@@ -35,6 +35,7 @@ from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import reproduction_figure
 from mnist_jax.lessons import LESSONS
 from mnist_jax.results import RESULTS, command_line, what_was_run, write_file, write_results
+from mnist_jax.startup import DistributedArguments, start_jax
 from mnist_jax.study import run_lessons
 
 LEVEL = 0.05
@@ -44,7 +45,7 @@ POINT_HEADER = ["lesson", "what", "epoch", "notebook", "mean", "standard deviati
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(DistributedArguments):
     """Train the lessons as the notebooks do and compare with what these printed.
 
     Attributes:
@@ -64,6 +65,7 @@ def run(arguments: Arguments) -> None:
     """Train, compare, write."""
     if arguments.seeds < 3:
         raise UserError(f"A comparison needs at least 3 seeds, not {arguments.seeds}.")
+    start_jax(arguments)
     data = load_data(arguments.data, "notebooks", arguments.data_dir)
     if not published.comparable(data.describe(), EPOCHS):
         raise UserError(f"The notebooks used all of MNIST, not {data.name} ({data.source}); name it with --data.")

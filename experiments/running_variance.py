@@ -33,6 +33,7 @@ from mnist_jax.results import (
     write_file,
     write_results,
 )
+from mnist_jax.startup import JaxArguments, start_jax
 from mnist_jax.stats import paired_difference
 from mnist_jax.train import TrainState, evaluate, init_state, train_epoch
 
@@ -40,7 +41,7 @@ HEADER = ["lesson", "Flax's running variance", "PyTorch's", "difference, 95 % in
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(JaxArguments):
     """Test every net with batch norm with Flax's running variance and with PyTorch's.
 
     Attributes:
@@ -78,6 +79,7 @@ def run(arguments: Arguments) -> None:
         raise UserError(f"An interval needs at least 2 seeds, not {arguments.seeds}.")
     lessons = {lesson_id: lesson for lesson_id, lesson in LESSONS.items() if lesson.batch_norm}
     seeds = range(arguments.seeds)
+    start_jax(arguments)
     data = load_data(arguments.data, arguments.split, arguments.data_dir)
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=arguments.epochs)

@@ -15,21 +15,18 @@ Answer: see experiments/results/sgd_vs_adam/table.md.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import tyro
 
 from mnist_jax.display import make_console
 from mnist_jax.errors import UserError, exit_on_user_error
-from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import curves_figure, learning_rates_figure
-from mnist_jax.results import command_line
+from mnist_jax.startup import start_jax
 from mnist_jax.stats import paired_difference
-from mnist_jax.study import finish_comparison, run_comparison, what_was_compared
+from mnist_jax.study import ComparisonArguments, finish_comparison, run_comparison, what_was_compared
 from mnist_jax.tuning import (
     TARGETS,
-    Budget,
     Contestant,
     contestant,
     course_optimizers,
@@ -38,41 +35,22 @@ from mnist_jax.tuning import (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(ComparisonArguments):
     """Tune optimizers with the same budget and compare them on fresh seeds.
 
     Attributes:
       optimizers: which; the verdict compares the second with the first.
-      lesson: whose net.
-      rates: how many learning rates.
-      lowest: learning rate.
-      highest: learning rate.
       momenta: sgd is tuned with each, and goes on with the one of the best validation accuracy.
-      tuning_seeds: runs of each setting.
-      final_seeds: fresh runs of the chosen settings.
-      epochs: of each run.
-      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
-      data_dir: TFDS's folder, if not its standard one.
-      side_by_side: runs that one device trains at a time; by default 1 on a CPU, up to 32 on a GPU or TPU.
       quick: a minute or two, to see how it works: 5 rates, 1 momentum, 1 and 3 seeds, 3 short epochs. Not the study.
-      out: folder for results, new or of this study interrupted; by default runs/sgd_vs_adam-DATE-TIME.
     """
 
     optimizers: tuple[str, ...] = ("sgd", "adam")
-    lesson: str = "he"
     rates: int = 12
     lowest: float = 2.154e-4
-    highest: float = 1.0
     momenta: tuple[float, ...] = (0.0, 0.5, 0.9)
     tuning_seeds: int = 3
     final_seeds: int = 10
-    epochs: int = EPOCHS
-    data: str = "auto"
-    data_dir: Path | None = None
-    side_by_side: int | None = None
-    quick: bool = False
-    out: Path | None = None
 
 
 def run(arguments: Arguments) -> None:
@@ -83,23 +61,13 @@ def run(arguments: Arguments) -> None:
     if len(set(names)) < max(2, len(names)):
         raise UserError(f"Name at least two different optimizers, not {' '.join(names) or 'none'}.")
     rates = learning_rates(arguments.lowest, arguments.highest, arguments.rates)
+    start_jax(arguments)
     console = make_console()
     folder, results = run_comparison(
         {name: contestants(name, rates, arguments.momenta) for name in names},
-        arguments.lesson,
-        Budget.of_counts(
-            arguments.tuning_seeds,
-            arguments.final_seeds,
-            epochs=arguments.epochs,
-            side_by_side=arguments.side_by_side,
-        ),
-        source=arguments.data,
-        data_dir=arguments.data_dir,
-        quick=arguments.quick,
-        out=arguments.out,
-        name="sgd_vs_adam",
-        command=command_line("python experiments/sgd_vs_adam.py"),
-        console=console,
+        arguments,
+        "sgd_vs_adam",
+        console,
     )
     results["paired_difference"] = difference(*(results["final"][name] for name in names[:2]))
     before, after = (course_runs(results["tuning"], name) for name in names[:2])

@@ -15,6 +15,7 @@ from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
 from mnist_jax.optimizers import Optimizer
 from mnist_jax.optimizers import optimizer as make_optimizer
 from mnist_jax.results import RESULTS, command_line, data_words
+from mnist_jax.startup import DistributedArguments, start_jax
 from mnist_jax.study import run_lessons
 
 
@@ -60,6 +61,8 @@ def train(
     data_dir: Path | None = None,
     split: str = "slides",
     out: Path | None = None,
+    devices_per_run: int = 1,
+    jax: tyro.conf.OmitArgPrefixes[DistributedArguments] = DistributedArguments(),  # noqa: B008
 ) -> None:
     """Train one lesson, changed where you say so.
 
@@ -82,6 +85,8 @@ def train(
       data_dir: TFDS's folder, if not its standard one.
       split: slides (55,000 / 5,000 / 10,000) or notebooks (60,000 / none / 10,000).
       out: folder for results.json, new or without a run; by default runs/LESSON-DATE-TIME.
+      devices_per_run: devices that share each batch; worth it for large batches only.
+      jax: how JAX is started.
     """
     fields: dict[str, Any] = {
         "hidden": hidden,
@@ -100,6 +105,7 @@ def train(
         optimizer=_optimizer(base.optimizer, optimizer, learning_rate, numbers),
         **{name: value for name, value in fields.items() if value is not None},
     )
+    start_jax(jax)
     loaded = load_data(data, split, data_dir)
     console = make_console()
     folder, results = run_lessons(
@@ -107,6 +113,7 @@ def train(
         loaded,
         seeds=[seed],
         epochs=epochs,
+        devices_per_run=devices_per_run,
         out=out,
         name=lesson,
         command=command_line("mnist-jax"),

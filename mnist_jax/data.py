@@ -15,6 +15,7 @@ from mnist_jax import tfds_mnist
 from mnist_jax.errors import UserError, check_choice, expand_user, is_folder
 from mnist_jax.idx import read_idx
 from mnist_jax.model import CLASSES, IMAGE_SHAPE
+from mnist_jax.startup import cache_folder
 from mnist_jax.train import Examples
 
 SPLITS = ("slides", "notebooks")
@@ -256,7 +257,7 @@ def _kept(key: str, read: Callable[[], Arrays]) -> Arrays:
 
     A kept file that is damaged is read anew; where none can be written, nothing is kept.
     """
-    path = _cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    path = cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     try:
         # Opened here, because np.load leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
@@ -286,9 +287,3 @@ def _kept(key: str, read: Callable[[], Arrays]) -> Arrays:
     except OSError:
         pass
     return arrays
-
-
-def _cache_folder() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("mnist_jax")

@@ -13,25 +13,39 @@ from rich.text import Text
 
 from mnist_jax import data
 from mnist_jax.data import Dataset
+from mnist_jax.errors import UserError
 from mnist_jax.experiment import Epoch
+from mnist_jax.processes import from_first, in_all, is_first
 
 # A pipe or a file has no width of its own; wide enough for our tables.
 _PIPE_WIDTH = 140
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A rich console; plain and wide where the output is not a terminal."""
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_PIPE_WIDTH)
+    """A rich console; plain and wide where the output is not a terminal. Of several processes the first one prints."""
+    quiet = not is_first()
+    console = Console(stderr=stderr, highlight=False, quiet=quiet)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, quiet=quiet, width=_PIPE_WIDTH)
 
 
 def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:
-    """`data.load`, saying that it is under way; a notice is shown so that it cannot be missed."""
+    """`data.load`, saying that it is under way; a notice is shown so that it cannot be missed.
+
+    Raises:
+      UserError: as there; several processes that find different digits.
+    """
     with make_console().status("loading the digits; the first time takes longer"):
-        loaded = data.load(source, split, data_dir)
+        loaded = in_all(lambda: data.load(source, split, data_dir))
+    sha256 = from_first(lambda: loaded.sha256)
+    in_all(lambda: _check_same(loaded, sha256))
     if loaded.notice:
         make_console(stderr=True).print(Panel(Text(loaded.notice), title="NOTICE", border_style="bold red"))
     return loaded
+
+
+def _check_same(loaded: Dataset, sha256: str) -> None:
+    if loaded.sha256 != sha256:
+        raise UserError(f"This process found other digits than the first one ({loaded.name}); name the same --data.")
 
 
 def watch(epochs: Iterable[Epoch], label: str, progress: "EpochProgress") -> Iterator[Epoch]:

@@ -73,10 +73,12 @@ class Epoch:
         return not (math.isfinite(self.train_loss) and math.isfinite(self.test_loss))
 
 
-def train_lesson(lesson: Lesson, data: Dataset, *, seeds: Sequence[int], epochs: int = EPOCHS) -> Iterator[Epoch]:
+def train_lesson(
+    lesson: Lesson, data: Dataset, *, seeds: Sequence[int], epochs: int = EPOCHS, devices_per_run: int = 1
+) -> Iterator[Epoch]:
     """Train one run a seed; otherwise as `train_runs`."""
     check_run(lesson, data, seeds=seeds, epochs=epochs)
-    return train_runs(lesson, data, [Run(seed) for seed in seeds], epochs=epochs)
+    return train_runs(lesson, data, [Run(seed) for seed in seeds], epochs=epochs, devices_per_run=devices_per_run)
 
 
 def train_runs(
@@ -227,13 +229,17 @@ class Trainer:
         )
         batch_axis = "batch" if devices_per_run > 1 else None
 
+        def start(run: tuple[jax.Array, dict[str, jax.Array]]) -> TrainState:
+            seed, hyperparameters = run
+            return init_state(lesson, jax.random.key(seed), hyperparameters)
+
         def epoch(state: TrainState, train: Examples, test: Examples) -> tuple[TrainState, jax.Array, jax.Array]:
             if test_every is None:
                 return *train_epoch(state, train, data.epoch_length, batch_axis), jnp.zeros(0)
             state, loss, tests = train_epoch_with_tests(state, train, test, test_every, data.epoch_length, batch_axis)
             return state, loss, tests.accuracy
 
-        self._start = _grouped(functools.partial(_start, lesson), self._mesh)
+        self._start = _grouped(start, self._mesh)
         self._evaluate = _grouped(evaluate, self._mesh, shared=1)
         self._epoch = _grouped(epoch, self._mesh, shared=2, donate=True)
         self._compiled: Any = None
@@ -272,17 +278,12 @@ def _fetched(tree: Any) -> Any:
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
-def _start(lesson: Lesson, run: tuple[jax.Array, dict[str, jax.Array]]) -> TrainState:
-    key, hyperparameters = run
-    return init_state(lesson, key, hyperparameters)
-
-
 def _stacked(runs: Sequence[Run], mesh: Mesh) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Keys and hyperparameters of a group, one a row, each row on its device."""
-    keys = jnp.stack([jax.random.key(run.seed) for run in runs])
+    """Seeds and hyperparameters of a group, one a row, each row on its device."""
+    seeds = np.array([run.seed for run in runs], np.uint32)
     rows = [dict(run.hyperparameters) for run in runs]
-    values = {name: jnp.array([row[name] for row in rows], jnp.float32) for name in rows[0]}
-    return jax.device_put((keys, values), NamedSharding(mesh, PartitionSpec("run")))
+    values = {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
+    return jax.device_put((seeds, values), NamedSharding(mesh, PartitionSpec("run")))
 
 
 def _grouped(function: Callable[..., Any], mesh: Mesh, *, shared: int = 0, donate: bool = False) -> Any:
@@ -296,6 +297,7 @@ def _grouped(function: Callable[..., Any], mesh: Mesh, *, shared: int = 0, donat
     """
     rows, whole = PartitionSpec("run"), PartitionSpec()
 
+    @functools.wraps(function)  # its name is the program's, in profiles and in the cache
     def mapped(group: Any, *rest: Any) -> Any:
         if len(jax.tree.leaves(group)[0]) > 1:
             return jax.vmap(function, in_axes=(0, *[None] * shared))(group, *rest)

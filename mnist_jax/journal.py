@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mnist_jax.errors import UserError, expand_user
+from mnist_jax.processes import from_first
 from mnist_jax.results import claim_folder
 
 if sys.platform != "win32":
@@ -33,36 +34,44 @@ class Journal:
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self._path = folder / JOURNAL
+        self._file: BinaryIO | None = None
+        self._entries = from_first(lambda: self._open(header))
+
+    def _open(self, header: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Open and lock the file, and write or compare the header; returns the entries."""
         config = {key: value for key, value in header["config"].items() if key != "command"}
         header = json.loads(json.dumps({**header, "config": config}))
+        folder = self._path.parent
         try:
-            self._file = self._path.open("a+b")
+            file = self._path.open("a+b")
         except OSError as error:
             raise self._cannot("written", error) from error
         try:
-            _lock(self._file, folder)
-            self._file.seek(0)
-            lines = [line for line in self._file if line.endswith(b"\n")]
+            _lock(file, folder)
+            file.seek(0)
+            lines = [line for line in file if line.endswith(b"\n")]
             entries = [json.loads(line) for line in lines]
             if entries and entries[0] != header:
                 raise UserError(
                     f"{folder} holds another study ({_difference(entries[0], header)}); name another folder with --out."
                 )
-            self._file.truncate(sum(map(len, lines)))
-            self._entries = entries[1:]
+            file.truncate(sum(map(len, lines)))
             if not entries:
-                self._write(header)
+                _write(file, header)
         except BaseException as error:
-            self._file.close()
+            file.close()
             if isinstance(error, OSError | ValueError) and not isinstance(error, UserError):
                 raise self._cannot("read", error) from error
             raise
+        self._file = file
+        return entries[1:]
 
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._entries)
@@ -73,19 +82,18 @@ class Journal:
         Raises:
           UserError: it cannot be written.
         """
+        from_first(lambda: self._keep(entry))
+        self._entries.append(entry)
+
+    def _keep(self, entry: Mapping[str, Any]) -> None:
+        assert self._file is not None  # the first process opened it
         size = self._file.seek(0, os.SEEK_END)
         try:
-            self._write(entry)
+            _write(self._file, entry)
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.truncate(size)  # what was written of the line
             raise self._cannot("written", error) from error
-        self._entries.append(entry)
-
-    def _write(self, entry: Mapping[str, Any]) -> None:
-        self._file.write((json.dumps(entry, allow_nan=False) + "\n").encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def _cannot(self, what: str, error: Exception) -> UserError:
         reason = getattr(error, "strerror", None) or error
@@ -103,14 +111,22 @@ def open_study(out: Path | None, name: str, header: Mapping[str, Any]) -> tuple[
     Raises:
       UserError: it holds a run or another study, or cannot be written.
     """
-    folder = None if out is None else expand_user(out)
-    try:
-        known = folder is not None and (folder / JOURNAL).exists()
-    except OSError:  # a name that no file can have: `claim_folder` says so
-        known = False
-    if folder is None or not known:
-        folder = claim_folder(folder, name)
+    known = from_first(lambda: out is not None and _holds_journal(expand_user(out)))
+    folder = expand_user(out) if out is not None and known else claim_folder(out, name)
     return folder, Journal(folder, header)
+
+
+def _holds_journal(folder: Path) -> bool:
+    try:
+        return (folder / JOURNAL).exists()
+    except OSError:  # a name that no file can have: `claim_folder` says so
+        return False
+
+
+def _write(file: BinaryIO, entry: Mapping[str, Any]) -> None:
+    file.write((json.dumps(entry, allow_nan=False) + "\n").encode())
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _lock(file: BinaryIO, folder: Path) -> None:

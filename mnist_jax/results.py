@@ -19,22 +19,26 @@ import jax
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, expand_user
 from mnist_jax.lessons import Lesson
+from mnist_jax.processes import from_first, is_first
 
 RESULTS = "results.json"
 
 
-def claim_folder(out: Path | None, name: str) -> Path:
+def claim_folder(out: Path | None, name: str, file: str = RESULTS) -> Path:
     """The folder for a run's files, made if need be; an empty results.json in it says that it is taken.
 
     Args:
       out: the user's choice; None is `runs/NAME-DATE-TIME`.
       name: of the run.
+      file: in place of results.json.
 
     Raises:
       UserError: it holds a run already, another process's too, or cannot be written.
     """
-    if out is not None:
-        return _claim(expand_user(out))
+    return Path(from_first(lambda: str(_claim_new(name, file) if out is None else _claim(expand_user(out), file))))
+
+
+def _claim_new(name: str, file: str) -> Path:
     stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = stem
     for number in itertools.count(2):
@@ -45,15 +49,15 @@ def claim_folder(out: Path | None, name: str) -> Path:
             folder = stem.with_name(f"{stem.name}-{number}")
         except OSError as error:
             raise _cannot_write(folder, error) from error
-    return _claim(folder)
+    return _claim(folder, file)
 
 
-def _claim(folder: Path) -> Path:
+def _claim(folder: Path, file: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RESULTS).open("x").close()
+        (folder / file).open("x").close()
     except FileExistsError as error:
-        if (folder / RESULTS).exists():
+        if (folder / file).exists():
             raise UserError(f"{folder} already holds a run; name another folder with --out.") from error
         raise _cannot_write(folder, error) from error
     except OSError as error:
@@ -66,13 +70,13 @@ def _cannot_write(folder: Path, error: OSError) -> UserError:
 
 
 @contextlib.contextmanager
-def given_up_if_empty(folder: Path) -> Iterator[None]:
+def given_up_if_empty(folder: Path, file: str = RESULTS) -> Iterator[None]:
     """Take back the claim of a run that ends before it has anything to show."""
     try:
         yield
     except BaseException:
-        path = folder / RESULTS
-        if path.exists() and not (path.stat().st_size and json.loads(path.read_text())["lessons"]):
+        path = folder / file
+        if is_first() and path.exists() and not (path.stat().st_size and json.loads(path.read_text())["lessons"]):
             path.unlink()
         raise
 
@@ -80,9 +84,15 @@ def given_up_if_empty(folder: Path) -> Iterator[None]:
 def write_file(path: Path, content: bytes) -> None:
     """Write under a temporary name, then rename: the file is there whole or as it was before.
 
+    Of several processes the first one writes.
+
     Raises:
       UserError: it cannot be written.
     """
+    from_first(lambda: _write_file(path, content))
+
+
+def _write_file(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(content)

@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from mnist_jax.lessons import LESSONS
 
@@ -25,6 +24,8 @@ class Interval(NamedTuple):
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Student's t interval of the mean of at least two independent values."""
+    from scipy import stats  # half a second, which a single run need not wait
+
     array = np.asarray(values, float)
     half = stats.sem(array) * stats.t.ppf((1 + confidence) / 2, len(array) - 1)
     return Interval(float(array.mean()), float(array.mean() - half), float(array.mean() + half))

@@ -13,12 +13,13 @@ from rich.console import Console
 from mnist_jax.data import Dataset
 from mnist_jax.display import EpochProgress, load_data, markdown_table, table, watch
 from mnist_jax.errors import UserError
-from mnist_jax.experiment import check_run, record, train_lesson
+from mnist_jax.experiment import EPOCHS, check_devices, check_run, record, train_lesson
 from mnist_jax.journal import open_study
 from mnist_jax.lessons import Lesson, lesson_by_id
 from mnist_jax.results import (
     RESULTS,
     claim_folder,
+    command_line,
     count_of,
     data_words,
     describe_run,
@@ -26,6 +27,7 @@ from mnist_jax.results import (
     write_file,
     write_results,
 )
+from mnist_jax.startup import DistributedArguments
 from mnist_jax.tuning import (
     FINAL_HEADER,
     NOTE,
@@ -49,6 +51,7 @@ def run_lessons(
     *,
     seeds: Sequence[int],
     epochs: int,
+    devices_per_run: int = 1,
     out: Path | None,
     name: str,
     command: str,
@@ -61,6 +64,7 @@ def run_lessons(
       data: what to train on.
       seeds: run k of every lesson has seed k, so all share its order of examples.
       epochs: of each run.
+      devices_per_run: as in `train_runs`.
       out: the user's folder; None is a new one in `runs/` named after `name`.
       name: of the run.
       command: what makes these results again.
@@ -74,6 +78,7 @@ def run_lessons(
     """
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=epochs)
+        check_devices(lesson, devices_per_run)
     folder = claim_folder(out, name)
     described = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=epochs)
     results: dict[str, Any] = {**described, "lessons": {}}
@@ -81,37 +86,54 @@ def run_lessons(
     write_results(folder, results)
     with given_up_if_empty(folder), progress, _memory_error():
         for lesson_id, lesson in lessons.items():
-            trained = train_lesson(lesson, data, seeds=seeds, epochs=epochs)
+            trained = train_lesson(lesson, data, seeds=seeds, epochs=epochs, devices_per_run=devices_per_run)
             results["lessons"][lesson_id] = record(watch(trained, lesson_id, progress))
             write_results(folder, results)
     return folder, results
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ComparisonArguments(DistributedArguments):
+    """What every comparison of optimizers can be told.
+
+    Attributes:
+      lesson: whose net.
+      rates: how many learning rates.
+      lowest: learning rate.
+      highest: learning rate.
+      tuning_seeds: runs of each setting.
+      final_seeds: fresh runs of the chosen settings.
+      epochs: of each run.
+      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
+      data_dir: TFDS's folder, if not its standard one.
+      side_by_side: runs that one device trains at a time; by default 1 on a CPU, up to 32 on a GPU or TPU.
+      quick: short epochs, and said so.
+      out: folder for results, new or of this study interrupted; by default a new one in runs.
+    """
+
+    lesson: str = "he"
+    rates: int
+    lowest: float
+    highest: float = 1.0
+    tuning_seeds: int
+    final_seeds: int
+    epochs: int = EPOCHS
+    data: str = "auto"
+    data_dir: Path | None = None
+    side_by_side: int | None = None
+    quick: bool = False
+    out: Path | None = None
+
+
 def run_comparison(
-    groups: Mapping[str, Sequence[Contestant]],
-    lesson_id: str,
-    budget: Budget,
-    *,
-    source: str,
-    data_dir: Path | None,
-    quick: bool,
-    out: Path | None,
-    name: str,
-    command: str,
-    console: Console,
+    groups: Mapping[str, Sequence[Contestant]], arguments: ComparisonArguments, name: str, console: Console
 ) -> tuple[Path, dict[str, Any]]:
     """Compare optimizers on a lesson's net, split `slides`, going on where an interrupted comparison was.
 
     Args:
       groups: as in `tuning.compare`.
-      lesson_id: whose net.
-      budget: as in `tuning.compare`.
-      source: as in `data.load`.
-      data_dir: as there.
-      quick: shorten the epochs and say so.
-      out: the user's folder; None is a new one in `runs/` named after `name`.
-      name: of the study.
-      command: what makes these results again.
+      arguments: the user's; `quick` shortens the epochs and says so.
+      name: of the study and its script.
       console: where progress is shown.
 
     Returns:
@@ -120,22 +142,28 @@ def run_comparison(
     Raises:
       UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
     """
-    lesson = lesson_by_id(lesson_id)
-    data = load_data(source, "slides", data_dir)
-    if quick:
+    lesson = lesson_by_id(arguments.lesson)
+    budget = Budget.of_counts(
+        arguments.tuning_seeds,
+        arguments.final_seeds,
+        epochs=arguments.epochs,
+        side_by_side=arguments.side_by_side,
+    )
+    data = load_data(arguments.data, "slides", arguments.data_dir)
+    if arguments.quick:
         data = dataclasses.replace(data, epoch_length=min(_QUICK_EPOCH, data.epoch_length))
         console.print(_QUICK_NOTICE, style="bold red", soft_wrap=True)
     check_comparison(lesson, data, budget)
     described = describe_run(
         data,
-        {lesson_id: lesson},
-        command=command,
+        {arguments.lesson: lesson},
+        command=command_line(f"python experiments/{name}.py"),
         contestants=[dataclasses.asdict(contestant) for group in groups.values() for contestant in group],
         **dataclasses.asdict(budget),
         steps_per_epoch=math.ceil(data.epoch_length / lesson.batch_size),
-        quick=quick,
+        quick=arguments.quick,
     )
-    folder, journal = open_study(out, name, described)
+    folder, journal = open_study(arguments.out, name, described)
     console.print(f"Each finished run is kept at once; interrupted, it goes on with --out {folder}", soft_wrap=True)
     with journal, _memory_error():
         compared = compare(groups, lesson, data, budget, journal=journal, console=console)

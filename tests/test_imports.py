@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mnist_jax"
 ORDER = [
     "errors", "optimizers", "lessons", "stats", "dropout", "model", "train",
+    "processes", "startup",
     "idx", "tfds_mnist", "data", "experiment", "results", "journal", "published", "display", "tuning", "figures",
     "study", "cli",
 ]  # fmt: skip

@@ -1,0 +1,113 @@
+"""Several processes as one program, with `jax.distributed`: who writes, and how an error in one reaches all.
+
+Every process runs the same program on its own devices and gets all results; the first one alone writes and prints.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from mnist_jax.errors import UserError
+
+T = TypeVar("T")
+
+
+def join() -> None:
+    """Join the other processes, before any computation.
+
+    They are found as JAX finds them (SLURM, Open MPI, Kubernetes, TPU pods), or by the variables
+    JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Raises:
+      UserError: they are not found, or the variables are not what they should be.
+    """
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    with _sentence():
+        jax.distributed.initialize(
+            num_processes=_number("JAX_NUM_PROCESSES"),
+            process_id=_number("JAX_PROCESS_ID"),
+            # JAX would listen on all of the machine's addresses.
+            coordinator_bind_address=address if (address or "").startswith(("127.", "localhost:", "[::1]:")) else None,
+        )
+
+
+def is_first() -> bool:
+    """Whether this process writes and prints."""
+    # jax.process_index() would choose the backend, too early for `join`.
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def from_first(function: Callable[[], T]) -> T:
+    """What `function` returns in the first process, in all of them; it must be JSON's.
+
+    Raises:
+      UserError: it did so in the first process.
+    """
+    if not _several():
+        return function()
+    found: dict[str, Any] = {}
+    if is_first():
+        try:
+            found = {"value": function()}
+        except UserError as error:
+            found = {"error": str(error)}
+    content = np.frombuffer(json.dumps(found).encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    content = multihost_utils.broadcast_one_to_all(np.resize(content, length))
+    found = json.loads(bytes(np.asarray(content)))
+    if "error" in found:
+        raise UserError(found["error"])
+    return found["value"]
+
+
+def in_all(function: Callable[[], T]) -> T:
+    """What `function` returns; where it fails with a `UserError` in one process, all end with one.
+
+    Raises:
+      UserError: the process's own, or that another one had an error.
+    """
+    if not _several():
+        return function()
+    error: UserError | None = None
+    try:
+        value = function()
+    except UserError as caught:
+        error = caught
+    failed = np.flatnonzero(multihost_utils.process_allgather(np.bool_(error is not None)))
+    if error is not None:
+        raise error
+    if failed.size:
+        raise UserError(f"Process {failed[0]} ended with an error; its output says which.")
+    return value
+
+
+def _several() -> bool:
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def _number(variable: str) -> int | None:
+    text = os.environ.get(variable)
+    if text is not None and not text.isdecimal():
+        raise UserError(f"{variable} must be a whole number, not {text!r}.")
+    return None if text is None else int(text)
+
+
+@contextlib.contextmanager
+def _sentence() -> Iterator[None]:
+    """JAX's errors in finding the other processes as one for the user."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(
+            f"The other processes were not found ({reason}); start this in a cluster that JAX knows, or set "
+            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
+        ) from error

@@ -1,0 +1,70 @@
+"""What a command does before its first computation."""
+
+import dataclasses
+import os
+import warnings
+from pathlib import Path
+
+import jax
+
+from mnist_jax import processes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JaxArguments:
+    """What every command that computes can be told.
+
+    Attributes:
+      compilation_cache: keep compiled programs in the user's cache folder, so that the next start does not compile.
+    """
+
+    compilation_cache: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistributedArguments(JaxArguments):
+    """The same, of a command that several processes can share.
+
+    Attributes:
+      distributed: this is one of several processes that share the work with `jax.distributed`.
+    """
+
+    distributed: bool = False
+
+
+def start_jax(arguments: JaxArguments) -> None:
+    """Join other processes and find compiled programs, as told.
+
+    Raises:
+      UserError: the other processes are not found.
+    """
+    if isinstance(arguments, DistributedArguments) and arguments.distributed:
+        processes.join()
+    if arguments.compilation_cache:
+        _use_compilation_cache()
+    else:
+        jax.config.update("jax_enable_compilation_cache", False)
+
+
+def cache_folder() -> Path:
+    """This project's part of the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mnist_jax")
+
+
+def _use_compilation_cache() -> None:
+    """JAX's persistent cache, unless its own variable names a folder or the folder cannot be written."""
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    try:
+        folder = cache_folder() / "compiled"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return
+    if not os.access(folder, os.W_OK):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # An entry that was cut short is compiled anew, and one that does not fit on the disk is done without.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")

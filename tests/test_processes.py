@@ -1,0 +1,152 @@
+"""Two real processes on loopback, joined by `jax.distributed`."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_jax import UserError, processes
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+def free_address():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def start_two(*arguments, different=()):
+    """Run a script in two processes of two devices each; (status, stdout, stderr) of each.
+
+    `different` are further arguments of the second.
+    """
+    address = free_address()
+    started = [
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments), "--distributed", *(map(str, different) if number else ())],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "JAX_NUM_CPU_DEVICES": "2",
+                "JAX_COORDINATOR_ADDRESS": address,
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": str(number),
+            },
+        )
+        for number in (0, 1)
+    ]
+    try:
+        outputs = [process.communicate(timeout=240) for process in started]
+        # Gloo, JAX's communication between CPUs, reports on its own behalf.
+        plain = ["".join(line for line in out.splitlines(True) if not line.startswith("[Gloo]")) for out, _ in outputs]
+        return [(process.returncode, out, err) for process, out, (_, err) in zip(started, plain, outputs, strict=True)]
+    finally:
+        for process in started:
+            process.kill()
+
+
+def run_alone(*arguments):
+    subprocess.run([sys.executable, *map(str, arguments)], check=True, capture_output=True, timeout=240)
+
+
+def without_seconds(results):
+    """What must not depend on who computed it."""
+    if isinstance(results, dict):
+        kept = {"seconds", "seconds_per_epoch", "command", "seconds_to"}
+        return {key: without_seconds(value) for key, value in results.items() if key not in kept}
+    return [without_seconds(value) for value in results] if isinstance(results, list) else results
+
+
+def test_two_processes_give_the_ladder_of_one(toy_folder, tmp_path):
+    arguments = [EXPERIMENTS / "ladder.py", "--lessons", "mlp", "adam", "--seeds", 5, "--epochs", 2]
+    arguments += ["--data", toy_folder]
+    two, one = tmp_path / "two", tmp_path / "one"
+    (first, second) = start_two(*arguments, "--out", two)
+    assert first[0] == second[0] == 0, (first, second)
+    assert "seed 4  epoch  2" in first[1]
+    assert second[1:] == ("", "")
+    assert sorted(path.name for path in two.iterdir()) == ["ladder.png", "results.json", "table.md"]
+    run_alone(*arguments, "--out", one)
+    assert without_seconds(json.loads((two / "results.json").read_text())) == without_seconds(
+        json.loads((one / "results.json").read_text())
+    )
+
+
+JOURNAL_TO_THREE = """
+import sys
+from pathlib import Path
+from mnist_jax import processes
+from mnist_jax.journal import open_study
+processes.join()
+folder, journal = open_study(Path(sys.argv[1]), "study", {"config": {}})
+with journal:
+    for number in range(len(list(journal)), 3):
+        journal.add({"number": number})
+print([entry["number"] for entry in journal])
+"""
+
+
+def test_two_processes_keep_one_journal_and_go_on_with_it(tmp_path):
+    out = tmp_path / "study"
+    for _ in range(2):
+        for status, printed, err in start_two("-c", JOURNAL_TO_THREE, out):
+            assert (status, printed, err) == (0, "[0, 1, 2]\n", "")
+    lines = (out / "runs.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines[1:]] == [{"number": number} for number in range(3)]
+    (out / "runs.jsonl").write_text("".join(line + "\n" for line in lines[:2]))
+    for status, printed, _ in start_two("-c", JOURNAL_TO_THREE, out):
+        assert (status, printed) == (0, "[0, 1, 2]\n")
+    assert (out / "runs.jsonl").read_text().splitlines() == lines
+
+
+def test_an_error_of_the_first_process_ends_both(toy_folder, tmp_path):
+    (tmp_path / "results.json").touch()
+    for status, out, err in start_two(EXPERIMENTS / "ladder.py", "--data", toy_folder, "--out", tmp_path):
+        assert (status, out) == (2, "")
+        assert err == f"error: {tmp_path} already holds a run; name another folder with --out.\n"
+
+
+def test_an_error_of_the_second_process_ends_both(toy_folder, tmp_path):
+    (first, second) = start_two(
+        EXPERIMENTS / "ladder.py", "--data", toy_folder, "--out", tmp_path, different=["--data", tmp_path / "nothing"]
+    )
+    assert first[0] == second[0] == 2
+    assert first[2] == "error: Process 1 ended with an error; its output says which.\n"
+    assert second[2].startswith(f"error: {tmp_path / 'nothing'} is not a folder")
+
+
+def test_different_digits_are_refused(toy_folder, tmp_path):
+    (first, second) = start_two(
+        EXPERIMENTS / "ladder.py", "--data", toy_folder, "--out", tmp_path, different=["--data", "sample"]
+    )
+    assert first[0] == second[0] == 2
+    assert second[2].startswith("error: This process found other digits than the first one")
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({}, "other processes were not found"),
+        ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES must be a whole"),
+        ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "2"}, "other processes were not found"),
+    ],
+)
+def test_processes_that_cannot_be_found_are_a_sentence(monkeypatch, variables, says):
+    monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=says):
+        processes.join()
+
+
+def test_one_process_is_the_first():
+    assert processes.is_first()
+    assert processes.from_first(lambda: [1]) == [1]
+    assert processes.in_all(lambda: (1,)) == (1,)

@@ -199,6 +199,47 @@ def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: 
     return _png(figure)
 
 
+def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
+    """How an epoch's seconds grow, a panel for what is varied, a colour a lesson: a PNG.
+
+    Points are medians over repeats, bands their range, dotted lines what is in proportion to `work`.
+
+    Args:
+      scaling: examples, batch_size and width -> `values`, `work` and lesson -> `seconds`, a list of repeats a value.
+      title: says on what and how many repeats.
+    """
+    words = {
+        "examples": ("examples an epoch", "examples"),
+        "batch_size": ("examples a batch", "steps"),
+        "width": ("hidden widths, times (512, 256)", "parameters"),
+    }
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    for axes, (varied, panel) in zip(figure.subplots(1, len(scaling), squeeze=False)[0], scaling.items(), strict=True):
+        values, work, (label, unit) = panel["values"], np.array(panel["work"]), words[varied]
+        expected: list[Any] = []
+        for lesson_id, repeats in panel["seconds"].items():
+            colour, seconds = f"C{list(LESSONS).index(lesson_id)}", np.array(repeats)
+            medians = np.median(seconds, axis=1)
+            axes.plot(values, medians, "o-", color=colour, markersize=3, label=lesson_id)
+            axes.fill_between(values, seconds.min(1), seconds.max(1), color=colour, alpha=0.25)
+            expected.append((values, work * (medians / work)[work.argmax()], colour))
+        axes.set(xscale="log", yscale="log", xlabel=label)
+        axes.autoscale(False)  # to what was measured
+        for *line, colour in expected:
+            axes.plot(*line, ":", color=colour)
+        axes.plot([], [], ":", color="grey", label=f"in proportion to {unit}")
+        axes.set_xticks(values, [f"{value:,g}" for value in values])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.axes[0].set(ylabel="seconds an epoch")
+    return _png(figure)
+
+
 def _rates_panel(axes: Any, tuning: Mapping[str, Any]) -> None:
     for number, (label, found) in enumerate(tuning.items()):
         rates, accuracy, colour = found["learning_rates"], np.array(found["validation_accuracy"]), f"C{number}"

@@ -70,7 +70,7 @@ def test_the_floor_makes_as_many_steps_as_an_epoch(study, monkeypatch):
         return weights
 
     monkeypatch.setattr(study, "floor_epoch", floor_epoch)
-    assert next(study.floor(LESSONS["mlp"], 70)) > 0
+    assert next(study.floor(LESSONS["mlp"], 70, None)) > 0
     assert made == [3]
 
 

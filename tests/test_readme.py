@@ -21,7 +21,7 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-STUDIES = ["ladder", "reproduce_notebooks", "running_variance", "sgd_vs_adam", "optimizers", "initialisation"]
+STUDIES = ["ladder", "reproduce_notebooks", "running_variance", "sgd_vs_adam", "optimizers", "initialisation", "speed"]
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
 
 
@@ -41,9 +41,11 @@ def test_commands(command, run_main, toy_folder, tmp_path, monkeypatch):
         main = cli.main if program == "mnist-jax" else script(Path(arguments.pop(0)).stem).main
         if "--prepare" in arguments:
             monkeypatch.setattr("mnist_jax.tfds_mnist.prepare", lambda *_: "prepared")
-        elif arguments[0] not in ("lessons", "data"):
+        elif arguments[:1] not in (["lessons"], ["data"]):
             # As written, but on tiny data and for one epoch: of an option given twice the last counts.
             shorter = ["--lesson", "mlp"] if "--quick" in arguments else ["--epochs", "1"]
+            if command.endswith("speed.py"):
+                shorter = ["--lessons", "mlp", "--repeats", "1", "--start-repeats", "0", "--no-scaling", "--peers"]
             arguments += ["--data", str(toy_folder), "--out", str(tmp_path / "out"), *shorter]
         status, _, err = run_main(main, *arguments)
         assert (status, err) == (0, "")
@@ -74,7 +76,8 @@ def test_tables_are_the_recorded_ones(study):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_recorded_commands_are_the_readme_s(study):
-    results = json.loads((ROOT / "experiments" / "results" / study / "results.json").read_text())
+    file = "speed.json" if study == "speed" else "results.json"
+    results = json.loads((ROOT / "experiments" / "results" / study / file).read_text())
     assert f"`{results['config']['command']}`" in README
 
 

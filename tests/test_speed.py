@@ -196,7 +196,7 @@ def test_from_end_to_end_on_tiny_data(run_main, study, toy_folder, tmp_path, mon
 
     speed = json.loads((out_folder / "speed.json").read_text())
     seconds = speed["seconds"]
-    assert list(seconds) == ["floor", "ours", *PEERS]
+    assert list(seconds) == ["floor", "tuned_floor", "ours", *PEERS]
     assert speed["device"].endswith("CPU cores")
     assert speed["repeats"] == speed["config"]["repeats"] == 1
     assert speed["environment"]["torch_threads"] == 1
@@ -204,6 +204,9 @@ def test_from_end_to_end_on_tiny_data(run_main, study, toy_folder, tmp_path, mon
     assert speed["epoch_seconds"] == {"mlp": seconds["ours"]["mlp"][0]}
     assert speed["peer_epoch_seconds"] == {peer: {"mlp": seconds[peer]["mlp"][0]} for peer in PEERS}
     assert speed["ratio_to_floor"]["mlp"] == pytest.approx(seconds["ours"]["mlp"][0] / speed["floor_seconds"])
+    assert speed["ratio_to_tuned_floor"]["mlp"] == pytest.approx(
+        seconds["ours"]["mlp"][0] / speed["tuned_floor_seconds"]
+    )
     for peer in PEERS:
         ratio = seconds[peer]["mlp"][0] / seconds["ours"]["mlp"][0]
         assert speed["ratio_to_ours"][peer] == {"mlp": pytest.approx(ratio)}

@@ -39,20 +39,21 @@ from mnist_jax.display import load_data, make_console, markdown_table, table, wi
 from mnist_jax.errors import exit_on_user_error
 from mnist_jax.experiment import check_run
 from mnist_jax.figures import initialisation_figure
+from mnist_jax.interrupts import ends_at_once
+from mnist_jax.journal import open_study
 from mnist_jax.lessons import INITIALISATIONS, Lesson, lesson_by_id
 from mnist_jax.model import CLASSES, Network
 from mnist_jax.results import (
     RESULTS,
-    claim_folder,
     command_line,
     count_of,
     data_words,
     describe_run,
-    given_up_if_empty,
     write_file,
     write_results,
 )
 from mnist_jax.startup import JaxArguments, start_jax
+from mnist_jax.study import how_to_go_on
 from mnist_jax.train import Examples, TrainState, cross_entropy, epoch_order, init_state, train_step
 
 STEPS = (0, 1, 10, 100, 1000)
@@ -84,6 +85,7 @@ class Arguments(JaxArguments):
       data_dir: TFDS's folder, if not its standard one.
       quick: one seed. Not the study.
       out: folder for results, new or without a run; by default runs/initialisation-DATE-TIME.
+      resume: go on with the study in the folder that --out names.
     """
 
     lesson: str = "he"
@@ -92,6 +94,7 @@ class Arguments(JaxArguments):
     data_dir: Path | None = None
     quick: bool = False
     out: Path | None = None
+    resume: bool = False
 
 
 class Theory(NamedTuple):
@@ -235,7 +238,6 @@ def run(arguments: Arguments) -> None:
     notice = f"QUICK: {arguments.seeds} seed. This is not the study; do not quote it." if arguments.quick else ""
     if notice:
         console.print(notice, style="bold red", soft_wrap=True)
-    folder = claim_folder(arguments.out, "initialisation")
     results: dict[str, Any] = describe_run(
         data,
         chosen,
@@ -246,10 +248,14 @@ def run(arguments: Arguments) -> None:
     )
     pixels = data.train.images[:MEASURED_ON].reshape(-1, 784) / 255
     examples = jax.device_put(data.train)
-    with given_up_if_empty(folder):
-        runs: dict[str, list[Any]] = {name: [] for name in chosen}
-        for name, seed in with_time_left(list(itertools.product(chosen, seeds)), console):
-            runs[name].append(follow(chosen[name], examples, seed))
+    folder, journal = open_study(arguments.out, "initialisation", results, resume=arguments.resume)
+    with journal, ends_at_once(how_to_go_on(folder)):
+        done = {(entry["net"], entry["seed"]): entry["run"] for entry in journal}
+        todo = [part for part in itertools.product(chosen, seeds) if part not in done]
+        for name, seed in with_time_left(todo, console):
+            done[name, seed] = follow(chosen[name], examples, seed)
+            journal.add({"net": name, "seed": seed, "run": done[name, seed]})
+    runs = {name: [done[name, seed] for seed in seeds] for name in chosen}
     input_moments = float((pixels**2).mean()), float(pixels.var(0).mean())
     results["nets"] = {
         name: {

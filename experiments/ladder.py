@@ -21,13 +21,13 @@ from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import gains_figure, ladder_figure
 from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
 from mnist_jax.results import RESULTS, command_line, what_was_run, write_file
-from mnist_jax.startup import DistributedArguments, start_jax
+from mnist_jax.startup import start_jax
 from mnist_jax.stats import ladder_gains, mean_interval, paired_difference
-from mnist_jax.study import run_lessons
+from mnist_jax.study import RunArguments, run_lessons
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments(DistributedArguments):
+class Arguments(RunArguments):
     """Train the six lessons and show what each one's change does to test accuracy.
 
     Attributes:
@@ -62,6 +62,7 @@ def run(arguments: Arguments) -> None:
         data,
         seeds=range(arguments.seeds),
         epochs=arguments.epochs,
+        arguments=arguments,
         out=arguments.out,
         name="ladder",
         command=command_line("python experiments/ladder.py"),

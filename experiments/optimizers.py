@@ -4,8 +4,8 @@
 
 gives every optimizer that the project knows the same budget of tuning (optax's defaults, every learning rate of the
 grid, chosen by validation accuracy), and its best rate five fresh seeds, paired. sgd stands twice, without momentum
-and with 0.9. Written to DIR: `runs.jsonl` (every run), `results.json`, `table.md`, `optimizers.png`. Interrupted and
-run again, it goes on where it was.
+and with 0.9. Written to DIR: `runs.jsonl` (every run), `results.json`, `table.md`, `optimizers.png`. Interrupted, it
+goes on with `--resume`.
 
 Answer: see experiments/results/optimizers/table.md.
 """

@@ -35,8 +35,8 @@ from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import reproduction_figure
 from mnist_jax.lessons import LESSONS
 from mnist_jax.results import RESULTS, command_line, what_was_run, write_file, write_results
-from mnist_jax.startup import DistributedArguments, start_jax
-from mnist_jax.study import run_lessons
+from mnist_jax.startup import start_jax
+from mnist_jax.study import RunArguments, run_lessons
 
 LEVEL = 0.05
 NOTE = "Ours: mean ± standard deviation; losses: mean cross-entropy in nats."
@@ -45,7 +45,7 @@ POINT_HEADER = ["lesson", "what", "epoch", "notebook", "mean", "standard deviati
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments(DistributedArguments):
+class Arguments(RunArguments):
     """Train the lessons as the notebooks do and compare with what these printed.
 
     Attributes:
@@ -75,6 +75,7 @@ def run(arguments: Arguments) -> None:
         data,
         seeds=range(arguments.seeds),
         epochs=EPOCHS,
+        arguments=arguments,
         out=arguments.out,
         name="reproduce_notebooks",
         command=command_line("python experiments/reproduce_notebooks.py"),

@@ -11,7 +11,7 @@ Answer: see experiments/results/running_variance/table.md.
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +22,25 @@ from mnist_jax.data import Dataset
 from mnist_jax.display import load_data, make_console, markdown_table, table
 from mnist_jax.errors import UserError, exit_on_user_error
 from mnist_jax.experiment import EPOCHS, check_run
+from mnist_jax.interrupts import ends_at_once
+from mnist_jax.journal import open_study
 from mnist_jax.lessons import LESSONS, Lesson
 from mnist_jax.results import (
     RESULTS,
-    claim_folder,
     command_line,
     describe_run,
-    given_up_if_empty,
     what_was_run,
     write_file,
     write_results,
 )
 from mnist_jax.startup import JaxArguments, start_jax
 from mnist_jax.stats import paired_difference
+from mnist_jax.study import how_to_go_on
 from mnist_jax.train import TrainState, evaluate, init_state, train_epoch
 
 HEADER = ["lesson", "Flax's running variance", "PyTorch's", "difference, 95 % interval", "loss, difference in nats"]
+
+KEPT = ("flax", "pytorch")  # whose running variance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Arguments(JaxArguments):
       data_dir: TFDS's folder, if not its standard one.
       split: slides or notebooks.
       out: folder for results, new or without a run; by default runs/running_variance-DATE-TIME.
+      resume: go on with the study in the folder that --out names.
     """
 
     seeds: int = 5
@@ -59,6 +63,7 @@ class Arguments(JaxArguments):
     data_dir: Path | None = None
     split: str = "notebooks"
     out: Path | None = None
+    resume: bool = False
 
 
 def with_pytorch_variance(state: TrainState) -> TrainState:
@@ -83,18 +88,26 @@ def run(arguments: Arguments) -> None:
     data = load_data(arguments.data, arguments.split, arguments.data_dir)
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=arguments.epochs)
-    folder = claim_folder(arguments.out, "running_variance")
     command = command_line("python experiments/running_variance.py")
     described = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=arguments.epochs)
     results: dict[str, Any] = {**described, "lessons": {}}
     console = make_console()
-    with given_up_if_empty(folder):
+    folder, journal = open_study(arguments.out, "running_variance", described, resume=arguments.resume)
+    with journal, ends_at_once(how_to_go_on(folder)):
         for lesson_id, lesson in lessons.items():
-            tested = tested_twice(lesson, data, seeds, arguments.epochs)
-            for seed, flax, pytorch in zip(seeds, tested["flax"], tested["pytorch"], strict=True):
-                accuracies = f"Flax's {flax['accuracy']:.2%}  PyTorch's {pytorch['accuracy']:.2%}"
-                console.print(f"{lesson_id:<10}  seed {seed}  {accuracies}")
-            results["lessons"][lesson_id] = {"seeds": list(seeds), **tested}
+            tested = {entry["seed"]: entry for entry in journal if entry["lesson"] == lesson_id}
+            for seed in seeds:
+                if seed not in tested:
+                    tested[seed] = {
+                        "lesson": lesson_id,
+                        "seed": seed,
+                        **tested_twice(lesson, data, seed, arguments.epochs),
+                    }
+                    journal.add(tested[seed])
+                flax, pytorch = (tested[seed][kept]["accuracy"] for kept in KEPT)
+                console.print(f"{lesson_id:<10}  seed {seed}  Flax's {flax:.2%}  PyTorch's {pytorch:.2%}")
+            by_kind = {kept: [tested[seed][kept] for seed in seeds] for kept in KEPT}
+            results["lessons"][lesson_id] = {"seeds": list(seeds), **by_kind}
             write_results(folder, results)
     write_report(folder, results)
     console.print(table(what_was_run(results), HEADER, rows(results)))
@@ -107,18 +120,17 @@ def write_report(folder: Path, results: Mapping[str, Any]) -> None:
     write_file(folder / "table.md", text.encode())
 
 
-def tested_twice(lesson: Lesson, data: Dataset, seeds: Sequence[int], epochs: int) -> dict[str, list[dict[str, float]]]:
-    """Accuracy and loss of each seed's trained net, with the running variance of Flax and that of PyTorch."""
+def tested_twice(lesson: Lesson, data: Dataset, seed: int, epochs: int) -> dict[str, dict[str, float]]:
+    """Accuracy and loss of a trained net, with the running variance of Flax and that of PyTorch."""
     train, test = jax.device_put((data.train, data.test))
-    tested: dict[str, list[dict[str, float]]] = {"flax": [], "pytorch": []}
-    for seed in seeds:
-        state = init_state(lesson, jax.random.key(seed))
-        for _ in range(epochs):
-            state, _ = train_epoch(state, train, length=data.epoch_length)
-        for kept, net in (("flax", state), ("pytorch", with_pytorch_variance(state))):
-            metrics = evaluate(net, test)
-            tested[kept].append({"accuracy": float(metrics.accuracy), "loss": float(metrics.loss)})
-    return tested
+    state = init_state(lesson, jax.random.key(seed))
+    for _ in range(epochs):
+        state, _ = train_epoch(state, train, length=data.epoch_length)
+    metrics = (evaluate(net, test) for net in (state, with_pytorch_variance(state)))
+    return {
+        kept: {"accuracy": float(found.accuracy), "loss": float(found.loss)}
+        for kept, found in zip(KEPT, metrics, strict=True)
+    }
 
 
 def rows(results: Mapping[str, Any]) -> list[list[str]]:

@@ -6,8 +6,8 @@ trains the net of lesson `he` with Adam and with SGD of momentum 0, 0.5 and 0.9,
 12 learning rates over almost four decades, three seeds, chosen by validation accuracy. The best of Adam and the best of
 SGD (which may choose among three momenta, in its favour) then get ten fresh seeds, paired: run k of each has the same
 initial weights and order of examples. The course's own settings are two points of the grid. Written to DIR:
-`runs.jsonl` (every run), `results.json`, `table.md`, `learning_rates.png`, `curves.png`. Interrupted and run again, it
-goes on where it was.
+`runs.jsonl` (every run), `results.json`, `table.md`, `learning_rates.png`, `curves.png`. Interrupted, it goes on with
+`--resume`.
 
 Answer: see experiments/results/sgd_vs_adam/table.md.
 """

@@ -66,12 +66,11 @@ from mnist_jax.figures import speed_figure
 from mnist_jax.lessons import LESSONS, Lesson, lesson_by_id
 from mnist_jax.model import CLASSES
 from mnist_jax.results import (
-    claim_folder,
     command_line,
     count_of,
     data_words,
     environment,
-    given_up_if_empty,
+    make_folder,
     write_file,
 )
 from mnist_jax.train import Examples, TrainState, init_state, train_step
@@ -146,9 +145,9 @@ def run(arguments: Arguments) -> None:
     lessons = {lesson_id: lesson for lesson_id, lesson in LESSONS.items() if lesson_id in arguments.lessons}
     data = load_data(arguments.data, "notebooks", arguments.data_dir)
     console = make_console()
-    folder = claim_folder(arguments.out, "speed", SPEED)
+    folder = make_folder(arguments.out, "speed", SPEED)
     load_average = os.getloadavg()[0]
-    with given_up_if_empty(folder, SPEED):
+    with given_up_if_empty(folder / SPEED):
         # First, while this process is small and holds no accelerator: a new process counts its parent's peak memory as
         # its own, and what this one has loaded so far the others load too.
         starts = start_seconds(lessons, arguments, data, console)
@@ -181,6 +180,16 @@ def run(arguments: Arguments) -> None:
     for notice in results["notices"]:
         console.print(notice, style="bold red", soft_wrap=True)
     console.print(f"wrote {', '.join(map(str, written))}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def given_up_if_empty(path: Path) -> Iterator[None]:
+    """Take back the claim of a run that ends before it has anything to show."""
+    try:
+        yield
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def check(arguments: Arguments) -> None:

@@ -15,8 +15,8 @@ from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
 from mnist_jax.optimizers import Optimizer
 from mnist_jax.optimizers import optimizer as make_optimizer
 from mnist_jax.results import RESULTS, command_line, data_words
-from mnist_jax.startup import DistributedArguments, start_jax
-from mnist_jax.study import run_lessons
+from mnist_jax.startup import start_jax
+from mnist_jax.study import RunArguments, run_lessons
 
 
 def lessons() -> None:
@@ -62,7 +62,7 @@ def train(
     split: str = "slides",
     out: Path | None = None,
     devices_per_run: int = 1,
-    jax: tyro.conf.OmitArgPrefixes[DistributedArguments] = DistributedArguments(),  # noqa: B008
+    keeping: tyro.conf.OmitArgPrefixes[RunArguments] = RunArguments(),  # noqa: B008
 ) -> None:
     """Train one lesson, changed where you say so.
 
@@ -86,7 +86,7 @@ def train(
       split: slides (55,000 / 5,000 / 10,000) or notebooks (60,000 / none / 10,000).
       out: folder for results.json, new or without a run; by default runs/LESSON-DATE-TIME.
       devices_per_run: devices that share each batch; worth it for large batches only.
-      jax: how JAX is started.
+      keeping: what is kept, and how JAX is started.
     """
     fields: dict[str, Any] = {
         "hidden": hidden,
@@ -105,7 +105,7 @@ def train(
         optimizer=_optimizer(base.optimizer, optimizer, learning_rate, numbers),
         **{name: value for name, value in fields.items() if value is not None},
     )
-    start_jax(jax)
+    start_jax(keeping)
     loaded = load_data(data, split, data_dir)
     console = make_console()
     folder, results = run_lessons(
@@ -114,6 +114,7 @@ def train(
         seeds=[seed],
         epochs=epochs,
         devices_per_run=devices_per_run,
+        arguments=keeping,
         out=out,
         name=lesson,
         command=command_line("mnist-jax"),

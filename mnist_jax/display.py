@@ -48,13 +48,6 @@ def _check_same(loaded: Dataset, sha256: str) -> None:
         raise UserError(f"This process found other digits than the first one ({loaded.name}); name the same --data.")
 
 
-def watch(epochs: Iterable[Epoch], label: str, progress: "EpochProgress") -> Iterator[Epoch]:
-    """Pass epochs on, showing each."""
-    for epoch in epochs:
-        progress.show(label, epoch)
-        yield epoch
-
-
 class EpochProgress:
     """A line for each epoch with its figures and the time left; in a terminal a bar below them.
 

@@ -30,6 +30,18 @@ def exit_on_user_error() -> Iterator[None]:
         sys.stderr.flush()
         # Not sys.exit: taking the interpreter down while XLA's threads compute ends in a segmentation fault.
         os._exit(130)
+    except OSError as error:
+        if error.filename is not None:  # of a file, and not foreseen
+            raise
+        print(f"error: The output cannot be written ({error.strerror or error}).", file=sys.stderr)
+        _leave_stdout()
+        sys.exit(2)
+
+
+def _leave_stdout() -> None:
+    """What is still to be written to stdout would fail again when the interpreter ends."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 1)
 
 
 def expand_user(path: Path) -> Path:

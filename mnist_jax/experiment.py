@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import hashlib
+import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson
@@ -67,6 +70,15 @@ class Epoch:
     seconds: float
     tests: tuple[float, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        """All but the run."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "run"}
+
+    @classmethod
+    def of_json(cls, run: Run, values: Mapping[str, Any]) -> "Epoch":
+        """The epoch of which `values` is `as_json()`."""
+        return cls(run=run, **{**values, "tests": tuple(values["tests"])})
+
     @property
     def diverged(self) -> bool:
         """Whether a loss is no longer finite; such a run ends here."""
@@ -74,11 +86,11 @@ class Epoch:
 
 
 def train_lesson(
-    lesson: Lesson, data: Dataset, *, seeds: Sequence[int], epochs: int = EPOCHS, devices_per_run: int = 1
+    lesson: Lesson, data: Dataset, *, seeds: Sequence[int], epochs: int = EPOCHS, **rest: Any
 ) -> Iterator[Epoch]:
-    """Train one run a seed; otherwise as `train_runs`."""
+    """Train one run a seed; otherwise as `train_runs`, which takes `rest`."""
     check_run(lesson, data, seeds=seeds, epochs=epochs)
-    return train_runs(lesson, data, [Run(seed) for seed in seeds], epochs=epochs, devices_per_run=devices_per_run)
+    return train_runs(lesson, data, [Run(seed) for seed in seeds], epochs=epochs, **rest)
 
 
 def train_runs(
@@ -90,6 +102,7 @@ def train_runs(
     side_by_side: int | None = None,
     devices_per_run: int = 1,
     test_every: int | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Iterator[Epoch]:
     """Train all runs with one compiled program, and yield each run's epoch as it ends.
 
@@ -104,6 +117,8 @@ def train_runs(
       side_by_side: runs on one device at a time; None chooses by backend.
       devices_per_run: how many devices share each batch of a run; worth it for large batches only.
       test_every: evaluate on the test split after every so many steps too.
+      checkpoints: where groups under way are kept; a group that is found there goes on from its newest checkpoint, and
+        its epochs before that are yielded again.
 
     Raises:
       UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks, a
@@ -115,7 +130,7 @@ def train_runs(
         lesson.optimizer.transformation(dict(run.hyperparameters))
     if len({tuple(name for name, _ in run.hyperparameters) for run in runs}) > 1:
         raise ValueError("All runs must give the same hyperparameters; their values may differ.")
-    return _train_runs(lesson, data, runs, epochs, side_by_side, devices_per_run, test_every)
+    return _train_runs(lesson, data, runs, epochs, side_by_side, devices_per_run, test_every, checkpoints)
 
 
 def check_run(
@@ -154,42 +169,72 @@ def _train_runs(
     side_by_side: int | None,
     devices_per_run: int,
     test_every: int | None,
+    checkpoints: Checkpoints | None,
 ) -> Iterator[Epoch]:
     trainer = Trainer(
         lesson, data, runs, side_by_side=side_by_side, devices_per_run=devices_per_run, test_every=test_every
     )
+    compiled = False
     diverged: set[Run] = set()
     for first in range(0, len(runs), trainer.width):
         group = runs[first : first + trainer.width]
         states = trainer.start(group)
-        if first == 0:
-            trainer.compile(states)
+        kept = None if checkpoints is None else checkpoints.of(_name(lesson, data, group, test_every))
+        past: list[list[Epoch]] = []
+        if kept is not None and (found := kept.newest()) is not None:
+            states = trainer.restored(states, found.arrays)
+            past = [list(map(Epoch.of_json, group, ended)) for ended in found.history]
         for number in range(1, epochs + 1):
-            began = time.perf_counter()
-            # A copy between host and device that nobody asked for would be a bug: fail, do not slow down.
-            with jax.transfer_guard("disallow"):
-                states, loss, tests = trainer.epoch(states)
-                loss.block_until_ready()
-                seconds = time.perf_counter() - began
-                tested, validated = trainer.evaluate(states)
-            loss, tests, tested, validated = _fetched((loss, tests, tested, validated))
-            ended = [
-                Epoch(
-                    run=run,
-                    number=number,
-                    train_loss=float(loss[i]),
-                    test_loss=float(tested.loss[i]),
-                    test_accuracy=float(tested.accuracy[i]),
-                    validation_accuracy=None if validated is None else float(validated.accuracy[i]),
-                    seconds=seconds / len(group),
-                    tests=tuple(map(float, tests[i])),
-                )
-                for i, run in enumerate(group)
-            ]
+            if number <= len(past):
+                ended = past[number - 1]
+            else:
+                if not compiled:
+                    trainer.compile(states)
+                    compiled = True
+                states, ended = _train_epoch(trainer, states, group, number)
+                past.append(ended)
+                over = all(epoch.diverged or epoch.run in diverged for epoch in ended)
+                if kept is not None and (over or kept.is_due(number, epochs)):
+                    kept.save(number, trainer.arrays(states), [[epoch.as_json() for epoch in ended] for ended in past])
             yield from (epoch for epoch in ended if epoch.run not in diverged)
             diverged |= {epoch.run for epoch in ended if epoch.diverged}
             if diverged >= set(group):
                 break
+        if kept is not None:
+            kept.finish()
+
+
+def _train_epoch(
+    trainer: "Trainer", states: TrainState, group: Sequence[Run], number: int
+) -> tuple[TrainState, list[Epoch]]:
+    """Train a group for its epoch `number`, and evaluate it."""
+    began = time.perf_counter()
+    # A copy between host and device that nobody asked for would be a bug: fail, do not slow down.
+    with jax.transfer_guard("disallow"):
+        states, loss, tests = trainer.epoch(states)
+        loss.block_until_ready()
+        seconds = time.perf_counter() - began
+        tested, validated = trainer.evaluate(states)
+    loss, tests, tested, validated = _fetched((loss, tests, tested, validated))
+    return states, [
+        Epoch(
+            run=run,
+            number=number,
+            train_loss=float(loss[i]),
+            test_loss=float(tested.loss[i]),
+            test_accuracy=float(tested.accuracy[i]),
+            validation_accuracy=None if validated is None else float(validated.accuracy[i]),
+            seconds=seconds / len(group),
+            tests=tuple(map(float, tests[i])),
+        )
+        for i, run in enumerate(group)
+    ]
+
+
+def _name(lesson: Lesson, data: Dataset, group: Sequence[Run], test_every: int | None) -> str:
+    """Of a group's checkpoints: the same for the same training only."""
+    what = [dataclasses.asdict(lesson), data.describe(), [dataclasses.asdict(run) for run in group], test_every]
+    return f"seed-{group[0].seed}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]}"
 
 
 class Trainer:
@@ -270,6 +315,35 @@ class Trainer:
         validated = None if self._validation is None else self._evaluate(states, self._validation)
         return self._evaluate(states, self._test), validated
 
+    def arrays(self, states: TrainState) -> dict[str, np.ndarray]:
+        """A group's states by name, random keys as their data: what a checkpoint holds."""
+        leaves, _ = jax.tree_util.tree_flatten_with_path(states)
+        return _fetched({_path(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves})
+
+    def restored(self, states: TrainState, arrays: Mapping[str, np.ndarray]) -> TrainState:
+        """States like these, of which `arrays` are the values.
+
+        Raises:
+          UserError: they are of other states.
+        """
+
+        def leaf(path: Any, like: jax.Array) -> jax.Array:
+            values = jax.device_put(arrays[_path(path)], NamedSharding(self._mesh, PartitionSpec("run")))
+            return jax.random.wrap_key_data(values) if _is_key(like) else values
+
+        ours = {name: (array.shape, array.dtype) for name, array in self.arrays(states).items()}
+        if ours != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
+            raise UserError("The checkpoint is of another version of this program; start anew in another folder.")
+        return jax.tree_util.tree_map_with_path(leaf, states)
+
+
+def _path(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
 
 def _fetched(tree: Any) -> Any:
     """Arrays of a group as numpy arrays, all of it, whichever process computed it."""
@@ -318,27 +392,44 @@ def _grouped(function: Callable[..., Any], mesh: Mesh, *, shared: int = 0, donat
     )
 
 
-def record(epochs: Iterable[Epoch]) -> dict[str, Any]:
-    """A lesson's entry in results.json: a list a run, of a number an epoch; what is not finite is null."""
-    runs: dict[Run, list[Epoch]] = {}
-    for epoch in epochs:
-        runs.setdefault(epoch.run, []).append(epoch)
+def run_record(epochs: Sequence[Epoch]) -> dict[str, Any]:
+    """All of one run, for a journal: a number an epoch; what is not finite is null."""
 
-    def curves(field: str) -> list[list[float | None]]:
-        return [[_finite(getattr(epoch, field)) for epoch in run] for run in runs.values()]
+    def curve(field: str) -> list[float | None]:
+        return [_finite(getattr(epoch, field)) for epoch in epochs]
 
-    tested_within = any(epoch.tests for run in runs.values() for epoch in run)
-    validated = all(epoch.validation_accuracy is not None for run in runs.values() for epoch in run)
+    validated = all(epoch.validation_accuracy is not None for epoch in epochs)
     return {
-        "seeds": [run.seed for run in runs],
-        "test_accuracy": curves("test_accuracy"),
-        "test_loss": curves("test_loss"),
-        "train_loss": curves("train_loss"),
-        "validation_accuracy": curves("validation_accuracy") if validated else None,
-        "seconds": curves("seconds"),
-        **({"tests": [[list(epoch.tests) for epoch in run] for run in runs.values()]} if tested_within else {}),
-        "diverged": [run[-1].diverged for run in runs.values()],
+        "seed": epochs[0].run.seed,
+        "test_accuracy": curve("test_accuracy"),
+        "test_loss": curve("test_loss"),
+        "train_loss": curve("train_loss"),
+        **({"validation_accuracy": curve("validation_accuracy")} if validated else {}),
+        "seconds": curve("seconds"),
+        **({"tests": [list(epoch.tests) for epoch in epochs]} if any(epoch.tests for epoch in epochs) else {}),
+        "diverged": epochs[-1].diverged,
     }
+
+
+def lesson_record(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A lesson's entry in results.json, of `run_record`s: lists of a value a run."""
+    names = "test_accuracy", "test_loss", "train_loss", "validation_accuracy", "seconds", "tests", "diverged"
+    known = [name for name in names if all(name in run for run in runs)]
+    return {
+        "seeds": [run["seed"] for run in runs],
+        "validation_accuracy": None,
+        **{name: [run[name] for run in runs] for name in known},
+    }
+
+
+def ended_runs(epochs: Iterable[Epoch], count: int) -> Iterator[tuple[Epoch, list[Epoch] | None]]:
+    """Pass epochs on, with all of a run's where it is its last: number `count`, or the one in which it diverged."""
+    under_way: dict[Run, list[Epoch]] = {}
+    for epoch in epochs:
+        run = under_way.setdefault(epoch.run, [])
+        run.append(epoch)
+        ended = epoch.diverged or epoch.number == count
+        yield epoch, under_way.pop(epoch.run) if ended else None
 
 
 def _finite(value: float) -> float | None:

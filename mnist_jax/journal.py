@@ -10,12 +10,13 @@ from typing import Any, BinaryIO
 
 from mnist_jax.errors import UserError, expand_user
 from mnist_jax.processes import from_first
-from mnist_jax.results import claim_folder
+from mnist_jax.results import RESULTS, make_folder
 
 if sys.platform != "win32":
     import fcntl
 
 JOURNAL = "runs.jsonl"
+CHECKPOINTS = "checkpoints"  # the folder beside it
 
 
 class Journal:
@@ -35,6 +36,7 @@ class Journal:
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self._path = folder / JOURNAL
         self._file: BinaryIO | None = None
+        self._is_new = False
         self._entries = from_first(lambda: self._open(header))
 
     def _open(self, header: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -57,6 +59,7 @@ class Journal:
                 )
             file.truncate(sum(map(len, lines)))
             if not entries:
+                self._is_new = True
                 _write(file, header)
         except BaseException as error:
             file.close()
@@ -70,8 +73,12 @@ class Journal:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._file is None:
+            return
+        folder = self._path.parent
+        if self._is_new and exception[0] is not None and not self._entries and not (folder / CHECKPOINTS).exists():
+            self._path.unlink(missing_ok=True)  # nothing came of it: the folder is free again
+        self._file.close()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._entries)
@@ -100,26 +107,45 @@ class Journal:
         return UserError(f"{self._path} cannot be {what} ({reason}); name another folder with --out.")
 
 
-def open_study(out: Path | None, name: str, header: Mapping[str, Any]) -> tuple[Path, Journal]:
+def open_study(out: Path | None, name: str, header: Mapping[str, Any], *, resume: bool = False) -> tuple[Path, Journal]:
     """The folder of a study, new or with what an interrupted one of the same header has done.
 
     Args:
       out: the user's choice; None is a new folder, `runs/NAME-DATE-TIME`.
       name: of the study.
       header: as in `Journal`.
+      resume: go on with the study in `out`, which is otherwise refused.
 
     Raises:
-      UserError: it holds a run or another study, or cannot be written.
+      UserError: there is nothing to go on with, or something that may not be overwritten, or another process is at
+        work on it, or it cannot be read or written.
     """
-    known = from_first(lambda: out is not None and _holds_journal(expand_user(out)))
-    folder = expand_user(out) if out is not None and known else claim_folder(out, name)
+    folder = Path(from_first(lambda: str(_study_folder(out, name, resume))))
     return folder, Journal(folder, header)
 
 
-def _holds_journal(folder: Path) -> bool:
+def _study_folder(out: Path | None, name: str, resume: bool) -> Path:
+    if out is None and resume:
+        raise UserError("--resume goes on with the run in a folder; name that with --out.")
+    if out is None:
+        return make_folder(None, name, JOURNAL)
+    folder = expand_user(out)
+    holds_study = _is_there(folder / JOURNAL)
+    if resume:
+        if not holds_study:
+            raise UserError(f"{folder} holds no run to go on with; leave out --resume, or name another with --out.")
+        return folder
+    if holds_study:
+        raise UserError(f"{folder} already holds a run; go on with it with --resume, or name another with --out.")
+    if _is_there(folder / RESULTS):
+        raise UserError(f"{folder} already holds a run; name another folder with --out.")
+    return make_folder(folder, name, JOURNAL)
+
+
+def _is_there(path: Path) -> bool:
     try:
-        return (folder / JOURNAL).exists()
-    except OSError:  # a name that no file can have: `claim_folder` says so
+        return path.exists()
+    except OSError:  # a name that no file can have: `make_folder` says so
         return False
 
 

@@ -1,6 +1,5 @@
 """Files of a run: the folder, results.json, and how they are written so that none is ever half there."""
 
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -9,7 +8,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,24 @@ import jax
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, expand_user
 from mnist_jax.lessons import Lesson
-from mnist_jax.processes import from_first, is_first
+from mnist_jax.processes import from_first
 
 RESULTS = "results.json"
 
 
-def claim_folder(out: Path | None, name: str, file: str = RESULTS) -> Path:
-    """The folder for a run's files, made if need be; an empty results.json in it says that it is taken.
+def make_folder(out: Path | None, name: str, file: str) -> Path:
+    """The folder for a run's files, made if need be; an empty file in it says that it is taken.
 
     Args:
       out: the user's choice; None is `runs/NAME-DATE-TIME`.
       name: of the run.
-      file: in place of results.json.
+      file: the empty one.
 
     Raises:
       UserError: it holds a run already, another process's too, or cannot be written.
     """
-    return Path(from_first(lambda: str(_claim_new(name, file) if out is None else _claim(expand_user(out), file))))
-
-
-def _claim_new(name: str, file: str) -> Path:
+    if out is not None:
+        return _claim(expand_user(out), file)
     stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = stem
     for number in itertools.count(2):
@@ -69,18 +66,6 @@ def _cannot_write(folder: Path, error: OSError) -> UserError:
     return UserError(f"{folder} cannot be written ({error.strerror or error}); name another folder with --out.")
 
 
-@contextlib.contextmanager
-def given_up_if_empty(folder: Path, file: str = RESULTS) -> Iterator[None]:
-    """Take back the claim of a run that ends before it has anything to show."""
-    try:
-        yield
-    except BaseException:
-        path = folder / file
-        if is_first() and path.exists() and not (path.stat().st_size and json.loads(path.read_text())["lessons"]):
-            path.unlink()
-        raise
-
-
 def write_file(path: Path, content: bytes) -> None:
     """Write under a temporary name, then rename: the file is there whole or as it was before.
 
@@ -89,10 +74,11 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
       UserError: it cannot be written.
     """
-    from_first(lambda: _write_file(path, content))
+    from_first(lambda: replace_file(path, content))
 
 
-def _write_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """`write_file` in this process, whichever it is."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(content)
@@ -108,8 +94,8 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
 
 
 def command_line(program: str) -> str:
-    """What the user typed, for results.json: `program` with this process's arguments."""
-    return f"{program} {shlex.join(sys.argv[1:])}".strip()
+    """What makes this run again, for results.json: `program` with this process's arguments but `--resume`."""
+    return f"{program} {shlex.join(argument for argument in sys.argv[1:] if argument != '--resume')}".strip()
 
 
 def describe_run(data: Dataset, lessons: Mapping[str, Lesson], *, command: str, **settings: Any) -> dict[str, Any]:

@@ -10,20 +10,20 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.data import Dataset
-from mnist_jax.display import EpochProgress, load_data, markdown_table, table, watch
+from mnist_jax.display import EpochProgress, load_data, markdown_table, table
 from mnist_jax.errors import UserError
-from mnist_jax.experiment import EPOCHS, check_devices, check_run, record, train_lesson
-from mnist_jax.journal import open_study
+from mnist_jax.experiment import EPOCHS, check_devices, check_run, ended_runs, lesson_record, run_record, train_lesson
+from mnist_jax.interrupts import ends_at_once
+from mnist_jax.journal import CHECKPOINTS, open_study
 from mnist_jax.lessons import Lesson, lesson_by_id
 from mnist_jax.results import (
     RESULTS,
-    claim_folder,
     command_line,
     count_of,
     data_words,
     describe_run,
-    given_up_if_empty,
     write_file,
     write_results,
 )
@@ -45,6 +45,31 @@ _QUICK_EPOCH = 8_000
 _QUICK_NOTICE = "QUICK: short epochs and few runs, to see how it works. This is not the study; do not quote it."
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunArguments(DistributedArguments):
+    """What every command that trains and keeps its runs can be told.
+
+    Attributes:
+      resume: go on with the run in the folder that --out names.
+      checkpoint_every: epochs from one checkpoint to the next.
+      keep_checkpoints: how many stay of a run under way, the newest.
+    """
+
+    resume: bool = False
+    checkpoint_every: int = 1
+    keep_checkpoints: int = 2
+
+    def checkpoints(self, folder: Path, console: Console, *, keep_last: bool) -> Checkpoints:
+        """Those of the study in `folder`; damage is told on the console."""
+        return Checkpoints(
+            folder / CHECKPOINTS,
+            every=self.checkpoint_every,
+            keep=self.keep_checkpoints,
+            keep_last=keep_last,
+            notify=lambda sentence: console.print(sentence, style="bold red", soft_wrap=True),
+        )
+
+
 def run_lessons(
     lessons: Mapping[str, Lesson],
     data: Dataset,
@@ -52,6 +77,7 @@ def run_lessons(
     seeds: Sequence[int],
     epochs: int,
     devices_per_run: int = 1,
+    arguments: RunArguments,
     out: Path | None,
     name: str,
     command: str,
@@ -59,12 +85,15 @@ def run_lessons(
 ) -> tuple[Path, dict[str, Any]]:
     """Train every lesson with every seed, and write results.json after each lesson.
 
+    Each finished run is in the journal at once, and its last checkpoint stays.
+
     Args:
       lessons: id -> lesson.
       data: what to train on.
       seeds: run k of every lesson has seed k, so all share its order of examples.
       epochs: of each run.
       devices_per_run: as in `train_runs`.
+      arguments: the user's, for resuming and checkpoints.
       out: the user's folder; None is a new one in `runs/` named after `name`.
       name: of the run.
       command: what makes these results again.
@@ -79,21 +108,41 @@ def run_lessons(
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=epochs)
         check_devices(lesson, devices_per_run)
-    folder = claim_folder(out, name)
     described = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=epochs)
     results: dict[str, Any] = {**described, "lessons": {}}
-    progress = EpochProgress(console, runs=len(lessons) * len(seeds), epochs=epochs)
-    write_results(folder, results)
-    with given_up_if_empty(folder), progress, _memory_error():
-        for lesson_id, lesson in lessons.items():
-            trained = train_lesson(lesson, data, seeds=seeds, epochs=epochs, devices_per_run=devices_per_run)
-            results["lessons"][lesson_id] = record(watch(trained, lesson_id, progress))
-            write_results(folder, results)
+    folder, journal = open_study(out, name, described, resume=arguments.resume)
+    checkpoints = arguments.checkpoints(folder, console, keep_last=True)
+    with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
+        runs = len(lessons) * len(seeds) - len(list(journal))
+        with EpochProgress(console, runs=runs, epochs=epochs) as progress:
+            for lesson_id, lesson in lessons.items():
+                done = {entry["seed"]: entry for entry in journal if entry["lesson"] == lesson_id}
+                if todo := [seed for seed in seeds if seed not in done]:
+                    trained = train_lesson(
+                        lesson,
+                        data,
+                        seeds=todo,
+                        epochs=epochs,
+                        devices_per_run=devices_per_run,
+                        checkpoints=checkpoints.of(lesson_id),
+                    )
+                    for epoch, run in ended_runs(trained, epochs):
+                        progress.show(lesson_id, epoch)
+                        if run is not None:
+                            done[epoch.run.seed] = {"lesson": lesson_id, **run_record(run)}
+                            journal.add(done[epoch.run.seed])
+                results["lessons"][lesson_id] = lesson_record([done[seed] for seed in seeds])
+                write_results(folder, results)
     return folder, results
 
 
+def how_to_go_on(folder: Path) -> str:
+    """A sentence for those who were interrupted."""
+    return f"the same command with --out {folder} --resume goes on"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ComparisonArguments(DistributedArguments):
+class ComparisonArguments(RunArguments):
     """What every comparison of optimizers can be told.
 
     Attributes:
@@ -163,10 +212,11 @@ def run_comparison(
         steps_per_epoch=math.ceil(data.epoch_length / lesson.batch_size),
         quick=arguments.quick,
     )
-    folder, journal = open_study(arguments.out, name, described)
-    console.print(f"Each finished run is kept at once; interrupted, it goes on with --out {folder}", soft_wrap=True)
-    with journal, _memory_error():
-        compared = compare(groups, lesson, data, budget, journal=journal, console=console)
+    folder, journal = open_study(arguments.out, name, described, resume=arguments.resume)
+    checkpoints = arguments.checkpoints(folder, console, keep_last=False)
+    console.print(f"Every epoch is kept at once; interrupted, {how_to_go_on(folder)}", soft_wrap=True)
+    with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
+        compared = compare(groups, lesson, data, budget, journal=journal, checkpoints=checkpoints, console=console)
     return folder, {**described, **compared}
 
 

@@ -17,10 +17,11 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.data import Dataset
 from mnist_jax.display import EpochProgress
 from mnist_jax.errors import UserError
-from mnist_jax.experiment import MOST_SEEDS, Epoch, Run, check_run, record, train_runs
+from mnist_jax.experiment import MOST_SEEDS, Run, check_run, ended_runs, run_record, train_runs
 from mnist_jax.journal import Journal
 from mnist_jax.lessons import LESSONS, Lesson
 from mnist_jax.optimizers import Optimizer, optimizer
@@ -119,6 +120,7 @@ def compare(
     budget: Budget,
     *,
     journal: Journal,
+    checkpoints: Checkpoints,
     console: Console,
 ) -> dict[str, Any]:
     """Tune all contestants, then train the best of each group with fresh seeds; what the journal holds is not repeated.
@@ -130,6 +132,7 @@ def compare(
       data: with a validation split.
       budget: the same for all.
       journal: where each finished run is kept.
+      checkpoints: where runs under way are.
       console: where progress is shown.
 
     Returns:
@@ -144,7 +147,7 @@ def compare(
 
         def train(stage: str, label: str, optimizer: Optimizer, rates: Sequence[float]) -> None:
             changed = dataclasses.replace(lesson, optimizer=optimizer)
-            _train(stage, label, rates, changed, data, budget, journal, progress)
+            _train(stage, label, rates, changed, data, budget, journal, checkpoints, progress)
 
         for entrant in contestants:
             train("tuning", entrant.label, entrant.optimizer, entrant.learning_rates)
@@ -180,6 +183,7 @@ def _train(
     data: Dataset,
     budget: Budget,
     journal: Journal,
+    checkpoints: Checkpoints,
     progress: EpochProgress,
 ) -> None:
     """Train every rate with every seed of its stage that the journal does not hold yet, and add them to it."""
@@ -188,23 +192,20 @@ def _train(
     todo = [Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds if (rate, seed) not in done]
     if not todo:
         return
-    under_way: dict[Run, list[Epoch]] = {run: [] for run in todo}
-    for epoch in train_runs(
+    trained = train_runs(
         lesson,
         data,
         todo,
         epochs=budget.epochs,
         side_by_side=budget.side_by_side,
         test_every=None if stage == "tuning" else budget.test_every,
-    ):
-        under_way[epoch.run].append(epoch)
-        ended = epoch.diverged or epoch.number == budget.epochs
+        checkpoints=checkpoints,
+    )
+    for epoch, run in ended_runs(trained, budget.epochs):
         rate = dict(epoch.run.hyperparameters)["learning_rate"]
-        progress.show(f"{stage}  {label}, learning rate {rate:g}", epoch, line=ended)
-        if ended:
-            curves = {name: runs[0] for name, runs in record(under_way.pop(epoch.run)).items() if runs is not None}
-            seed = curves.pop("seeds")
-            journal.add({"stage": stage, "optimizer": label, "learning_rate": rate, "seed": seed, **curves})
+        progress.show(f"{stage}  {label}, learning rate {rate:g}", epoch, line=run is not None)
+        if run is not None:
+            journal.add({"stage": stage, "optimizer": label, "learning_rate": rate, **run_record(run)})
 
 
 # --- what the journal's runs come to ---

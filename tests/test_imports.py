@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "mnist_jax"
 ORDER = [
     "errors", "optimizers", "lessons", "stats", "dropout", "model", "train",
     "processes", "startup",
-    "idx", "tfds_mnist", "data", "experiment", "results", "journal", "published", "display", "tuning", "figures",
+    "idx", "tfds_mnist", "data", "results", "checkpoints", "experiment", "interrupts", "journal",
+    "published", "display", "tuning", "figures",
     "study", "cli",
 ]  # fmt: skip
 

@@ -15,7 +15,7 @@ def test_what_was_added_is_there_after_a_new_start(tmp_path):
         journal.add({"seed": 0, "loss": [0.5, None]})
         journal.add({"seed": 1})
     again = {**HEADER, "config": {**HEADER["config"], "command": "second"}}
-    found, journal = open_study(folder, "name", again)
+    found, journal = open_study(folder, "name", again, resume=True)
     with journal:
         assert found == folder
         assert list(journal) == [{"seed": 0, "loss": [0.5, None]}, {"seed": 1}]
@@ -45,9 +45,36 @@ def test_a_header_cut_short_starts_anew(tmp_path):
 def test_a_study_that_another_process_works_on_is_refused(tmp_path):
     folder, journal = open_study(tmp_path / "study", "name", HEADER)
     with journal, pytest.raises(UserError, match="Another process is at work"):
-        open_study(folder, "name", HEADER)
-    with open_study(folder, "name", HEADER)[1] as journal:
+        open_study(folder, "name", HEADER, resume=True)
+    with open_study(folder, "name", HEADER, resume=True)[1] as journal:
         journal.add({"seed": 0})
+
+
+def test_what_is_there_is_not_gone_on_with_unasked(tmp_path):
+    with open_study(tmp_path / "study", "name", HEADER)[1] as journal:
+        journal.add({"seed": 0})
+    before = (tmp_path / "study" / JOURNAL).read_bytes()
+    with pytest.raises(UserError, match="already holds a run; go on with it with --resume"):
+        open_study(tmp_path / "study", "name", HEADER)
+    assert (tmp_path / "study" / JOURNAL).read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["nothing", None])
+def test_there_must_be_something_to_go_on_with(tmp_path, out):
+    with pytest.raises(UserError, match="--out"):
+        open_study(out and tmp_path / out, "name", HEADER, resume=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_that_fails_before_its_first_part_leaves_the_folder_free(tmp_path):
+    with pytest.raises(UserError), open_study(tmp_path, "name", HEADER)[1]:
+        raise UserError("no")
+    assert not list(tmp_path.iterdir())
+    journal = open_study(tmp_path, "name", HEADER)[1]
+    journal.add({"seed": 0})
+    with pytest.raises(UserError), journal:
+        raise UserError("no")
+    assert (tmp_path / JOURNAL).exists()
 
 
 def test_a_name_that_no_file_can_have_is_refused(tmp_path):

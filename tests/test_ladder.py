@@ -37,7 +37,9 @@ def test_the_ladder_from_end_to_end(run_main, toy_folder, tmp_path, split, count
     assert "ladder.png" in out
     with Image.open(out_folder / "ladder.png") as figure:
         assert min(figure.size) > 400
-    assert sorted(path.name for path in out_folder.iterdir()) == ["gains.png", "ladder.png", "results.json", "table.md"]
+    assert sorted(path.name for path in out_folder.iterdir()) == [
+        "checkpoints", "gains.png", "ladder.png", "results.json", "runs.jsonl", "table.md",
+    ]  # fmt: skip
 
 
 def test_some_lessons_in_the_course_s_order(run_main, toy_folder, tmp_path):

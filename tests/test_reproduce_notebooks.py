@@ -63,7 +63,7 @@ def test_from_end_to_end_on_tiny_data(reproduce, run_main, toy_folder, tmp_path,
     assert len(results["comparison"]) == 120
     assert reproduce.verdict(results["comparison"]) in out
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"results.json", "table.md", "reproduce_notebooks.png"}
+    assert written == {"checkpoints", "runs.jsonl", "results.json", "table.md", "reproduce_notebooks.png"}
 
 
 @pytest.mark.parametrize(

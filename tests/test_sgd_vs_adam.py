@@ -49,11 +49,11 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     assert "QUICK" not in table + out
     # Again: nothing is trained, and the same comes out.
     journal = (tmp_path / "out" / JOURNAL).read_bytes()
-    assert run_main(script("sgd_vs_adam").main, *arguments)[0] == 0
+    assert run_main(script("sgd_vs_adam").main, *arguments, "--resume")[0] == 0
     assert (tmp_path / "out" / JOURNAL).read_bytes() == journal
     assert (tmp_path / "out" / "table.md").read_text() == table
     # Another study in the same folder is refused.
-    status, _, err = run_main(script("sgd_vs_adam").main, *arguments, "--epochs", 3)
+    status, _, err = run_main(script("sgd_vs_adam").main, *arguments, "--epochs", 3, "--resume")
     assert (status, err.count("\n")) == (2, 1)
     assert "config.epochs is 2, not 3" in err
 

@@ -5,9 +5,10 @@ import math
 import pytest
 
 from mnist_jax import LESSONS, UserError, optimizer
+from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.display import EpochProgress, make_console
 from mnist_jax.figures import curves_figure
-from mnist_jax.journal import JOURNAL, Journal
+from mnist_jax.journal import CHECKPOINTS, JOURNAL, Journal
 from mnist_jax.tuning import (
     FINAL_HEADER,
     TUNING_HEADER,
@@ -33,10 +34,15 @@ GROUPS = {
 }
 
 
+def compared(groups, lesson, dataset, folder, journal):
+    checkpoints = Checkpoints(folder / CHECKPOINTS, keep_last=False)
+    return compare(groups, lesson, dataset, BUDGET, journal=journal, checkpoints=checkpoints, console=make_console())
+
+
 def run_compare(folder, dataset):
     folder.mkdir(exist_ok=True)
     with Journal(folder, HEADER) as journal:
-        return compare(GROUPS, LESSONS["mlp"], dataset, BUDGET, journal=journal, console=make_console())
+        return compared(GROUPS, LESSONS["mlp"], dataset, folder, journal)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +193,7 @@ def test_final_runs_are_paired(dataset, tmp_path):
     """A seed means the same weights, order and dropout for every optimizer: without a step there is no difference."""
     tiny = {name: [contestant(name, (1e-37, 2e-37))] for name in ("sgd", "adagrad")}
     with Journal(tmp_path, HEADER) as journal:
-        results = compare(tiny, LESSONS["dropout"], dataset, BUDGET, journal=journal, console=make_console())
+        results = compared(tiny, LESSONS["dropout"], dataset, tmp_path, journal)
     sgd, adagrad = (results["final"][label] for label in ("sgd", "adagrad"))
     assert sgd["test_loss"] == adagrad["test_loss"]
     assert sgd["train_loss"] == adagrad["train_loss"]
@@ -197,7 +203,7 @@ def test_final_runs_are_paired(dataset, tmp_path):
 def test_runs_that_diverge_are_shown(dataset, tmp_path):
     groups = {"kept": [contestant("sgd", (0.01, 1e30))], "lost": [contestant("adam", (1e30, 2e30))]}
     with Journal(tmp_path, HEADER) as journal:
-        results = compare(groups, LESSONS["relu"], dataset, BUDGET, journal=journal, console=make_console())
+        results = compared(groups, LESSONS["relu"], dataset, tmp_path, journal)
     assert results["tuning"]["sgd"]["diverged"] == [[False], [True]]
     assert [row[-1] for row in tuning_rows(results["tuning"])] == ["1 of 2 runs", "2 of 2 runs"]
     kept, lost = final_rows({**results, "config": {"steps_per_epoch": 3}})

@@ -1,0 +1,51 @@
+"""SIGINT and SIGTERM while XLA computes."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def ends_at_once(advice: str) -> Iterator[None]:
+    """Within this block SIGINT (Ctrl-C) and SIGTERM end the process at once, with status 130 or 143.
+
+    Python would let an epoch that XLA computes end first. Nothing is lost but the epoch under way, because every file
+    is written whole or not at all.
+
+    Args:
+      advice: printed to stderr, how to go on.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def watch() -> None:
+        while number := os.read(reading, 1):
+            if number[0] in (signal.SIGINT, signal.SIGTERM):
+                with contextlib.suppress(OSError):
+                    print(f"interrupted; {advice}", file=sys.stderr, flush=True)
+                os._exit(128 + number[0])
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    # A Python handler that does nothing: the system's writes the signal's number into the pipe.
+    before = {
+        number: signal.signal(number, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) != signal.SIG_IGN  # as a shell sets it for what runs in the background
+    }
+    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writing)
+        watcher.join()
+        os.close(reading)

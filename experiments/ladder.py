@@ -21,7 +21,7 @@ from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import gains_figure, ladder_figure
 from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
 from mnist_jax.results import RESULTS, command_line, what_was_run, write_file
-from mnist_jax.startup import start_jax
+from mnist_jax.startup import parsed, start_jax
 from mnist_jax.stats import ladder_gains, mean_interval, paired_difference
 from mnist_jax.study import RunArguments, run_lessons
 
@@ -171,7 +171,7 @@ def _position(lesson_id: str) -> int:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(tyro.cli(Arguments, description=__doc__))
+        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from mnist_jax.display import make_console
 from mnist_jax.errors import exit_on_user_error
 from mnist_jax.figures import optimizers_figure
 from mnist_jax.optimizers import OPTIMIZERS
-from mnist_jax.startup import start_jax
+from mnist_jax.startup import parsed, start_jax
 from mnist_jax.stats import paired_difference
 from mnist_jax.study import ComparisonArguments, finish_comparison, run_comparison, what_was_compared
 from mnist_jax.tuning import Contestant, contestant, learning_rates
@@ -87,7 +87,7 @@ def verdict(final: Mapping[str, Any]) -> list[str]:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(tyro.cli(Arguments, description=__doc__))
+        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
 
 
 if __name__ == "__main__":

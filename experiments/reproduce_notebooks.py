@@ -35,7 +35,7 @@ from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import reproduction_figure
 from mnist_jax.lessons import LESSONS
 from mnist_jax.results import RESULTS, command_line, what_was_run, write_file, write_results
-from mnist_jax.startup import start_jax
+from mnist_jax.startup import parsed, start_jax
 from mnist_jax.study import RunArguments, run_lessons
 
 LEVEL = 0.05
@@ -192,7 +192,7 @@ def write_report(folder: Path, results: Mapping[str, Any]) -> None:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(tyro.cli(Arguments, description=__doc__))
+        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
 
 
 if __name__ == "__main__":

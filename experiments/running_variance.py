@@ -33,7 +33,7 @@ from mnist_jax.results import (
     write_file,
     write_results,
 )
-from mnist_jax.startup import JaxArguments, start_jax
+from mnist_jax.startup import JaxArguments, parsed, start_jax
 from mnist_jax.stats import paired_difference
 from mnist_jax.study import how_to_go_on
 from mnist_jax.train import TrainState, evaluate, init_state, train_epoch
@@ -156,7 +156,7 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(tyro.cli(Arguments, description=__doc__))
+        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ from mnist_jax.results import (
     make_folder,
     write_file,
 )
+from mnist_jax.startup import parsed
 from mnist_jax.train import Examples, TrainState, init_state, train_step
 
 SPEED = "speed.json"
@@ -806,7 +807,7 @@ def replica_caption(results: Mapping[str, Any]) -> str:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(tyro.cli(Arguments, description=__doc__))
+        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -96,11 +96,12 @@ class Checkpoints:
                 manager.save(epoch, args=items)
             folder = self._folder / str(epoch)
             replace_file(folder / DIGESTS, json.dumps(_digests(folder)).encode())
+            for old in self._epochs()[self._keep :]:
+                shutil.rmtree(self._folder / str(old))
         except Exception as error:  # of many kinds: Orbax's, TensorStore's, the system's
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise UserError(
-                f"A checkpoint cannot be written to {self._folder} ({reason}); those before it are there: put that "
-                "right and go on with --resume."
+                f"A checkpoint cannot be written to {self._folder} ({_reason(error)}); those before it are there: put "
+                "that right and go on with --resume."
             ) from error
 
     def newest(self) -> Checkpoint | None:
@@ -109,10 +110,7 @@ class Checkpoints:
         return None if epoch is None else self._read(epoch)
 
     def _newest_whole(self) -> int | None:
-        if not self._folder.is_dir():
-            return None
-        epochs = (int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
-        for epoch in sorted(epochs, reverse=True):
+        for epoch in self._epochs():
             folder = self._folder / str(epoch)
             if _is_whole(folder):
                 return epoch
@@ -123,12 +121,23 @@ class Checkpoints:
             shutil.rmtree(folder)
         return None
 
+    def _epochs(self) -> list[int]:
+        """Of the checkpoints that are there, the newest first."""
+        names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
     def _read(self, epoch: int) -> Checkpoint:
         import orbax.checkpoint as ocp
 
         wanted = ocp.args.Composite(state=ocp.args.StandardRestore(), history=ocp.args.JsonRestore())
-        with self._manager() as manager:
-            found = manager.restore(epoch, args=wanted)
+        try:
+            with self._manager() as manager:
+                found = manager.restore(epoch, args=wanted)
+        except Exception as error:  # its files are what was written, so by another version or somebody else
+            raise UserError(
+                f"The checkpoint of epoch {epoch} in {self._folder} cannot be read ({_reason(error)}); start anew in "
+                "another folder."
+            ) from error
         return Checkpoint(epoch, {name: np.asarray(array) for name, array in found.state.items()}, found.history)
 
     def finish(self) -> None:
@@ -146,7 +155,6 @@ class Checkpoints:
             self._folder,
             options=ocp.CheckpointManagerOptions(
                 create=False,
-                max_to_keep=self._keep,
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=True,  # of a process that was killed
                 # The arrays are whole in every process: each acts for itself, and waits for no other.
@@ -155,6 +163,10 @@ class Checkpoints:
                 ),
             ),
         )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _check_space(folder: Path, size: int) -> None:

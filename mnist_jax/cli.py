@@ -1,6 +1,8 @@
 """The command `mnist-jax`: lessons, train, data."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
 from mnist_jax.optimizers import Optimizer
 from mnist_jax.optimizers import optimizer as make_optimizer
 from mnist_jax.results import RESULTS, command_line, data_words
-from mnist_jax.startup import start_jax
+from mnist_jax.startup import parsed, start_jax
 from mnist_jax.study import RunArguments, run_lessons
 
 
@@ -180,12 +182,22 @@ def _optimizer(old: Optimizer, name: str | None, learning_rate: float | None, nu
     return make_optimizer(new_name, rate, **{**kept, **numbers})
 
 
+def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The function, not yet called: only what tyro says is an error of the arguments."""
+
+    @functools.wraps(function)
+    def called(*arguments: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(function, *arguments, **options)
+
+    return called
+
+
 def main() -> None:
     """Entry point of `mnist-jax`."""
     with exit_on_user_error():
-        tyro.extras.subcommand_cli_from_dict(
-            {"lessons": lessons, "train": train, "data": data}, description=__doc__, prog="mnist-jax"
-        )
+        commands = {function.__name__: _later(function) for function in (lessons, train, data)}
+        run = parsed(lambda: tyro.extras.subcommand_cli_from_dict(commands, description=__doc__, prog="mnist-jax"))
+        run()
 
 
 if __name__ == "__main__":

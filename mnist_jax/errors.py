@@ -15,7 +15,8 @@ class UserError(ValueError):
 def exit_on_user_error() -> Iterator[None]:
     """Turn a `UserError` into its sentence on stderr and exit status 2, without a traceback.
 
-    Ctrl-C ends with the shell's usual status 130. A character that the terminal's encoding lacks is replaced.
+    Ctrl-C and a reader of the output that is gone end with the shell's usual statuses 130 and 141. A character that the
+    terminal's encoding lacks is replaced.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -30,6 +31,9 @@ def exit_on_user_error() -> Iterator[None]:
         sys.stderr.flush()
         # Not sys.exit: taking the interpreter down while XLA's threads compute ends in a segmentation fault.
         os._exit(130)
+    except BrokenPipeError:
+        _leave_stdout()
+        sys.exit(141)
     except OSError as error:
         if error.filename is not None:  # of a file, and not foreseen
             raise

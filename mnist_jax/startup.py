@@ -1,13 +1,20 @@
 """What a command does before its first computation."""
 
+import contextlib
 import dataclasses
+import io
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 
 from mnist_jax import processes
+from mnist_jax.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +37,25 @@ class DistributedArguments(JaxArguments):
     """
 
     distributed: bool = False
+
+
+def parsed(parse: Callable[[], T]) -> T:
+    """What tyro makes of the command line.
+
+    Raises:
+      UserError: what it says of arguments that it does not understand, the first paragraph of its box.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return parse()
+    except SystemExit as stop:
+        if stop.code != 2:  # --help
+            raise
+        lines = [line.strip("│ ") for line in said.getvalue().splitlines()[1:]]
+        ends = (number for number, line in enumerate(lines) if not line.strip("─╰╯"))
+        sentence = " ".join(" ".join(lines[: next(ends, len(lines))]).split())
+        raise UserError(f"{sentence.rstrip('.')}; --help lists the arguments.") from None
 
 
 def start_jax(arguments: JaxArguments) -> None:

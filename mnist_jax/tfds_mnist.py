@@ -8,6 +8,7 @@ gzip and Pillow and leaves everything else to TFDS: URLs, checksums, splits, fea
 import contextlib
 import io
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ import numpy as np
 
 from mnist_jax.errors import UserError, expand_user, is_folder
 from mnist_jax.idx import read_idx
+
+if sys.platform != "win32":
+    import fcntl
 
 FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
@@ -126,8 +130,10 @@ def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Pat
             manual_dir=manual_dir if files_at_hand(manual_dir) else None, try_download_gcs=False
         )
         try:
-            with _quiet():
-                made.download_and_prepare(download_config=config)
+            with _alone_in(Path(made._data_dir_root).expanduser()):
+                made = builder(data_dir)  # another process may have prepared it meanwhile: TFDS then returns at once
+                with _quiet():
+                    made.download_and_prepare(download_config=config)
         except UserError:
             raise
         except NonMatchingChecksumError as error:
@@ -204,6 +210,16 @@ def why_no_download(url: str) -> str | None:
     thread.start()
     thread.join(_PROBE_SECONDS)
     return reason or None
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Of several processes that come here for the same folder one works and the others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".mnist_jax.lock").open("w") as file:
+        if sys.platform != "win32":
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

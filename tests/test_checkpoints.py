@@ -1,4 +1,6 @@
 import dataclasses
+import hashlib
+import itertools
 import json
 import shutil
 
@@ -117,6 +119,32 @@ def test_after_damage_the_epoch_is_written_anew(two, tmp_path, notices):
     assert checkpoints.newest().history == ["anew"]
 
 
+def test_what_orbax_cannot_read_is_a_sentence(two, tmp_path):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(two, folder)
+    for path in files(folder / "2"):
+        path.write_bytes(b"{}")
+    digests = {str(path.relative_to(folder / "2")): hashlib.sha256(b"{}").hexdigest() for path in files(folder / "2")}
+    digests.pop(DIGESTS)
+    (folder / "2" / DIGESTS).write_text(json.dumps(digests))
+    with pytest.raises(UserError, match="cannot be read") as error:
+        Checkpoints(folder).newest()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_one_before_goes_only_when_the_next_is_whole(tmp_path, monkeypatch, keep):
+    checkpoints = Checkpoints(tmp_path, keep=keep)
+    checkpoints.save(1, ARRAYS, [1])
+    with monkeypatch.context() as patch:
+        patch.setattr("mnist_jax.checkpoints._digests", lambda folder: 1 / 0)  # as if killed there
+        with pytest.raises(UserError):
+            checkpoints.save(2, ARRAYS, [2])
+    assert checkpoints.newest().history == [1]
+    checkpoints.save(2, ARRAYS, [2])
+    assert checkpoints.newest().history == [2]
+
+
 def test_nothing_is_unpickled(two):
     for path in files(two):
         assert not path.read_bytes().startswith(b"\x80\x04")
@@ -179,6 +207,19 @@ def test_how_often_is_the_user_s(dataset, tmp_path, every, left):
     checkpoints = Checkpoints(tmp_path, every=every, keep=9)
     list(train_runs(LESSONS["mlp"], dataset, [Run(0)], epochs=5, checkpoints=checkpoints))
     assert sorted(path.name for path in tmp_path.glob("*/*") if path.name.isdecimal()) == left
+
+
+def test_a_clock_that_jumps_back_changes_nothing(dataset, tmp_path, monkeypatch):
+    expected = results(train_runs(LESSONS["mlp"], dataset, [Run(0)], epochs=3))
+    now = itertools.count(2_000_000_000, -86_400)
+    monkeypatch.setattr("time.time", lambda: float(next(now)))
+    monkeypatch.setattr("time.time_ns", lambda: next(now) * 10**9)
+    checkpoints = Checkpoints(tmp_path)
+    for _ in zip(
+        range(2), train_runs(LESSONS["mlp"], dataset, [Run(0)], epochs=3, checkpoints=checkpoints), strict=False
+    ):
+        pass
+    assert results(train_runs(LESSONS["mlp"], dataset, [Run(0)], epochs=3, checkpoints=checkpoints)) == expected
 
 
 def test_another_training_does_not_go_on_from_it(dataset, tmp_path):

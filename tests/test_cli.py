@@ -207,8 +207,12 @@ def test_a_manual_folder_that_is_not_there_is_told(run_main, tmp_path):
     assert "is not a folder; --manual-dir" in err
 
 
-def test_data_prepares_from_files_at_hand(run_main, mnist_folder, tmp_path):
-    status, out, _ = run_main(cli.main, "data", "--prepare", "--data-dir", tmp_path, "--manual-dir", mnist_folder)
-    assert status == 0
-    assert "60,000" in out
-    assert "yes, MNIST" in out
+def test_two_processes_prepare_the_same_data(mnist_folder, tmp_path):
+    command = [sys.executable, "-m", "mnist_jax.cli", "data", "--prepare"]
+    command += ["--data-dir", str(tmp_path), "--manual-dir", str(mnist_folder)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        out, err = process.communicate(timeout=240)
+        assert (process.returncode, err) == (0, "")
+        assert "60,000" in out
+        assert "yes, MNIST" in out

@@ -187,23 +187,26 @@ def test_an_output_that_is_closed_or_full_ends_quietly_and_can_be_gone_on_with(u
 
 
 MEMORY = """
-import resource, sys
+import dataclasses, resource, sys
 from pathlib import Path
 from mnist_jax import LESSONS
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.data import load
 from mnist_jax.experiment import Run, train_runs
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-data = load(sys.argv[1])
+data = dataclasses.replace(load(sys.argv[1]), epoch_length=320)
 epochs = int(sys.argv[3])
 kept = Checkpoints(Path(sys.argv[2]))
-for epoch in train_runs(LESSONS["adam"], data, [Run(0)], epochs=epochs, checkpoints=kept):
-    if epoch.number == epochs // 4:
+runs = [Run(seed) for seed in range(int(sys.argv[4]))]
+for done, epoch in enumerate(train_runs(LESSONS["adam"], data, runs, epochs=epochs, checkpoints=kept)):
+    if done == epochs * len(runs) // 4:
         early = peak()
 print(peak() - early)
 """
 
 
-def test_memory_does_not_grow_with_epochs(toy_folder, tmp_path):
-    done = run([sys.executable, "-c", MEMORY, str(toy_folder), str(tmp_path), "200"])
-    assert float(done.stdout) < 32  # MB, between epochs 50 and 200
+@pytest.mark.parametrize(("epochs", "replicas"), [(200, 1), (2, 100)])
+def test_memory_does_not_grow_with_epochs_and_replicas(epochs, replicas, tmp_path):
+    # On the sample, of which an epoch would be 55,000 examples: here it is shorter.
+    done = run([sys.executable, "-c", MEMORY, "sample", str(tmp_path), str(epochs), str(replicas)])
+    assert float(done.stdout) < 32, done  # MB, in the last three quarters

@@ -1,9 +1,22 @@
 import dataclasses
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mnist_jax import LESSONS, UserError, optimizer
-from mnist_jax.lessons import ADAM, MLP, Lesson, changes, lesson_by_id, what_changed
+from mnist_jax.lessons import (
+    ACTIVATIONS,
+    ADAM,
+    DTYPES,
+    INITIALISATIONS,
+    MLP,
+    Lesson,
+    changes,
+    lesson_by_id,
+    what_changed,
+)
+from mnist_jax.optimizers import OPTIMIZERS, Optimizer, hyperparameter_names
 
 IDS = ["mlp", "dropout", "relu", "batch_norm", "he", "adam"]
 
@@ -70,3 +83,78 @@ def test_an_unknown_lesson_lists_the_known():
     with pytest.raises(UserError, match=r"'cnn'.*mlp, dropout, relu, batch_norm, he, adam"):
         lesson_by_id("cnn")
     assert isinstance(lesson_by_id("he"), Lesson)
+
+
+# --- any values, of the right types and of others; fuzz.py tries the same ---
+
+HYPERPARAMETERS = sorted({key for name in OPTIMIZERS for key in hyperparameter_names(name)})
+
+
+def made_or_refused(base, fields, optimizer_arguments):
+    """Make `base` with these fields, and with this optimizer unless it is None: right, or refused with one sentence."""
+    refused = None
+    try:
+        if optimizer_arguments is not None:
+            name, rate, numbers = optimizer_arguments
+            fields = {"optimizer": optimizer(name, rate, **numbers), **fields}
+        lesson = dataclasses.replace(base, **fields)
+    except UserError as error:
+        refused = str(error)
+    if refused is not None:
+        assert len(refused.splitlines()) == 1
+        return
+    assert lesson in {lesson}
+    assert isinstance(lesson.hidden, tuple)
+    assert all(isinstance(width, int) and 1 <= width < 2**31 for width in lesson.hidden)
+    assert isinstance(lesson.dropout_rate, int | float)
+    assert 0 <= lesson.dropout_rate < 1
+    assert isinstance(lesson.batch_norm, bool)
+    assert isinstance(lesson.batch_size, int)
+    assert lesson.batch_size >= 1 + lesson.batch_norm
+    assert lesson.activation in ACTIVATIONS
+    assert lesson.initialisation in INITIALISATIONS
+    assert lesson.dtype in DTYPES
+    assert isinstance(lesson.optimizer, Optimizer)
+    for number in (lesson.optimizer.learning_rate, *dict(lesson.optimizer.hyperparameters).values()):
+        assert isinstance(number, int | float)
+        assert 0 <= number < 2**128
+    assert str(lesson.optimizer)
+
+
+NUMBERS = st.one_of(
+    st.integers(-1, 3), st.integers(), st.sampled_from([2**31 - 1, 2**31, 2**63, 10**400]), st.floats(0, 1), st.floats()
+)
+ANYTHING = st.one_of(
+    NUMBERS,
+    st.booleans(),
+    st.none(),
+    st.text(max_size=9),
+    st.binary(max_size=3),
+    st.lists(NUMBERS, max_size=3),
+    st.lists(NUMBERS, max_size=3).map(tuple),
+)
+FIELDS = {
+    "hidden": st.lists(st.integers(0, 2**31), max_size=3).map(tuple),
+    "activation": st.sampled_from(ACTIVATIONS),
+    "dropout_rate": st.floats(0, 1),
+    "batch_norm": st.booleans(),
+    "initialisation": st.sampled_from(INITIALISATIONS),
+    "optimizer": st.just(ADAM.optimizer),
+    "batch_size": st.integers(0, 100),
+    "dtype": st.sampled_from(DTYPES),
+}
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    base=st.sampled_from(list(LESSONS.values())),
+    fields=st.fixed_dictionaries({}, optional={field: right | ANYTHING for field, right in FIELDS.items()}),
+    optimizer_arguments=st.none()
+    | st.tuples(
+        st.sampled_from(list(OPTIMIZERS)) | ANYTHING,
+        st.floats(1e-6, 1) | ANYTHING,
+        st.dictionaries(st.sampled_from(HYPERPARAMETERS) | st.text(max_size=9), NUMBERS | ANYTHING, max_size=3),
+    ),
+)
+def test_any_fields_make_a_lesson_or_a_sentence(base, fields, optimizer_arguments):
+    made_or_refused(base, fields, optimizer_arguments)

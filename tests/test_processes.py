@@ -149,6 +149,17 @@ def test_processes_that_cannot_be_found_are_a_sentence(monkeypatch, variables, s
         processes.join()
 
 
+@pytest.mark.parametrize(
+    ("address", "listens"), [("127.0.0.1:9", "127.0.0.1:9"), ("localhost:9", "localhost:9"), ("10.0.0.1:9", None)]
+)
+def test_a_coordinator_on_loopback_listens_there_only(monkeypatch, address, listens):
+    given = {}
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", address)
+    monkeypatch.setattr("jax.distributed.initialize", lambda **options: given.update(options))
+    processes.join()
+    assert given["coordinator_bind_address"] == listens
+
+
 def test_one_process_is_the_first():
     assert processes.is_first()
     assert processes.from_first(lambda: [1]) == [1]

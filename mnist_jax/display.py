@@ -24,8 +24,10 @@ _PIPE_WIDTH = 140
 def make_console(*, stderr: bool = False) -> Console:
     """A rich console; plain and wide where the output is not a terminal. Of several processes the first one prints."""
     quiet = not is_first()
-    console = Console(stderr=stderr, highlight=False, quiet=quiet)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, quiet=quiet, width=_PIPE_WIDTH)
+    # No markup: a user's path may look like it.
+    options: dict[str, Any] = {"stderr": stderr, "highlight": False, "markup": False, "quiet": quiet}
+    console = Console(**options)
+    return console if console.is_terminal else Console(**options, width=_PIPE_WIDTH)
 
 
 def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:

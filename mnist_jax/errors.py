@@ -23,7 +23,9 @@ def exit_on_user_error() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # What the user typed may hold line breaks and the like.
+        sentence = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(error))
+        print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,3 +1,8 @@
+import contextlib
+import dataclasses
+import functools
+import inspect
+import io
 import json
 import os
 import subprocess
@@ -7,10 +12,18 @@ from pathlib import Path
 
 import pytest
 import requests
+from conftest import toy_digits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mnist_jax import LESSONS, UserError, cli
+from mnist_jax import LESSONS, UserError, cli, data, errors, tfds_mnist
+from mnist_jax.errors import check_choice
+from mnist_jax.experiment import check_devices, check_run
 from mnist_jax.journal import JOURNAL
+from mnist_jax.lessons import ACTIVATIONS
+from mnist_jax.optimizers import OPTIMIZERS
 from mnist_jax.results import RESULTS, make_folder
+from mnist_jax.study import RunArguments
 
 
 def test_lessons_lists_the_ladder(run_main):
@@ -216,3 +229,110 @@ def test_two_processes_prepare_the_same_data(mnist_folder, tmp_path):
         assert (process.returncode, err) == (0, "")
         assert "60,000" in out
         assert "yes, MNIST" in out
+
+
+# --- any arguments; fuzz.py tries the same ---
+
+OPTIONS = [
+    f"--{name}".replace("_", "-")
+    for name in (
+        *(name for name in inspect.signature(cli.train).parameters if name != "keeping"),
+        *inspect.signature(cli.data).parameters,
+        *(field.name for field in dataclasses.fields(RunArguments)),
+        *("no_compilation_cache", "no_distributed", "no_prepare", "no_resume", "help", "version"),
+    )
+]
+COMMANDS = [["lessons"], ["data"], ["train"], *(["train", lesson_id] for lesson_id in LESSONS), []]
+GOOD = [
+    ["--epochs", "3"], ["--hidden", "16", "8"], ["--seed", "7"], ["--batch-norm", "False"], ["--no-compilation-cache"],
+    ["--split", "notebooks"], ["--momentum", "0.9"], ["--learning-rate", "0.1"], ["--batch-size", "2"],
+]  # fmt: skip
+WORDS = [
+    *LESSONS, *OPTIMIZERS, *ACTIVATIONS, *data.SPLITS, "lessons", "train", "data", "pytorch", "auto", "tfds", "sample",
+    "b1", "momentum", "0", "1", "2", "16", "0.5", "1e-3", "1e400", "-1", "nan", "-inf", "1_0", "0x10", str(2**63),
+    "9" * 5000, "True", "None", "", "-", "--", "-h", "-x", "=", "--epochs=3", ".", "/", "~", "~nobody-of-this-name",
+    "no/where", "x" * 300, "[/x]", "[bold]", "a\nb", "\x1b[2J", "{", "\u2500", "\u2502", "\u2028",
+]  # fmt: skip
+
+
+@functools.cache
+def tiny_dataset():
+    return data._split(data._arrays(toy_digits(70), toy_digits(20, seed=1), "toy"), "folder", "slides")
+
+
+def not_loaded(source, split, data_dir):
+    """As `load_data`, but TFDS is not asked for its digits."""
+    if source not in ("auto", "tfds"):
+        return data.load(source, split, data_dir)
+    check_choice("split", split, data.SPLITS)
+    return tiny_dataset()
+
+
+def not_trained(lessons, data, *, seeds, epochs, devices_per_run, arguments, out, name, console, **_):
+    """As `run_lessons`: refuses what that refuses, trains nothing and writes nothing."""
+    for lesson in lessons.values():
+        check_run(lesson, data, seeds=seeds, epochs=epochs)
+        check_devices(lesson, devices_per_run)
+    arguments.checkpoints(Path(name), console, keep_last=True)
+    return out or Path(name), {"lessons": {name: {"diverged": [False], "test_accuracy": [[0.5]]}}}
+
+
+def not_prepared(*_):
+    raise UserError("MNIST cannot be downloaded (no network).")
+
+
+@contextlib.contextmanager
+def nothing_trained(folder):
+    """Commands say what they always say, in an empty folder, but train, download and change nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "load_data", not_loaded)
+        patch.setattr(cli, "run_lessons", not_trained)
+        patch.setattr(cli, "start_jax", lambda _: None)  # its settings would stay
+        patch.setattr(tfds_mnist, "prepare", not_prepared)
+        patch.delattr(errors, "_leave_stdout")  # of an output that can always be written
+        patch.chdir(folder)
+        yield
+
+
+def understood_or_refused(arguments):
+    """Whether `mnist-jax` understands these arguments; else it must refuse them with one sentence and status 2."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["mnist-jax", *arguments])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+    for stream in (out, err):
+        stream.seek(0)
+    said = err.read()
+    if status == 0:
+        assert said == ""
+        assert out.read().strip()
+        return True
+    assert status == 2
+    assert said.startswith("error: ")
+    assert not said.startswith("error: ;")
+    assert said.endswith(".\n")
+    assert len(said.splitlines()) == 1
+    return False
+
+
+ARGUMENT = st.sampled_from(WORDS) | st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9
+)
+PART = st.one_of(
+    st.sampled_from(GOOD),
+    st.tuples(st.sampled_from(["--data", "--data-dir", "--out"]), ARGUMENT),
+    st.sampled_from([arguments for arguments, _ in BAD.values()]),
+    st.tuples(st.sampled_from(OPTIONS), ARGUMENT),
+    st.tuples(st.sampled_from(OPTIONS) | ARGUMENT),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(command=st.sampled_from(COMMANDS), parts=st.lists(PART, max_size=3))
+def test_any_arguments_are_understood_or_refused_with_a_sentence(tmp_path_factory, command, parts):
+    with nothing_trained(tmp_path_factory.getbasetemp()):
+        understood_or_refused([*command, *(argument for part in parts for argument in part)])

@@ -6,7 +6,15 @@ import jax
 import pytest
 
 from mnist_jax import LESSONS, UserError, data, experiment, optimizer, train_epoch
-from mnist_jax.experiment import Run, Trainer, record, train_lesson, train_runs
+from mnist_jax.experiment import Run, Trainer, lesson_record, run_record, train_lesson, train_runs
+
+
+def record(epochs):
+    """A lesson's entry in results.json."""
+    runs = {}
+    for epoch in epochs:
+        runs.setdefault(epoch.run, []).append(epoch)
+    return lesson_record([run_record(run) for run in runs.values()])
 
 
 @pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)

@@ -1,0 +1,287 @@
+"""Whatever a file or a user says is read correctly or refused with one sentence: tried with coverage-guided fuzzing.
+
+It needs atheris, which the project does not install, beside the project's own packages:
+
+    pip install atheris
+    python tests/fuzz.py idx -runs=1000000
+
+The targets are idx, checkpoint, lesson and arguments; what follows is libFuzzer's (`-max_total_time=60`, a folder of
+inputs, a file to try again). It ends at the first input that is misread or raises something else, and writes that to a
+file.
+"""
+
+import contextlib
+import functools
+import gzip
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["mnist_jax"]):
+    import conftest  # sets the environment, before jax is imported
+    import numpy as np
+    import test_cli
+    import test_lessons
+
+    from mnist_jax import LESSONS, UserError
+    from mnist_jax.checkpoints import DIGESTS, Checkpoints
+    from mnist_jax.idx import read_idx
+    from mnist_jax.optimizers import OPTIMIZERS
+
+# Beyond what the file holds, of which gzip packs up to 1030 bytes into one: a chunk of the reader, and Python's own.
+_MOST_MEMORY = 4_000_000
+
+FOLDER = "MNIST_JAX_FUZZ_FOLDER"
+COUNTS = "counts"
+
+
+@contextlib.contextmanager
+def idx(folder: Path) -> Iterator[Callable[[bytes], bool]]:
+    """A file in IDX form or not, zipped or not, whole or not."""
+    path = folder / "file"
+
+    def read(data: bytes) -> bool:
+        dimensions, content = _file(data)
+        path.write_bytes(content)
+        expected = _parsed(content, dimensions)
+        array, refused = None, None
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        try:
+            array = read_idx(path, dimensions)
+        except UserError as error:
+            refused = str(error)
+        memory = tracemalloc.get_traced_memory()[1] - before
+        assert memory < _MOST_MEMORY + 3000 * len(content), f"{memory} bytes of memory for {len(content)}"
+        if refused is not None:
+            assert expected is None, f"refused, but is whole: {refused}"
+            assert len(refused.splitlines()) == 1
+            return False
+        assert expected is not None, f"read, but is no IDX file: {array.shape}"
+        assert (array.dtype, array.shape, array.tobytes()) == (np.uint8, *expected)
+        return True
+
+    tracemalloc.start()
+    try:
+        yield read
+    finally:
+        tracemalloc.stop()
+
+
+def _file(data: bytes) -> tuple[int, bytes]:
+    """The dimensions that are wanted, and a file: the first byte says what is made of the rest."""
+    kind, content = (data[0], data[1:]) if data else (0, b"")
+    dimensions = 1 if kind & 1 else 3
+    if kind & 2:  # sizes that are often right
+        sizes = (byte % 4 for byte in content[:dimensions].ljust(dimensions, b"\1"))
+        content = struct.pack(f">{dimensions}I", *sizes) + content[dimensions:]
+    if kind & 4:
+        content = bytes([0, 0, 8, dimensions]) + content
+    if kind & 8:
+        zipped = bytearray(gzip.compress(content, 1, mtime=0))
+        if kind & 16:
+            zipped[content[-1] % len(zipped) if content else 0] ^= kind
+        content = bytes(zipped)
+    return dimensions, content
+
+
+def _parsed(content: bytes, dimensions: int) -> tuple[tuple[int, ...], bytes] | None:
+    """Shape and bytes of an IDX file that is all there, by the format's own words."""
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except Exception:
+            return None
+    form = f">HBB{dimensions}I"
+    if len(content) < struct.calcsize(form):
+        return None
+    zeros, kind, count, *shape = struct.unpack_from(form, content)
+    rest = content[struct.calcsize(form) :]
+    size = functools.reduce(int.__mul__, shape)
+    # numpy has no array of 0 x 2^32 x 2^32 bytes.
+    possible = functools.reduce(int.__mul__, (max(length, 1) for length in shape)) < 2**63
+    right = (zeros, kind, count, size) == (0, 8, dimensions, len(rest))
+    return (tuple(shape), rest) if right and possible else None
+
+
+@contextlib.contextmanager
+def checkpoint(folder: Path) -> Iterator[Callable[[bytes], bool]]:
+    """One file of a checkpoint is replaced, overwritten, cut, lengthened or removed."""
+    whole, damaged = folder / "whole", folder / "damaged"
+    arrays = {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array([7], np.int32)}
+    history = [{"loss": 0.5, "other": None}]
+    Checkpoints(whole).save(3, arrays, history)
+    files = sorted(path.relative_to(whole) for path in (whole / "3").rglob("*") if path.is_file())
+    # Half of the inputs go to the one file that is parsed before it is trusted.
+    files = [Path("3", DIGESTS)] * len(files) + files
+
+    def read(data: bytes) -> bool:
+        provider = atheris.FuzzedDataProvider(data)
+        file = provider.PickValueInList(files)
+        kind = provider.ConsumeIntInRange(0, 4)
+        before = (whole / file).read_bytes()
+        place = provider.ConsumeIntInRange(0, len(before))
+        new = provider.ConsumeBytes(len(data))
+        shutil.rmtree(damaged, ignore_errors=True)
+        shutil.copytree(whole, damaged)
+        after = [new, before[:place] + new + before[place + len(new) :], before[:place], before + new, None][kind]
+        if after is None:
+            (damaged / file).unlink()
+        else:
+            (damaged / file).write_bytes(after)
+        notices: list[str] = []
+        found = Checkpoints(damaged, notify=notices.append).newest()
+        assert all(len(notice.splitlines()) == 1 for notice in notices)
+        if found is None:
+            assert after != before, "refused, but is whole"
+            return False
+        assert after == before or file.name == DIGESTS, f"read, but {file} is damaged"
+        assert (found.epoch, found.history, set(found.arrays), notices) == (3, history, set(arrays), [])
+        for name, array in arrays.items():
+            assert found.arrays[name].dtype == array.dtype
+            np.testing.assert_array_equal(found.arrays[name], array)
+        return True
+
+    yield read
+
+
+@contextlib.contextmanager
+def lesson(folder: Path) -> Iterator[Callable[[bytes], bool]]:
+    """Fields and an optimizer's arguments, often of the right type."""
+    del folder
+    lessons, optimizers = list(LESSONS.values()), list(OPTIMIZERS)
+    right = {
+        "hidden": lambda provider: tuple(provider.ConsumeIntListInRange(provider.ConsumeIntInRange(0, 3), 0, 2**31)),
+        "activation": lambda provider: provider.PickValueInList(list(test_lessons.ACTIVATIONS)),
+        "dropout_rate": lambda provider: provider.ConsumeFloatInRange(0.0, 1.0),
+        "batch_norm": lambda provider: provider.ConsumeBool(),
+        "initialisation": lambda provider: provider.PickValueInList(list(test_lessons.INITIALISATIONS)),
+        "optimizer": lambda provider: provider.PickValueInList(lessons).optimizer,
+        "batch_size": lambda provider: provider.ConsumeIntInRange(0, 100),
+        "dtype": lambda provider: provider.PickValueInList(list(test_lessons.DTYPES)),
+    }
+
+    def make(data: bytes) -> bool:
+        provider = atheris.FuzzedDataProvider(data)
+        base = provider.PickValueInList(lessons)
+        arguments = None
+        if provider.ConsumeBool():
+            name = provider.PickValueInList(optimizers) if provider.ConsumeBool() else _anything(provider)
+            rate = provider.ConsumeFloat() if provider.ConsumeBool() else _anything(provider)
+            numbers = {}
+            for _ in range(provider.ConsumeIntInRange(0, 2)):
+                known = provider.PickValueInList(test_lessons.HYPERPARAMETERS)
+                key = known if provider.ConsumeBool() else provider.ConsumeUnicodeNoSurrogates(9)
+                numbers[key] = provider.ConsumeFloat() if provider.ConsumeBool() else _anything(provider)
+            arguments = (name, rate, numbers)
+        fields = {}
+        for _ in range(provider.ConsumeIntInRange(0, 3)):
+            field = provider.PickValueInList(list(right))
+            fields[field] = right[field](provider) if provider.ConsumeBool() else _anything(provider)
+        return test_lessons.made_or_refused(base, fields, arguments)
+
+    yield make
+
+
+def _anything(provider: atheris.FuzzedDataProvider, kinds: int = 10) -> object:
+    kind = provider.ConsumeIntInRange(1, kinds)
+    if kind > 8:
+        several = [_anything(provider, 8) for _ in range(provider.ConsumeIntInRange(0, 3))]
+        return several if kind == 9 else tuple(several)
+    return {
+        1: lambda: provider.ConsumeIntInRange(-3, 3),
+        2: lambda: provider.ConsumeInt(9),
+        3: lambda: provider.ConsumeInt(2) * 10**400,
+        4: provider.ConsumeFloat,
+        5: provider.ConsumeBool,
+        6: lambda: None,
+        7: lambda: provider.ConsumeUnicodeNoSurrogates(9),
+        8: lambda: provider.ConsumeBytes(3),
+    }[kind]()
+
+
+@contextlib.contextmanager
+def arguments(folder: Path) -> Iterator[Callable[[bytes], bool]]:
+    """Arguments of `mnist-jax`: its own words and options, and others."""
+    good = [*test_cli.GOOD, *(line for line, _ in test_cli.BAD.values())]
+
+    def say(data: bytes) -> bool:
+        provider = atheris.FuzzedDataProvider(data)
+        line = list(provider.PickValueInList(test_cli.COMMANDS))
+        for _ in range(provider.ConsumeIntInRange(0, 4)):
+            if provider.ConsumeBool():
+                line += provider.PickValueInList(good)
+                continue
+            if provider.ConsumeBool():
+                line.append(provider.PickValueInList(test_cli.OPTIONS))
+            if provider.ConsumeBool():
+                line.append(provider.PickValueInList(test_cli.WORDS))
+            elif provider.ConsumeBool():
+                line.append(provider.ConsumeUnicodeNoSurrogates(12).replace("\0", ""))
+        return test_cli.understood_or_refused(line)
+
+    os.environ |= {"XDG_CACHE_HOME": str(folder / "cache"), "TFDS_DATA_DIR": str(folder / "tfds")}
+    (folder / "empty").mkdir()
+    with test_cli.nothing_trained(folder / "empty"):
+        yield say
+
+
+def seeds(target: str) -> list[bytes]:
+    """Inputs to start from."""
+    images = conftest.idx_bytes(np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
+    labels = conftest.idx_bytes(np.arange(3, dtype=np.uint8))
+    huge = struct.pack(">4B3I", 0, 0, 8, 3, 0, 2**32 - 1, 2**32 - 1)
+    files = [b"\0" + images, b"\1" + labels, b"\0" + huge, *(bytes([kind, 3, 2, 1]) + b"pixels" for kind in range(32))]
+    return {
+        "idx": [*files, b"\0" + gzip.compress(images), b"\1" + gzip.compress(labels)],
+        # FuzzedDataProvider takes its numbers from the end: the file, the kind of damage, the place.
+        "checkpoint": [content + b"\0\0\0\0" for content in (b"{}", b"[" * 3000, b"9" * 4500)]
+        + [b" \0\0\3\0", b"\0\0\4\0", *(b"\0\5\1" + bytes([file]) for file in range(16, 32))],
+    }.get(target, [bytes(range(256)), b"\xff" * 64])
+
+
+TARGETS = {"idx": idx, "checkpoint": checkpoint, "lesson": lesson, "arguments": arguments}
+
+
+def fuzz(target: str, folder: Path) -> None:
+    """Try inputs, counting in a file those that are refused and those that are read; it ends with the process."""
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number, content in enumerate(seeds(target)):
+        (corpus / str(number)).write_bytes(content)
+    counts = np.memmap(folder / COUNTS, np.int64, "w+", shape=(2,))
+    with TARGETS[target](folder) as tried:
+
+        def count(data: bytes) -> None:
+            counts[int(tried(data))] += 1
+
+        own = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+        atheris.Setup([*sys.argv, *([] if own else [str(corpus)])], count)
+        atheris.Fuzz()
+
+
+def main() -> None:
+    """Entry point."""
+    if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
+        sys.exit(f"usage: python tests/fuzz.py {{{','.join(TARGETS)}}} [libFuzzer's options]")
+    if FOLDER in os.environ:
+        fuzz(sys.argv.pop(1), Path(os.environ[FOLDER]))
+    # A process that fuzzes ends without tidying up.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        status = subprocess.run([sys.executable, *sys.argv], env={**os.environ, FOLDER: folder}, check=False).returncode
+        refused, read = np.fromfile(Path(folder, COUNTS), np.int64)
+    print(f"{sys.argv[1]}: {read + refused:,} inputs, {read:,} read or understood, {refused:,} refused")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

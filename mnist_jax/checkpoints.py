@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -123,8 +124,9 @@ class Checkpoints:
 
     def _epochs(self) -> list[int]:
         """Of the checkpoints that are there, the newest first."""
-        names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
-        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+        folders = [path for path in self._folder.iterdir() if path.is_dir()] if self._folder.is_dir() else []
+        numbers = (int(path.name) for path in folders if re.fullmatch("[1-9][0-9]{0,9}", path.name))
+        return sorted(numbers, reverse=True)
 
     def _read(self, epoch: int) -> Checkpoint:
         import orbax.checkpoint as ocp
@@ -188,5 +190,5 @@ def _digests(folder: Path) -> dict[str, str]:
 def _is_whole(folder: Path) -> bool:
     try:
         return json.loads((folder / DIGESTS).read_bytes()) == _digests(folder)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last of JSON nested thousands deep
         return False

@@ -25,7 +25,7 @@ def make_console(*, stderr: bool = False) -> Console:
     """A rich console; plain and wide where the output is not a terminal. Of several processes the first one prints."""
     quiet = not is_first()
     # No markup: a user's path may look like it.
-    options: dict[str, Any] = {"stderr": stderr, "highlight": False, "markup": False, "quiet": quiet}
+    options: dict[str, Any] = {"stderr": stderr, "highlight": False, "markup": False, "emoji": False, "quiet": quiet}
     console = Console(**options)
     return console if console.is_terminal else Console(**options, width=_PIPE_WIDTH)
 

@@ -46,7 +46,10 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     if len(content) != expected:
         found = "fewer" if len(content) < expected else "more"
         raise UserError(f"{path} holds {found} bytes than its header says; fetch it again.")
-    return np.frombuffer(bytes(content), np.uint8).reshape(shape)
+    try:
+        return np.frombuffer(bytes(content), np.uint8).reshape(shape)
+    except ValueError as error:  # 0 x 4294967295 x 4294967295
+        raise UserError(f"{path} has a header of sizes that no array can have; fetch it again.") from error
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import atheris
@@ -34,6 +34,7 @@ with atheris.instrument_imports(include=["mnist_jax"]):
     from mnist_jax import LESSONS, UserError
     from mnist_jax.checkpoints import DIGESTS, Checkpoints
     from mnist_jax.idx import read_idx
+    from mnist_jax.lessons import ACTIVATIONS, DTYPES, INITIALISATIONS
     from mnist_jax.optimizers import OPTIMIZERS
 
 # Beyond what the file holds, of which gzip packs up to 1030 bytes into one: a chunk of the reader, and Python's own.
@@ -52,7 +53,7 @@ def idx(folder: Path) -> Iterator[Callable[[bytes], bool]]:
         dimensions, content = _file(data)
         path.write_bytes(content)
         expected = _parsed(content, dimensions)
-        array, refused = None, None
+        array, refused = None, ""
         before = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
         try:
@@ -61,7 +62,7 @@ def idx(folder: Path) -> Iterator[Callable[[bytes], bool]]:
             refused = str(error)
         memory = tracemalloc.get_traced_memory()[1] - before
         assert memory < _MOST_MEMORY + 3000 * len(content), f"{memory} bytes of memory for {len(content)}"
-        if refused is not None:
+        if array is None:
             assert expected is None, f"refused, but is whole: {refused}"
             assert len(refused.splitlines()) == 1
             return False
@@ -155,57 +156,44 @@ def checkpoint(folder: Path) -> Iterator[Callable[[bytes], bool]]:
 
 @contextlib.contextmanager
 def lesson(folder: Path) -> Iterator[Callable[[bytes], bool]]:
-    """Fields and an optimizer's arguments, often of the right type."""
+    """Fields and an optimizer's arguments, of the right types."""
     del folder
     lessons, optimizers = list(LESSONS.values()), list(OPTIMIZERS)
-    right = {
-        "hidden": lambda provider: tuple(provider.ConsumeIntListInRange(provider.ConsumeIntInRange(0, 3), 0, 2**31)),
-        "activation": lambda provider: provider.PickValueInList(list(test_lessons.ACTIVATIONS)),
-        "dropout_rate": lambda provider: provider.ConsumeFloatInRange(0.0, 1.0),
-        "batch_norm": lambda provider: provider.ConsumeBool(),
-        "initialisation": lambda provider: provider.PickValueInList(list(test_lessons.INITIALISATIONS)),
-        "optimizer": lambda provider: provider.PickValueInList(lessons).optimizer,
-        "batch_size": lambda provider: provider.ConsumeIntInRange(0, 100),
-        "dtype": lambda provider: provider.PickValueInList(list(test_lessons.DTYPES)),
-    }
 
     def make(data: bytes) -> bool:
         provider = atheris.FuzzedDataProvider(data)
+
+        def integer() -> int:
+            if provider.ConsumeBool():
+                return provider.ConsumeIntInRange(-1, 100)
+            return provider.ConsumeInt(9) * (10**400 if provider.ConsumeBool() else 1)
+
+        def number() -> float:
+            return provider.ConsumeFloatInRange(0.0, 1.0) if provider.ConsumeBool() else provider.ConsumeFloat()
+
+        def word(known: Sequence[str]) -> str:
+            if provider.ConsumeBool():
+                return provider.PickValueInList(list(known))
+            return provider.ConsumeUnicodeNoSurrogates(9)
+
+        fields = {
+            "hidden": lambda: tuple(integer() for _ in range(provider.ConsumeIntInRange(0, 3))),
+            "activation": lambda: word(ACTIVATIONS),
+            "dropout_rate": number,
+            "batch_norm": provider.ConsumeBool,
+            "initialisation": lambda: word(INITIALISATIONS),
+            "batch_size": integer,
+            "dtype": lambda: word(DTYPES),
+        }
         base = provider.PickValueInList(lessons)
-        arguments = None
+        optimizer_arguments = None
         if provider.ConsumeBool():
-            name = provider.PickValueInList(optimizers) if provider.ConsumeBool() else _anything(provider)
-            rate = provider.ConsumeFloat() if provider.ConsumeBool() else _anything(provider)
-            numbers = {}
-            for _ in range(provider.ConsumeIntInRange(0, 2)):
-                known = provider.PickValueInList(test_lessons.HYPERPARAMETERS)
-                key = known if provider.ConsumeBool() else provider.ConsumeUnicodeNoSurrogates(9)
-                numbers[key] = provider.ConsumeFloat() if provider.ConsumeBool() else _anything(provider)
-            arguments = (name, rate, numbers)
-        fields = {}
-        for _ in range(provider.ConsumeIntInRange(0, 3)):
-            field = provider.PickValueInList(list(right))
-            fields[field] = right[field](provider) if provider.ConsumeBool() else _anything(provider)
-        return test_lessons.made_or_refused(base, fields, arguments)
+            numbers = {word(test_lessons.HYPERPARAMETERS): number() for _ in range(provider.ConsumeIntInRange(0, 2))}
+            optimizer_arguments = (word(optimizers), number(), numbers)
+        chosen = [provider.PickValueInList(list(fields)) for _ in range(provider.ConsumeIntInRange(0, 3))]
+        return test_lessons.made_or_refused(base, {field: fields[field]() for field in chosen}, optimizer_arguments)
 
     yield make
-
-
-def _anything(provider: atheris.FuzzedDataProvider, kinds: int = 10) -> object:
-    kind = provider.ConsumeIntInRange(1, kinds)
-    if kind > 8:
-        several = [_anything(provider, 8) for _ in range(provider.ConsumeIntInRange(0, 3))]
-        return several if kind == 9 else tuple(several)
-    return {
-        1: lambda: provider.ConsumeIntInRange(-3, 3),
-        2: lambda: provider.ConsumeInt(9),
-        3: lambda: provider.ConsumeInt(2) * 10**400,
-        4: provider.ConsumeFloat,
-        5: provider.ConsumeBool,
-        6: lambda: None,
-        7: lambda: provider.ConsumeUnicodeNoSurrogates(9),
-        8: lambda: provider.ConsumeBytes(3),
-    }[kind]()
 
 
 @contextlib.contextmanager

@@ -119,6 +119,17 @@ def test_after_damage_the_epoch_is_written_anew(two, tmp_path, notices):
     assert checkpoints.newest().history == ["anew"]
 
 
+def test_names_and_digests_that_are_no_checkpoint_s_do_not_matter(two, tmp_path, notices):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(two, folder)
+    for name in ("007", "\u0667", "9" * 50):
+        (folder / name).mkdir()
+    (folder / "5").touch()
+    (folder / "2" / DIGESTS).write_text("[" * 3000)
+    assert Checkpoints(folder, notify=notices.append).newest().epoch == 1
+    assert len(notices) == 1
+
+
 def test_what_orbax_cannot_read_is_a_sentence(two, tmp_path):
     folder = tmp_path / "checkpoints"
     shutil.copytree(two, folder)

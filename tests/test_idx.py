@@ -34,6 +34,7 @@ def test_reads_what_was_written(tmp_path, pack):
         (gzip.compress(WHOLE)[:30] + b"\xff" * 8 + gzip.compress(WHOLE)[38:], "damaged"),
         (gzip.compress(WHOLE + b"x"), "more bytes"),
         (b"\x1f\x8b junk", "damaged"),
+        (b"\0\0\x08\x03" + b"\0" * 4 + b"\xff" * 8, "no array can have"),
         (b"<html>404</html>" * 9, "not an IDX file"),
     ],
 )

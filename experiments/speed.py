@@ -29,8 +29,7 @@ beside what the device reaches in copying 256 MiB; nets that stay in a cache can
 Written to DIR: `speed.json` (every time), `table.md`, `speed.png`. The times of a machine that does something else
 beside are worth nothing, PyTorch's least of all: its threads wait for each other many times a step.
 
-Answer: see experiments/results/speed/table.md. On two CPU cores every lesson is within 1.15 times the floor, and Adam
-within 1.35.
+Answer: see experiments/results/speed/table.md, which has the ratios to both floors.
 """
 
 import contextlib

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mnist_jax.errors import UserError, expand_user
-from mnist_jax.processes import from_first
+from mnist_jax.processes import from_first, in_all
 from mnist_jax.results import RESULTS, make_folder
 
 if sys.platform != "win32":
@@ -120,6 +120,9 @@ def open_study(out: Path | None, name: str, header: Mapping[str, Any], *, resume
       UserError: there is nothing to go on with, or something that may not be overwritten, or another process is at
         work on it, or it cannot be read or written.
     """
+    config = {key: value for key, value in header["config"].items() if key != "command"}
+    first = from_first(lambda: json.loads(json.dumps(config)))
+    in_all(lambda: _check_same(json.loads(json.dumps(config)), first))
     folder = Path(from_first(lambda: str(_study_folder(out, name, resume))))
     return folder, Journal(folder, header)
 
@@ -140,6 +143,12 @@ def _study_folder(out: Path | None, name: str, resume: bool) -> Path:
     if _is_there(folder / RESULTS):
         raise UserError(f"{folder} already holds a run; name another folder with --out.")
     return make_folder(folder, name, JOURNAL)
+
+
+def _check_same(config: Mapping[str, Any], first: Mapping[str, Any]) -> None:
+    """Several processes of one study must be told the same: else they would train different things as one."""
+    if config != first:
+        raise UserError(f"This process was told something else than the first ({_difference(first, config)}).")
 
 
 def _is_there(path: Path) -> bool:

@@ -6,6 +6,7 @@ Every process runs the same program on its own devices and gets all results; the
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -28,6 +29,10 @@ def join() -> None:
       UserError: they are not found, or the variables are not what they should be.
     """
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if address is not None and not re.fullmatch(r".+:\d+", address):
+        raise UserError(f"JAX_COORDINATOR_ADDRESS must be HOST:PORT, not {address!r}.")
+    # JAX would catch SIGTERM for it, and the process go on.
+    jax.config.update("jax_enable_preemption_service", False)
     with _sentence():
         jax.distributed.initialize(
             num_processes=_number("JAX_NUM_PROCESSES"),

@@ -125,6 +125,14 @@ def test_an_error_of_the_second_process_ends_both(toy_folder, tmp_path):
     assert second[2].startswith(f"error: {tmp_path / 'nothing'} is not a folder")
 
 
+def test_different_arguments_are_refused(toy_folder, tmp_path):
+    arguments = [EXPERIMENTS / "ladder.py", "--data", toy_folder, "--out", tmp_path / "out", "--lessons", "mlp"]
+    (first, second) = start_two(*arguments, different=["--lessons", "relu"])
+    assert first[0] == second[0] == 2
+    assert second[2].startswith("error: This process was told something else than the first (")
+    assert not (tmp_path / "out").exists()
+
+
 def test_different_digits_are_refused(toy_folder, tmp_path):
     (first, second) = start_two(
         EXPERIMENTS / "ladder.py", "--data", toy_folder, "--out", tmp_path, different=["--data", "sample"]
@@ -137,6 +145,7 @@ def test_different_digits_are_refused(toy_folder, tmp_path):
     ("variables", "says"),
     [
         ({}, "other processes were not found"),
+        ({"JAX_COORDINATOR_ADDRESS": "nonsense"}, "must be HOST:PORT"),
         ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES must be a whole"),
         ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "2"}, "other processes were not found"),
     ],

@@ -21,7 +21,7 @@ import tyro
 from mnist_jax.data import Dataset
 from mnist_jax.display import load_data, make_console, markdown_table, table
 from mnist_jax.errors import UserError, exit_on_user_error
-from mnist_jax.experiment import EPOCHS, check_run
+from mnist_jax.experiment import EPOCHS, check_run, on_device
 from mnist_jax.interrupts import ends_at_once
 from mnist_jax.journal import open_study
 from mnist_jax.lessons import LESSONS, Lesson
@@ -92,6 +92,7 @@ def run(arguments: Arguments) -> None:
     described = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=arguments.epochs)
     results: dict[str, Any] = {**described, "lessons": {}}
     console = make_console()
+    placed = on_device(data)
     folder, journal = open_study(arguments.out, "running_variance", described, resume=arguments.resume)
     with journal, ends_at_once(how_to_go_on(folder)):
         for lesson_id, lesson in lessons.items():
@@ -101,7 +102,7 @@ def run(arguments: Arguments) -> None:
                     tested[seed] = {
                         "lesson": lesson_id,
                         "seed": seed,
-                        **tested_twice(lesson, data, seed, arguments.epochs),
+                        **tested_twice(lesson, placed, seed, arguments.epochs),
                     }
                     journal.add(tested[seed])
                 flax, pytorch = (tested[seed][kept]["accuracy"] for kept in KEPT)
@@ -121,12 +122,11 @@ def write_report(folder: Path, results: Mapping[str, Any]) -> None:
 
 
 def tested_twice(lesson: Lesson, data: Dataset, seed: int, epochs: int) -> dict[str, dict[str, float]]:
-    """Accuracy and loss of a trained net, with the running variance of Flax and that of PyTorch."""
-    train, test = jax.device_put((data.train, data.test))
+    """Accuracy and loss of a net trained on `on_device` data, with the running variance of Flax and that of PyTorch."""
     state = init_state(lesson, jax.random.key(seed))
     for _ in range(epochs):
-        state, _ = train_epoch(state, train, length=data.epoch_length)
-    metrics = (evaluate(net, test) for net in (state, with_pytorch_variance(state)))
+        state, _ = train_epoch(state, data.train, length=data.epoch_length)
+    metrics = (evaluate(net, data.test) for net in (state, with_pytorch_variance(state)))
     return {
         kept: {"accuracy": float(found.accuracy), "loss": float(found.loss)}
         for kept, found in zip(KEPT, metrics, strict=True)

@@ -59,8 +59,8 @@ from rich.console import Console
 
 from mnist_jax.data import Dataset
 from mnist_jax.display import load_data, make_console, markdown_table, table, with_time_left
-from mnist_jax.errors import UserError, check_choice, exit_on_user_error
-from mnist_jax.experiment import COMPILER_OPTIONS, Run, Trainer
+from mnist_jax.errors import UserError, check_choice, exit_on_user_error, first_line
+from mnist_jax.experiment import COMPILER_OPTIONS, Run, Trainer, on_device
 from mnist_jax.figures import speed_figure
 from mnist_jax.lessons import LESSONS, Lesson, lesson_by_id
 from mnist_jax.model import CLASSES
@@ -71,6 +71,7 @@ from mnist_jax.results import (
     environment,
     make_folder,
     write_file,
+    write_results,
 )
 from mnist_jax.startup import parsed
 from mnist_jax.train import Examples, TrainState, init_state, train_step
@@ -170,7 +171,7 @@ def run(arguments: Arguments) -> None:
         results |= starts
         results["scaling"] = scaling_times(lessons, arguments, data, console) if arguments.scaling else {}
         results |= replica_times(lessons, arguments, data, console)
-    write_file(folder / SPEED, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+    write_results(folder, results, SPEED)
     written = [folder / SPEED, *write_report(folder, results)]
     console.print(table("An epoch", header(results), rows(results)))
     console.print(caption(results), soft_wrap=True)
@@ -454,11 +455,6 @@ def scaled(seconds: Iterator[float], scale: float) -> Iterator[float]:
     return (each * scale for each in seconds)
 
 
-def on_device(data: Dataset) -> Dataset:
-    """The same with its arrays on the first device, where trainers of single runs share them."""
-    return dataclasses.replace(data, train=jax.device_put(data.train), test=jax.device_put(data.test))
-
-
 # --- PyTorch ---
 
 
@@ -530,7 +526,7 @@ class PyTorch:
                 warnings.simplefilter("ignore")
                 next(seconds)
         except Exception as error:  # of many kinds: no compiler, a system that it does not know, ...
-            raise CompileError((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
+            raise CompileError(first_line(error)) from error
         return seconds
 
     @functools.cached_property

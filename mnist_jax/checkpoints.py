@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mnist_jax.errors import UserError
+from mnist_jax.errors import UserError, first_line
 from mnist_jax.processes import from_first, is_first
 from mnist_jax.results import replace_file
 
@@ -101,8 +101,8 @@ class Checkpoints:
                 shutil.rmtree(self._folder / str(old))
         except Exception as error:  # of many kinds: Orbax's, TensorStore's, the system's
             raise UserError(
-                f"A checkpoint cannot be written to {self._folder} ({_reason(error)}); those before it are there: put "
-                "that right and go on with --resume."
+                f"A checkpoint cannot be written to {self._folder} ({first_line(error)}); those before it are there: "
+                "put that right and go on with --resume."
             ) from error
 
     def newest(self) -> Checkpoint | None:
@@ -137,8 +137,8 @@ class Checkpoints:
                 found = manager.restore(epoch, args=wanted)
         except Exception as error:  # its files are what was written, so by another version or somebody else
             raise UserError(
-                f"The checkpoint of epoch {epoch} in {self._folder} cannot be read ({_reason(error)}); start anew in "
-                "another folder."
+                f"The checkpoint of epoch {epoch} in {self._folder} cannot be read ({first_line(error)}); start anew "
+                "in another folder."
             ) from error
         return Checkpoint(epoch, {name: np.asarray(array) for name, array in found.state.items()}, found.history)
 
@@ -165,10 +165,6 @@ class Checkpoints:
                 ),
             ),
         )
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _check_space(folder: Path, size: int) -> None:

@@ -13,9 +13,8 @@ from rich.text import Text
 
 from mnist_jax import data
 from mnist_jax.data import Dataset
-from mnist_jax.errors import UserError
 from mnist_jax.experiment import Epoch
-from mnist_jax.processes import from_first, in_all, is_first
+from mnist_jax.processes import check_same, in_all, is_first
 
 # A pipe or a file has no width of its own; wide enough for our tables.
 _PIPE_WIDTH = 140
@@ -38,16 +37,13 @@ def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:
     """
     with make_console().status("loading the digits; the first time takes longer"):
         loaded = in_all(lambda: data.load(source, split, data_dir))
-    sha256 = from_first(lambda: loaded.sha256)
-    in_all(lambda: _check_same(loaded, sha256))
+    check_same(
+        loaded.sha256,
+        lambda _: f"This process found other digits than the first one ({loaded.name}); name the same --data.",
+    )
     if loaded.notice:
         make_console(stderr=True).print(Panel(Text(loaded.notice), title="NOTICE", border_style="bold red"))
     return loaded
-
-
-def _check_same(loaded: Dataset, sha256: str) -> None:
-    if loaded.sha256 != sha256:
-        raise UserError(f"This process found other digits than the first one ({loaded.name}); name the same --data.")
 
 
 class EpochProgress:

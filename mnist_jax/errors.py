@@ -50,6 +50,11 @@ def _leave_stdout() -> None:
         os.dup2(nowhere.fileno(), 1)
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says, for a sentence of ours: its first line, or else its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def expand_user(path: Path) -> Path:
     """The path with ~ as the home folder; `UserError` where there is none."""
     try:

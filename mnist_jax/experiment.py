@@ -317,8 +317,7 @@ class Trainer:
 
     def arrays(self, states: TrainState) -> dict[str, np.ndarray]:
         """A group's states by name, random keys as their data: what a checkpoint holds."""
-        leaves, _ = jax.tree_util.tree_flatten_with_path(states)
-        return _fetched({_path(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves})
+        return _fetched(_by_name(states))
 
     def restored(self, states: TrainState, arrays: Mapping[str, np.ndarray]) -> TrainState:
         """States like these, of which `arrays` are the values.
@@ -331,10 +330,20 @@ class Trainer:
             values = jax.device_put(arrays[_path(path)], NamedSharding(self._mesh, PartitionSpec("run")))
             return jax.random.wrap_key_data(values) if _is_key(like) else values
 
-        ours = {name: (array.shape, array.dtype) for name, array in self.arrays(states).items()}
+        ours = {name: (array.shape, array.dtype) for name, array in _by_name(states).items()}
         if ours != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
             raise UserError("The checkpoint is of another version of this program; start anew in another folder.")
         return jax.tree_util.tree_map_with_path(leaf, states)
+
+
+def on_device(data: Dataset) -> Dataset:
+    """The same with its training and test arrays on the first device, where what trains on them there shares them."""
+    return dataclasses.replace(data, train=jax.device_put(data.train), test=jax.device_put(data.test))
+
+
+def _by_name(states: TrainState) -> dict[str, jax.Array]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(states)
+    return {_path(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves}
 
 
 def _path(path: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mnist_jax.errors import UserError, expand_user
-from mnist_jax.processes import from_first, in_all
+from mnist_jax.processes import check_same, from_first
 from mnist_jax.results import RESULTS, make_folder
 
 if sys.platform != "win32":
@@ -41,8 +41,7 @@ class Journal:
 
     def _open(self, header: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Open and lock the file, and write or compare the header; returns the entries."""
-        config = {key: value for key, value in header["config"].items() if key != "command"}
-        header = json.loads(json.dumps({**header, "config": config}))
+        header = _identity(header)
         folder = self._path.parent
         try:
             file = self._path.open("a+b")
@@ -120,9 +119,11 @@ def open_study(out: Path | None, name: str, header: Mapping[str, Any], *, resume
       UserError: there is nothing to go on with, or something that may not be overwritten, or another process is at
         work on it, or it cannot be read or written.
     """
-    config = {key: value for key, value in header["config"].items() if key != "command"}
-    first = from_first(lambda: json.loads(json.dumps(config)))
-    in_all(lambda: _check_same(json.loads(json.dumps(config)), first))
+    # Several processes that were told different things would train them as one.
+    config = _identity(header)["config"]
+    check_same(
+        config, lambda first: f"This process was told something else than the first ({_difference(first, config)})."
+    )
     folder = Path(from_first(lambda: str(_study_folder(out, name, resume))))
     return folder, Journal(folder, header)
 
@@ -145,10 +146,10 @@ def _study_folder(out: Path | None, name: str, resume: bool) -> Path:
     return make_folder(folder, name, JOURNAL)
 
 
-def _check_same(config: Mapping[str, Any], first: Mapping[str, Any]) -> None:
-    """Several processes of one study must be told the same: else they would train different things as one."""
-    if config != first:
-        raise UserError(f"This process was told something else than the first ({_difference(first, config)}).")
+def _identity(header: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two studies the same: all but the command, as JSON gives it back."""
+    config = {key: value for key, value in header["config"].items() if key != "command"}
+    return json.loads(json.dumps({**header, "config": config}))
 
 
 def _is_there(path: Path) -> bool:

@@ -3,18 +3,17 @@
 Every process runs the same program on its own devices and gets all results; the first one alone writes and prints.
 """
 
-import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mnist_jax.errors import UserError
+from mnist_jax.errors import UserError, first_line
 
 T = TypeVar("T")
 
@@ -33,13 +32,19 @@ def join() -> None:
         raise UserError(f"JAX_COORDINATOR_ADDRESS must be HOST:PORT, not {address!r}.")
     # JAX would catch SIGTERM for it, and the process go on.
     jax.config.update("jax_enable_preemption_service", False)
-    with _sentence():
+    processes, own = _number("JAX_NUM_PROCESSES"), _number("JAX_PROCESS_ID")
+    try:
         jax.distributed.initialize(
-            num_processes=_number("JAX_NUM_PROCESSES"),
-            process_id=_number("JAX_PROCESS_ID"),
+            num_processes=processes,
+            process_id=own,
             # JAX would listen on all of the machine's addresses.
             coordinator_bind_address=address if (address or "").startswith(("127.", "localhost:", "[::1]:")) else None,
         )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"The other processes were not found ({first_line(error)}); start this in a cluster that JAX knows, or set "
+            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
+        ) from error
 
 
 def is_first() -> bool:
@@ -92,6 +97,22 @@ def in_all(function: Callable[[], T]) -> T:
     return value
 
 
+def check_same(value: T, refusal: Callable[[T], str]) -> None:
+    """Raise `UserError` in all processes unless all have the same `value`, which must be JSON's.
+
+    Args:
+      value: this process's.
+      refusal: the first process's value, where this one's differs -> the error's sentence.
+    """
+    first = from_first(lambda: value)
+
+    def check() -> None:
+        if value != first:
+            raise UserError(refusal(first))
+
+    in_all(check)
+
+
 def _several() -> bool:
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
@@ -101,18 +122,3 @@ def _number(variable: str) -> int | None:
     if text is not None and not text.isdecimal():
         raise UserError(f"{variable} must be a whole number, not {text!r}.")
     return None if text is None else int(text)
-
-
-@contextlib.contextmanager
-def _sentence() -> Iterator[None]:
-    """JAX's errors in finding the other processes as one for the user."""
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise UserError(
-            f"The other processes were not found ({reason}); start this in a cluster that JAX knows, or set "
-            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
-        ) from error

@@ -88,9 +88,9 @@ def replace_file(path: Path, content: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror or error}).") from error
 
 
-def write_results(folder: Path, results: Mapping[str, Any]) -> None:
-    """Write results.json; a number that is not finite is refused, JSON has none."""
-    write_file(folder / RESULTS, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+def write_results(folder: Path, results: Mapping[str, Any], file: str = RESULTS) -> None:
+    """Write results.json, or `file`; a number that is not finite is refused, JSON has none."""
+    write_file(folder / file, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
 
 
 def command_line(program: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_jax.errors import UserError, expand_user, is_folder
+from mnist_jax.errors import UserError, expand_user, first_line, is_folder
 from mnist_jax.idx import read_idx
 
 if sys.platform != "win32":
@@ -78,7 +78,7 @@ def builder(data_dir: Path | None = None) -> Any:
             return Mnist(data_dir=folder, file_format=tfds.core.FileFormat.ARRAY_RECORD)
     except Exception as error:  # what is there may be damaged, or TFRecord, which needs TensorFlow
         raise UserError(
-            f"TFDS's mnist in {folder or 'its standard folder'} cannot be used ({_first_line(error)}); move its folder "
+            f"TFDS's mnist in {folder or 'its standard folder'} cannot be used ({first_line(error)}); move its folder "
             "mnist/3.0.1 away, or name another place with --data-dir, and run `mnist-jax data --prepare`."
         ) from error
 
@@ -142,7 +142,7 @@ def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Pat
                 "or from TFDS's download folder and try again."
             ) from error
         except Exception as error:  # TFDS passes on whatever the network, the disk or its own checks raise
-            raise UserError(f"TFDS could not prepare mnist in {made.data_dir} ({_first_line(error)}).") from error
+            raise UserError(f"TFDS could not prepare mnist in {made.data_dir} ({first_line(error)}).") from error
     return Path(made.data_dir)
 
 
@@ -186,7 +186,7 @@ def read_folder(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return splits
     except Exception as error:  # whatever a foreign or damaged folder makes TFDS, array_record or Pillow raise
         raise UserError(
-            f"{folder} cannot be read as TFDS image data in array_record form ({_first_line(error)}); if it "
+            f"{folder} cannot be read as TFDS image data in array_record form ({first_line(error)}); if it "
             "should be MNIST, move it away and run `mnist-jax data --prepare`."
         ) from error
 
@@ -236,7 +236,3 @@ def _quiet() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         tfds.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

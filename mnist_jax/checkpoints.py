@@ -98,7 +98,7 @@ class Checkpoints:
             folder = self._folder / str(epoch)
             replace_file(folder / DIGESTS, json.dumps(_digests(folder)).encode())
             for old in self._epochs()[self._keep :]:
-                shutil.rmtree(self._folder / str(old))
+                self._remove(old)
         except Exception as error:  # of many kinds: Orbax's, TensorStore's, the system's
             raise UserError(
                 f"A checkpoint cannot be written to {self._folder} ({first_line(error)}); those before it are there: "
@@ -112,15 +112,19 @@ class Checkpoints:
 
     def _newest_whole(self) -> int | None:
         for epoch in self._epochs():
-            folder = self._folder / str(epoch)
-            if _is_whole(folder):
+            if not (self._folder / str(epoch) / DIGESTS).exists():  # killed while it was written or removed
+                self._remove(epoch)
+        for epoch in self._epochs():
+            if _is_whole(self._folder / str(epoch)):
                 return epoch
-            if (folder / DIGESTS).exists():  # else the process was killed before it was finished
-                self._notify(
-                    f"The checkpoint of epoch {epoch} in {self._folder} is damaged; the one before it is used."
-                )
-            shutil.rmtree(folder)
+            self._notify(f"The checkpoint of epoch {epoch} in {self._folder} is damaged; the one before it is used.")
+            self._remove(epoch)
         return None
+
+    def _remove(self, epoch: int) -> None:
+        folder = self._folder / str(epoch)
+        (folder / DIGESTS).unlink(missing_ok=True)  # first: half removed it counts as not finished
+        shutil.rmtree(folder)
 
     def _epochs(self) -> list[int]:
         """Of the checkpoints that are there, the newest first."""

@@ -156,6 +156,19 @@ def test_the_one_before_goes_only_when_the_next_is_whole(tmp_path, monkeypatch, 
     assert checkpoints.newest().history == [2]
 
 
+def test_one_that_was_half_removed_is_removed(tmp_path, notices, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, keep=1, notify=notices.append)
+    checkpoints.save(1, ARRAYS, [1])
+    with monkeypatch.context() as patch:
+        patch.setattr("mnist_jax.checkpoints.shutil.rmtree", lambda folder: 1 / 0)  # as if killed there
+        with pytest.raises(UserError):
+            checkpoints.save(2, ARRAYS, [2])
+    assert (tmp_path / "1").is_dir()
+    assert checkpoints.newest().history == [2]
+    assert not (tmp_path / "1").exists()
+    assert notices == []
+
+
 def test_nothing_is_unpickled(two):
     for path in files(two):
         assert not path.read_bytes().startswith(b"\x80\x04")

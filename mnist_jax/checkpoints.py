@@ -93,11 +93,11 @@ class Checkpoints:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             _check_space(self._folder, 2 * sum(array.nbytes for array in arrays.values()))
-            with self._manager() as manager:
+            with _manager(self._folder) as manager:
                 manager.save(epoch, args=items)
             folder = self._folder / str(epoch)
             replace_file(folder / DIGESTS, json.dumps(_digests(folder)).encode())
-            for old in self._epochs()[self._keep :]:
+            for old in _epochs(self._folder)[self._keep :]:
                 self._remove(old)
         except Exception as error:  # of many kinds: Orbax's, TensorStore's, the system's
             raise UserError(
@@ -108,13 +108,13 @@ class Checkpoints:
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole; damaged ones after it are removed, and said to be."""
         epoch = from_first(self._newest_whole)
-        return None if epoch is None else self._read(epoch)
+        return None if epoch is None else _read(self._folder, epoch)
 
     def _newest_whole(self) -> int | None:
-        for epoch in self._epochs():
+        for epoch in _epochs(self._folder):
             if not (self._folder / str(epoch) / DIGESTS).exists():  # killed while it was written or removed
                 self._remove(epoch)
-        for epoch in self._epochs():
+        for epoch in _epochs(self._folder):
             if _is_whole(self._folder / str(epoch)):
                 return epoch
             self._notify(f"The checkpoint of epoch {epoch} in {self._folder} is damaged; the one before it is used.")
@@ -126,26 +126,6 @@ class Checkpoints:
         (folder / DIGESTS).unlink(missing_ok=True)  # first: half removed it counts as not finished
         shutil.rmtree(folder)
 
-    def _epochs(self) -> list[int]:
-        """Of the checkpoints that are there, the newest first."""
-        folders = [path for path in self._folder.iterdir() if path.is_dir()] if self._folder.is_dir() else []
-        numbers = (int(path.name) for path in folders if re.fullmatch("[1-9][0-9]{0,9}", path.name))
-        return sorted(numbers, reverse=True)
-
-    def _read(self, epoch: int) -> Checkpoint:
-        import orbax.checkpoint as ocp
-
-        wanted = ocp.args.Composite(state=ocp.args.StandardRestore(), history=ocp.args.JsonRestore())
-        try:
-            with self._manager() as manager:
-                found = manager.restore(epoch, args=wanted)
-        except Exception as error:  # its files are what was written, so by another version or somebody else
-            raise UserError(
-                f"The checkpoint of epoch {epoch} in {self._folder} cannot be read ({first_line(error)}); start anew "
-                "in another folder."
-            ) from error
-        return Checkpoint(epoch, {name: np.asarray(array) for name, array in found.state.items()}, found.history)
-
     def finish(self) -> None:
         """The runs are over: keep their last checkpoint or none."""
         if is_first() and not self._keep_last:
@@ -153,22 +133,58 @@ class Checkpoints:
             with contextlib.suppress(OSError):  # others' are there
                 self._folder.parent.rmdir()
 
-    def _manager(self) -> Any:
-        import orbax.checkpoint as ocp
 
-        own = jax.process_index()
-        return ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                create=False,
-                enable_async_checkpointing=False,
-                cleanup_tmp_directories=True,  # of a process that was killed
-                # The arrays are whole in every process: each acts for itself, and waits for no other.
-                multiprocessing_options=ocp.options.MultiprocessingOptions(
-                    primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process {own}"
-                ),
+def last_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole, of those that a `Checkpoints` has in `folder` or is just writing there.
+
+    Nothing in the folder is changed, so that a net can be looked at while it is trained.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    folder = folder.absolute()
+    epoch = next((epoch for epoch in _epochs(folder) if _is_whole(folder / str(epoch))), None)
+    return None if epoch is None else _read(folder, epoch, read_only=True)
+
+
+def _epochs(folder: Path) -> list[int]:
+    """Of the checkpoints that are there, the newest first."""
+    folders = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    numbers = (int(path.name) for path in folders if re.fullmatch("0|[1-9][0-9]{0,9}", path.name))
+    return sorted(numbers, reverse=True)
+
+
+def _read(folder: Path, epoch: int, *, read_only: bool = False) -> Checkpoint:
+    import orbax.checkpoint as ocp
+
+    wanted = ocp.args.Composite(state=ocp.args.StandardRestore(), history=ocp.args.JsonRestore())
+    try:
+        with _manager(folder, read_only=read_only) as manager:
+            found = manager.restore(epoch, args=wanted)
+    except Exception as error:  # its files are what was written, so by another version or somebody else
+        raise UserError(
+            f"The checkpoint of epoch {epoch} in {folder} cannot be read ({first_line(error)}); train anew in another "
+            "folder."
+        ) from error
+    return Checkpoint(epoch, {name: np.asarray(array) for name, array in found.state.items()}, found.history)
+
+
+def _manager(folder: Path, *, read_only: bool = False) -> Any:
+    import orbax.checkpoint as ocp
+
+    own = jax.process_index()
+    return ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(
+            create=False,
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=not read_only,  # of a process that was killed
+            # The arrays are whole in every process: each acts for itself, and waits for no other.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process {own}"
             ),
-        )
+        ),
+    )
 
 
 def _check_space(folder: Path, size: int) -> None:

@@ -183,7 +183,7 @@ def _train_runs(
         past: list[list[Epoch]] = []
         if kept is not None and (found := kept.newest()) is not None:
             states = trainer.restored(states, found.arrays)
-            past = [list(map(Epoch.of_json, group, ended)) for ended in found.history]
+            past = _past(group, found.history)
         for number in range(1, epochs + 1):
             if number <= len(past):
                 ended = past[number - 1]
@@ -195,7 +195,7 @@ def _train_runs(
                 past.append(ended)
                 over = all(epoch.diverged or epoch.run in diverged for epoch in ended)
                 if kept is not None and (over or kept.is_due(number, epochs)):
-                    kept.save(number, trainer.arrays(states), [[epoch.as_json() for epoch in ended] for ended in past])
+                    kept.save(number, trainer.arrays(states), history(group, past))
             yield from (epoch for epoch in ended if epoch.run not in diverged)
             diverged |= {epoch.run for epoch in ended if epoch.diverged}
             if diverged >= set(group):
@@ -229,6 +229,22 @@ def _train_epoch(
         )
         for i, run in enumerate(group)
     ]
+
+
+def history(group: Sequence[Run], past: Sequence[Sequence[Epoch]]) -> dict[str, Any]:
+    """What a checkpoint says of its arrays: whose rows they are, and for each epoch so far what each run came to."""
+    return {
+        "seeds": [run.seed for run in group],
+        "epochs": [[epoch.as_json() for epoch in ended] for ended in past],
+    }
+
+
+def _past(group: Sequence[Run], history: Any) -> list[list[Epoch]]:
+    """The epochs of a `history`."""
+    try:
+        return [list(map(Epoch.of_json, group, ended)) for ended in history["epochs"]]
+    except (KeyError, TypeError) as error:
+        raise _other_version() from error
 
 
 def _name(lesson: Lesson, data: Dataset, group: Sequence[Run], test_every: int | None) -> str:
@@ -317,7 +333,7 @@ class Trainer:
 
     def arrays(self, states: TrainState) -> dict[str, np.ndarray]:
         """A group's states by name, random keys as their data: what a checkpoint holds."""
-        return _fetched(_by_name(states))
+        return _fetched(state_arrays(states))
 
     def restored(self, states: TrainState, arrays: Mapping[str, np.ndarray]) -> TrainState:
         """States like these, of which `arrays` are the values.
@@ -325,15 +341,8 @@ class Trainer:
         Raises:
           UserError: they are of other states.
         """
-
-        def leaf(path: Any, like: jax.Array) -> jax.Array:
-            values = jax.device_put(arrays[_path(path)], NamedSharding(self._mesh, PartitionSpec("run")))
-            return jax.random.wrap_key_data(values) if _is_key(like) else values
-
-        ours = {name: (array.shape, array.dtype) for name, array in _by_name(states).items()}
-        if ours != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
-            raise UserError("The checkpoint is of another version of this program; start anew in another folder.")
-        return jax.tree_util.tree_map_with_path(leaf, states)
+        rows = NamedSharding(self._mesh, PartitionSpec("run"))
+        return state_of_arrays(arrays, like=states, place=lambda array: jax.device_put(array, rows))
 
 
 def on_device(data: Dataset) -> Dataset:
@@ -341,9 +350,40 @@ def on_device(data: Dataset) -> Dataset:
     return dataclasses.replace(data, train=jax.device_put(data.train), test=jax.device_put(data.test))
 
 
-def _by_name(states: TrainState) -> dict[str, jax.Array]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(states)
+def state_arrays(state: TrainState) -> dict[str, jax.Array]:
+    """A state's leaves by name, `params.fc1.kernel`; random keys as their data."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {_path(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves}
+
+
+def state_of_arrays(
+    arrays: Mapping[str, np.ndarray], like: TrainState, place: Callable[[np.ndarray], jax.Array] = jnp.asarray
+) -> TrainState:
+    """The state whose `state_arrays` these are.
+
+    Args:
+      arrays: name -> array.
+      like: a state of the same shapes, or its `jax.eval_shape`.
+      place: puts an array on its devices.
+
+    Raises:
+      UserError: names, shapes or dtypes are others.
+    """
+
+    def leaf(path: Any, old: jax.Array) -> jax.Array:
+        array = place(arrays[_path(path)])
+        return jax.random.wrap_key_data(array) if _is_key(old) else array
+
+    def form(arrays: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+    if form(arrays) != form(jax.eval_shape(state_arrays, like)):
+        raise _other_version()
+    return jax.tree_util.tree_map_with_path(leaf, like)
+
+
+def _other_version() -> UserError:
+    return UserError("The checkpoint is of another version of this program; train anew in another folder.")
 
 
 def _path(path: Any) -> str:

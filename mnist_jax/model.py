@@ -64,7 +64,7 @@ class Network(nn.Module):
         """
         lesson = self.lesson
         activation = getattr(jax.nn, lesson.activation)
-        x = images.reshape(len(images), -1).astype(lesson.dtype) / 255
+        x = images.reshape(images.shape[0], -1).astype(lesson.dtype) / 255
         for layer, width in enumerate(lesson.hidden, start=1):
             x = self._dense(x, width, name=f"fc{layer}")
             if lesson.batch_norm:

@@ -1,0 +1,186 @@
+"""Trained nets for other programs, and from them: safetensors as PyTorch's notebooks name them, and StableHLO."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnist_jax.errors import UserError, check_choice, first_line
+from mnist_jax.lessons import Lesson, lesson_by_id
+from mnist_jax.model import IMAGE_SHAPE
+from mnist_jax.train import TrainState, init_state, logits
+from mnist_jax.trained import TrainedNet, lesson_of_json
+
+FORMATS = ("safetensors", "stablehlo")
+
+# Flax's name of an array in a layer's params or batch_stats -> PyTorch's.
+_DENSE = {"kernel": "weight", "bias": "bias"}
+_BATCH_NORM = {"scale": "weight", "bias": "bias"}
+_BATCH_STATS = {"mean": "running_mean", "var": "running_var"}
+
+# The keys of a safetensors file's metadata. PyTorch's tools leave them out.
+_LESSON, _LESSON_ID = "mnist_jax.lesson", "mnist_jax.lesson_id"
+
+
+def pytorch_tensors(state: TrainState) -> dict[str, np.ndarray]:
+    """A state's net as the notebooks' `Net().state_dict()` has it.
+
+    Returns:
+      `fc1.weight` `[512, 784]`, `fc1.bias` `[512]`, with batch norm `batch_norm1.weight`, `.bias`, `.running_mean` and
+      `.running_var` `[512]` and `.num_batches_tracked` (a scalar, int64: the steps taken), and so on.
+    """
+    tensors = {}
+    for layer, arrays in state.params.items():
+        names = _names(layer)
+        for name, array in arrays.items():
+            tensors[f"{layer}.{names[name]}"] = _turned(name, np.asarray(array))
+    for layer, arrays in state.batch_stats.items():
+        for name, array in arrays.items():
+            tensors[f"{layer}.{_BATCH_STATS[name]}"] = np.asarray(array)
+        tensors[f"{layer}.num_batches_tracked"] = np.asarray(state.step, np.int64)
+    return tensors
+
+
+def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: int = 0) -> TrainState:
+    """The state with the net of `pytorch_tensors`; its optimizer's and random streams begin anew.
+
+    Args:
+      tensors: all of the net's, and no others; `num_batches_tracked` may be missing.
+      lesson: whose net it is.
+      seed: of the streams.
+
+    Raises:
+      UserError: a tensor is missing, of another shape or dtype, not finite, or no part of the net.
+    """
+    state = init_state(lesson, jax.random.key(seed))
+    counts = {name: tensor for name, tensor in tensors.items() if name.endswith(".num_batches_tracked")}
+    left = {name: tensor for name, tensor in tensors.items() if name not in counts}
+
+    def taken(name: str, like: jax.Array, *, turned: bool = False) -> jax.Array:
+        if name not in left:
+            raise UserError(f"{name} is missing; the lesson's net has it.")
+        tensor = left.pop(name)
+        shape = like.shape[::-1] if turned else like.shape
+        if tensor.shape != shape:
+            raise UserError(f"{name} is of shape {tensor.shape}, in the lesson's net of {shape}.")
+        if tensor.dtype != like.dtype:
+            raise UserError(f"{name} is {tensor.dtype}, not {like.dtype}; convert the net with .float() before saving.")
+        if not np.isfinite(tensor).all():
+            raise UserError(f"{name} holds a value that is not finite.")
+        return jnp.asarray(tensor.T if turned else tensor)
+
+    params = {
+        layer: {
+            name: taken(f"{layer}.{_names(layer)[name]}", like, turned=name == "kernel")
+            for name, like in arrays.items()
+        }
+        for layer, arrays in state.params.items()
+    }
+    batch_stats = {
+        layer: {name: taken(f"{layer}.{_BATCH_STATS[name]}", like) for name, like in arrays.items()}
+        for layer, arrays in state.batch_stats.items()
+    }
+    strangers = [*left, *(name for name in counts if name.rsplit(".", 1)[0] not in batch_stats)]
+    if strangers:
+        raise UserError(f"{strangers[0]} is no part of the lesson's net.")
+    if any((stats["var"] < 0).any() for stats in batch_stats.values()):
+        raise UserError("A running variance is below 0.")
+    steps = max((int(count) for count in counts.values() if count.shape == ()), default=0)
+    return dataclasses.replace(
+        state,
+        params=params,
+        batch_stats=batch_stats,
+        step=jnp.int32(min(max(steps, 0), np.iinfo(np.int32).max)),
+    )
+
+
+def _names(layer: str) -> dict[str, str]:
+    return _BATCH_NORM if layer.startswith("batch_norm") else _DENSE
+
+
+def _turned(name: str, array: np.ndarray) -> np.ndarray:
+    """Flax multiplies by `[in, out]`, PyTorch by the transpose of `[out, in]`."""
+    return np.ascontiguousarray(array.T) if name == "kernel" else array
+
+
+def safetensors_file(net: TrainedNet) -> bytes:
+    """`pytorch_tensors` as a safetensors file, the lesson in its metadata."""
+    from safetensors.numpy import save
+
+    lesson = json.dumps(dataclasses.asdict(net.state.lesson))
+    return save(pytorch_tensors(net.state), metadata={_LESSON_ID: net.lesson_id, _LESSON: lesson})
+
+
+def stablehlo_file(net: TrainedNet) -> bytes:
+    """The net's `logits` as a program of StableHLO with its weights, for CPU, CUDA, ROCm and TPU.
+
+    `jax.export.deserialize` reads it, without this package; its `.call` takes uint8 `[n, 28, 28]` of any n and gives
+    float32 `[n, 10]`.
+    """
+    from jax import export
+
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, *IMAGE_SHAPE), jnp.uint8)
+    state = dataclasses.replace(net.state, opt_state={})  # of which there would be as much again
+    program = jax.jit(functools.partial(logits, state))
+    return bytes(export.export(program, platforms=("cpu", "cuda", "rocm", "tpu"))(images).serialize())
+
+
+def exported(net: TrainedNet, form: str) -> bytes:
+    """The net as a file of one of `FORMATS`; another raises `UserError`."""
+    check_choice("format", form, FORMATS)
+    return {"safetensors": safetensors_file, "stablehlo": stablehlo_file}[form](net)
+
+
+def read_safetensors(file: Path, lesson_id: str, seed: int = 0) -> TrainedNet:
+    """The net of a safetensors file, as PyTorch or `safetensors_file` writes it.
+
+    Args:
+      file: the user's.
+      lesson_id: whose net it is; the widths of the hidden layers are the file's. A file of this program says what else
+        was changed in the lesson, and keeps that.
+      seed: as in `state_of_tensors`.
+
+    Raises:
+      UserError: it cannot be read, or holds something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    lesson = lesson_by_id(lesson_id)
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{file} cannot be read as safetensors ({first_line(error)}).") from error
+    if _LESSON in metadata:
+        lesson = _kept_lesson(file, metadata, lesson_id)
+    try:
+        return TrainedNet(lesson_id, seed, 0, state_of_tensors(tensors, _with_widths(lesson, tensors), seed))
+    except UserError as error:
+        raise UserError(f"{file} does not hold the net of lesson {lesson_id}: {error}") from error
+
+
+def _kept_lesson(file: Path, metadata: Mapping[str, str], lesson_id: str) -> Lesson:
+    kept = metadata.get(_LESSON_ID)
+    if kept != lesson_id:
+        raise UserError(f"{file} holds lesson {kept!r}, not {lesson_id!r}; name that with --lesson.")
+    try:
+        return lesson_of_json(json.loads(metadata[_LESSON]))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} says of its lesson what this version of the program does not understand.") from error
+
+
+def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:
+    """The lesson with the widths of the dense layers that are there, but for the last."""
+    weights: list[np.ndarray] = []
+    while (name := f"fc{len(weights) + 1}.weight") in tensors:
+        weights.append(tensors[name])
+    if len(weights) < 2 or any(weight.ndim != 2 for weight in weights):
+        return lesson  # whose shapes the tensors then do not have
+    return dataclasses.replace(lesson, hidden=tuple(len(weight) for weight in weights[:-1]))

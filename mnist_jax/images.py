@@ -1,0 +1,125 @@
+"""A picture of a digit in MNIST's form, and arrays as pictures."""
+
+import io
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mnist_jax.errors import UserError, first_line
+from mnist_jax.model import IMAGE_SHAPE
+
+_BOX = 20  # pixels, the longest side of a digit in MNIST
+_WORKING_SIZE = 1000  # pixels; a larger picture is first made smaller, as nothing that a digit has needs more
+
+_EMPTY = 0.08  # of the range from black to white: a picture whose ink differs less from its paper is empty
+_EDGE = 0.2  # of the range from paper to ink: where a digit begins; below it is what JPEG leaves around strokes
+
+
+def read_digit(source: Path | bytes) -> np.ndarray:
+    """A PNG or JPEG picture of one digit, dark on light or light on dark, in MNIST's form.
+
+    Args:
+      source: a file, or what one holds.
+
+    Returns:
+      uint8 `[28, 28]`, as `mnist_form` makes it.
+
+    Raises:
+      UserError: it cannot be read, is no such picture, too large, or empty.
+    """
+    name = str(source) if isinstance(source, Path) else "The picture"
+    try:
+        content = source.read_bytes() if isinstance(source, Path) else source
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a picture so large that it may be an attack
+            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+                image.draft("L", (_WORKING_SIZE, _WORKING_SIZE))  # of a JPEG no more is decoded than is needed
+                upright = ImageOps.exif_transpose(image)
+                brightness = _brightness(upright)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = f"{Image.MAX_IMAGE_PIXELS:,}"
+        raise UserError(
+            f"{name} has more than {limit} pixels; make it smaller, a digit needs no more than 28 x 28."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"{name} is not a PNG or JPEG picture.") from error
+    except (OSError, SyntaxError, ValueError, Warning) as error:  # Pillow's for damaged files
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{name} cannot be read ({reason}).") from error
+    digit = mnist_form(brightness)
+    if digit is None:
+        raise UserError(f"{name} shows no digit: it is all of one brightness.")
+    return digit
+
+
+def mnist_form(brightness: np.ndarray) -> np.ndarray | None:
+    """A digit as MNIST has it: bright on black, its longest side 20 pixels, centred by mass in 28 x 28.
+
+    So the digits of NIST were made those of MNIST (LeCun et al. 1998, "Gradient-based learning applied to document
+    recognition", section III.A), except that what paper and what ink is, is found out: paper is what most of the rim
+    is.
+
+    Args:
+      brightness: float32 `[height, width]`, 0 black to 1 white.
+
+    Returns:
+      uint8 `[28, 28]`, or None if there is no digit on the picture.
+    """
+    rim = np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]])
+    paper = np.median(rim)
+    darker, brighter = paper - brightness.min(), brightness.max() - paper
+    ink = np.clip(paper - brightness if darker > brighter else brightness - paper, 0, None)
+    if ink.max() < _EMPTY:
+        return None
+    ink = ink / ink.max()
+    grain = 6 * 1.4826 * np.median(np.abs(rim - paper)) / max(darker, brighter)  # six standard deviations
+    ink[ink < min(grain, 0.5)] = 0
+    rows, columns = (np.flatnonzero((ink > _EDGE).any(axis)) for axis in (1, 0))
+    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = cut.shape
+    scale = _BOX / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(Image.fromarray(cut.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    small = small / small.max()  # a thin stroke of a large picture would be grey
+    canvas = np.zeros(IMAGE_SHAPE, np.float32)
+    top, left = (_start(small.sum(axis), length) for axis, length in ((1, IMAGE_SHAPE[0]), (0, IMAGE_SHAPE[1])))
+    canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return np.round(255 * canvas).astype(np.uint8)
+
+
+def _start(mass: np.ndarray, length: int) -> int:
+    """Where a digit begins on an axis, so that its centre of mass is in the middle, or as near as it fits.
+
+    In MNIST's own files the centre is 0 to 1 pixels right of and below the middle, hence the rounding upwards.
+    """
+    centre = (mass * (np.arange(len(mass)) + 0.5)).sum() / mass.sum()
+    return int(np.clip(math.ceil(length / 2 - centre), 0, length - len(mass)))
+
+
+def _brightness(image: Image.Image) -> np.ndarray:
+    """float32 `[height, width]`, 0 black to 1 white, at most `_WORKING_SIZE` a side; transparent parts are paper."""
+    if image.mode.startswith(("I", "F")):  # 16 bits a pixel
+        image = Image.fromarray((np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
+    with_alpha = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    with_alpha.thumbnail((_WORKING_SIZE, _WORKING_SIZE), Image.Resampling.BOX)
+    grey = np.asarray(with_alpha.convert("RGB").convert("L"), np.float32) / 255
+    if with_alpha.mode == "RGB":
+        return grey
+    alpha = np.asarray(with_alpha.getchannel("A"), np.float32) / 255
+    shown = grey[alpha > 0.5]
+    if shown.size == 0:
+        return np.ones_like(grey)
+    low, middle, high = np.percentile(shown, [2, 50, 98])
+    # What is shown is ink alone, so that the paper must differ from it, or ink on paper of its own.
+    paper = middle if high - low > 0.25 else float(middle < 0.5)
+    return alpha * grey + (1 - alpha) * paper
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """uint8 `[height, width]` or `[height, width, 3]` as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()

@@ -1,0 +1,161 @@
+"""Trained nets of a run's folder: found, and read without touching anything."""
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mnist_jax.checkpoints import Checkpoints, last_checkpoint
+from mnist_jax.errors import UserError, check_choice, expand_user, is_folder
+from mnist_jax.experiment import Run, history, state_arrays, state_of_arrays
+from mnist_jax.journal import CHECKPOINTS, JOURNAL
+from mnist_jax.lessons import LESSONS, Lesson
+from mnist_jax.optimizers import Optimizer
+from mnist_jax.results import RESULTS
+from mnist_jax.train import TrainState, init_state
+
+LATEST = "latest"  # in place of a folder: the newest in runs/
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedNet:
+    """A net as its run left it.
+
+    Attributes:
+      lesson_id: what it was trained as.
+      seed: of its run.
+      epoch: how many epochs it had; 0 for one that was imported.
+      state: of one run, without an axis of runs.
+    """
+
+    lesson_id: str
+    seed: int
+    epoch: int
+    state: TrainState
+
+
+def run_folder(run: Path) -> Path:
+    """The user's folder of a run, or for `latest` the newest in runs/ (unless a folder has that name).
+
+    Raises:
+      UserError: there is none.
+    """
+    folder = expand_user(run)
+    if str(run) == LATEST and not is_folder(folder):
+        runs = [path for path in Path("runs").glob("*/") if _has_run(path)]
+        if not runs:
+            raise UserError("There is no run in runs yet; `make ladder` or `mnist-jax train adam` makes one.")
+        return max(runs, key=lambda path: path.stat().st_mtime)
+    if not is_folder(folder):
+        raise UserError(f"{folder} is not a folder; name the folder of a run, or `{LATEST}` for the newest in runs.")
+    if not _has_run(folder):
+        raise UserError(f"{folder} holds no run; name a folder with {RESULTS} or {JOURNAL} in it.")
+    return folder
+
+
+def _has_run(folder: Path) -> bool:
+    return (folder / RESULTS).is_file() or (folder / JOURNAL).is_file()
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What results.json holds, or before it is written the first line of runs.jsonl: what is run.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    path = folder / RESULTS if (folder / RESULTS).is_file() else folder / JOURNAL
+    try:
+        with path.open(encoding="utf-8") as file:
+            run = json.load(file) if path.name == RESULTS else json.loads(file.readline())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'it is no JSON'}).") from error
+    if not (isinstance(run, dict) and {"data", "config", "environment"} <= set(run)):
+        raise UserError(f"{path} is not what a run of this program writes.")
+    return run
+
+
+def lesson_of_json(values: Mapping[str, Any]) -> Lesson:
+    """The lesson of which `values` is `dataclasses.asdict`, as JSON gives it back.
+
+    Raises:
+      UserError: it is none.
+    """
+    try:
+        chosen = values["optimizer"]
+        numbers = tuple((str(name), float(value)) for name, value in chosen["hyperparameters"])
+        optimizer = Optimizer(chosen["name"], float(chosen["learning_rate"]), numbers)
+        return Lesson(**{**values, "hidden": tuple(values["hidden"]), "optimizer": optimizer})
+    except UserError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError("The run's lesson is not one that this version of the program writes.") from error
+
+
+def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = None) -> list[TrainedNet]:
+    """The nets of a run, one a lesson, in the course's order.
+
+    Args:
+      folder: of the run.
+      lesson_id: of this lesson only.
+      seed: of the runs; None is the first of each lesson.
+
+    Raises:
+      UserError: there is no such net, or one cannot be read.
+    """
+    lessons = read_run(folder)["config"].get("lessons", {})
+    there = [name for name in LESSONS if name in lessons and (folder / CHECKPOINTS / name).is_dir()]
+    if not there:
+        raise UserError(f"{folder} holds no trained net; runs of `mnist-jax train` and of the ladder keep theirs.")
+    if lesson_id is not None:
+        check_choice(f"lesson in {folder}", lesson_id, there)
+        there = [lesson_id]
+    nets = [_read_net(folder / CHECKPOINTS / name, lesson_of_json(lessons[name]), name, seed) for name in there]
+    found = [net for net in nets if net is not None]
+    if not found:
+        which = "" if seed is None else f" of seed {seed}"
+        raise UserError(f"{folder} holds no whole checkpoint{which} of {', '.join(there)}.")
+    return found
+
+
+def _read_net(folder: Path, lesson: Lesson, lesson_id: str, seed: int | None) -> TrainedNet | None:
+    """The net of a lesson and seed; of several, as where devices came or went, the one that was trained longest."""
+    groups = {path: int(match[1]) for path in folder.iterdir() if (match := re.match("seed-([0-9]+)-", path.name))}
+    if seed is None:
+        seed = min(groups.values(), default=0)
+    # A group of runs side by side is named after its first.
+    named = [path for path, first in groups.items() if first == seed]
+    found = [net for path in named or groups if (net := _read_row(path, lesson, lesson_id, seed)) is not None]
+    return max(found, key=lambda net: net.epoch, default=None)
+
+
+def _read_row(group: Path, lesson: Lesson, lesson_id: str, seed: int) -> TrainedNet | None:
+    checkpoint = last_checkpoint(group)
+    if checkpoint is None:
+        return None
+    like = jax.eval_shape(functools.partial(init_state, lesson), jax.random.key(seed))
+    try:
+        seeds = checkpoint.history["seeds"]
+        row = None if seed not in seeds else seeds.index(seed)
+        arrays = {} if row is None else {name: array[row] for name, array in checkpoint.arrays.items()}
+    except (IndexError, KeyError, TypeError) as error:
+        raise UserError(f"The checkpoint in {group} is of another version of this program; train anew.") from error
+    if row is None:
+        return None
+    return TrainedNet(lesson_id, seed, checkpoint.epoch, state_of_arrays(arrays, like))
+
+
+def keep_net(folder: Path, net: TrainedNet) -> None:
+    """Write a net into a run's folder, where `read_nets` finds it.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    arrays = {name: np.asarray(array)[None] for name, array in state_arrays(net.state).items()}
+    own = Checkpoints(folder / CHECKPOINTS).of(f"{net.lesson_id}/seed-{net.seed}-imported")
+    own.save(net.epoch, arrays, history([Run(net.seed)], []))

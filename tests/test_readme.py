@@ -1,4 +1,4 @@
-"""The README's commands and code are run, its files are there, its table is the recorded one."""
+"""The README's commands and code are run, its files are there, its tables are the recorded ones, in Korean too."""
 
 import json
 import re
@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,18 @@ from mnist_jax import OPTIMIZERS, cli, data
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+KOREAN = (ROOT / "README.ko.md").read_text()
+# What both have byte for byte: blocks of code, and tables that the programs wrote.
+VERBATIM = re.compile(r"^```\w+$.*?^```$|^<!-- \w+ table -->$.*?^<!-- end of \w+ table -->$", re.DOTALL | re.MULTILINE)
 
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def links(text):
+    """Targets of links and, after a `!`, of images."""
+    return [mark + target for mark, target in re.findall(r"(!?)\[[^]]*\]\(([^)]+)\)", text)]
 
 
 STUDIES = ["ladder", "reproduce_notebooks", "running_variance", "sgd_vs_adam", "optimizers", "initialisation", "speed"]
@@ -62,9 +71,32 @@ def test_code(code, toy_folder, monkeypatch):
         OPTIMIZERS.update(known)
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
+@pytest.mark.parametrize("target", dict.fromkeys(links(README) + links(KOREAN)))
 def test_links(target):
-    assert target.startswith("https://") or (ROOT / target).exists()
+    assert target.startswith("https://") or (ROOT / target.removeprefix("!")).exists()
+
+
+def test_korean_has_the_same_code_and_recorded_tables():
+    assert VERBATIM.findall(KOREAN) == VERBATIM.findall(README)
+
+
+def test_korean_has_the_same_links_and_images():
+    (korean, *ours), (english, *theirs) = links(README), links(KOREAN)
+    assert (korean, english) == ("README.ko.md", "README.md")
+    assert ours == theirs
+
+
+def test_korean_has_the_same_headings():
+    levels = [re.findall(r"^#+ ", VERBATIM.sub("", text), re.MULTILINE) for text in (README, KOREAN)]
+    assert levels[0] == levels[1]
+
+
+def test_korean_prose_has_the_same_names_and_all_numbers():
+    ours, theirs = (VERBATIM.sub("", text) for text in (README, KOREAN))
+    names, numbers = r"`[^`\n]+`", r"\d+(?:[.,]\d+)*"
+    assert Counter(re.findall(names, ours)) == Counter(re.findall(names, theirs))
+    # Korean may also write as digits what English writes as a word.
+    assert not Counter(re.findall(numbers, ours)) - Counter(re.findall(numbers, theirs))
 
 
 @pytest.mark.parametrize("study", STUDIES)

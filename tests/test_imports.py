@@ -12,7 +12,7 @@ ORDER = [
     "errors", "optimizers", "lessons", "stats", "dropout", "model", "train",
     "processes", "startup",
     "idx", "tfds_mnist", "data", "results", "checkpoints", "experiment", "interrupts", "journal",
-    "published", "display", "tuning", "figures",
+    "published", "ladder", "display", "tuning", "figures", "trained", "exchange", "images",
     "study", "cli",
 ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mnist_jax import LESSONS, published
+from mnist_jax import LESSONS, ladder, published
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,7 +77,7 @@ def results_of(epochs=2, **lessons):
 def test_rows_state_gain_and_difference():
     results = results_of(mlp=[[0.5, 0.89], [0.5, 0.91]], dropout=[[0.95], [0.6, 0.98]], he=[[0.5, 0.9], [0.5, 0.9]])
     results["lessons"]["dropout"]["diverged"] = [True, False]
-    first, second, third = script("ladder").rows(results)
+    first, second, third = ladder.rows(results)
     assert first[2:] == ["90.00 ± 1.41 %", "", "59.94 %", "+30.06", "2.0"]
     # Differences 6 and 7: mean 6.5, standard error 0.5, t(0.975, 1) = 12.706.
     assert second[2:4] == ["96.50 ± 2.12 % (1 diverged)", "+6.50 [+0.15, +12.85]"]
@@ -85,13 +85,11 @@ def test_rows_state_gain_and_difference():
 
 
 def test_a_gain_that_may_be_none_is_called_so():
-    ladder = script("ladder")
     assert ladder.gain([90.0], [91.0]) == "-1.00"
     assert ladder.gain([90.0, 92.0, 91.0], [91.0, 91.0, 91.5]).endswith("not different from 0")
 
 
 def test_a_change_for_the_worse_is_told():
-    ladder = script("ladder")
     worse = results_of(mlp=[[0.5, 0.90], [0.5, 0.91], [0.5, 0.92]], dropout=[[0.1, 0.8], [0.2, 0.81], [0.15, 0.82]])
     (sentence,) = ladder.surprises(worse)
     assert sentence.startswith("`dropout` does worse than `mlp`: -10.00 points")
@@ -102,7 +100,6 @@ def test_a_change_for_the_worse_is_told():
 
 
 def test_notebooks_are_compared_where_that_is_fair():
-    ladder = script("ladder")
     assert "notebook" in ladder.header(results_of(mlp=[[0.5, 0.9]]))
     unfair = [results_of(mlp=[[0.5, 0.9]]), results_of(mlp=[[0.5, 0.9]]), results_of(epochs=11, mlp=[[0.9] * 11])]
     unfair[0]["data"]["name"] = "sample of MNIST"

@@ -1,0 +1,87 @@
+"""The table of a run's lessons: accuracy, what each change bought, and what the notebooks printed."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mnist_jax import published
+from mnist_jax.lessons import LESSONS, what_changed
+from mnist_jax.stats import ladder_gains, mean_interval, paired_difference
+
+
+def notes(results: Mapping[str, Any]) -> list[str]:
+    """How to read the table."""
+    if len(results["config"]["seeds"]) > 1:
+        lines = ["Accuracy: mean ± standard deviation; gain: over the lesson before, paired, 95 % confidence interval."]
+    else:
+        lines = ["One seed cannot tell a small gain from chance; --seeds 5 can."]
+    if not _compared(results):
+        lines.append("What the notebooks printed stands beside results on all of MNIST with --split notebooks.")
+    return lines
+
+
+def _compared(results: Mapping[str, Any]) -> bool:
+    return published.comparable(results["data"], results["config"]["epochs"])
+
+
+def surprises(results: Mapping[str, Any]) -> list[str]:
+    """A sentence for each lesson whose change made the net worse, where several seeds can tell."""
+    sentences = []
+    for (before, after), epochs in ladder_gains(results).items():
+        if len(epochs[-1]) < 2 or (last := mean_interval(epochs[-1])).high >= 0:
+            continue
+        means = [statistics.mean(epoch) for epoch in epochs]
+        worst = min(means)
+        sentences.append(
+            f"`{after}` does worse than `{before}`: {last.mean:+.2f} points [{last.low:+.2f}, {last.high:+.2f}] "
+            f"at the end, {worst:+.2f} at its worst, epoch {1 + means.index(worst)} (gains.png)."
+        )
+    return sentences
+
+
+def header(results: Mapping[str, Any]) -> list[str]:
+    """The table's columns."""
+    notebook = ["notebook", "difference"] if _compared(results) else []
+    return ["lesson", "what it changes", "test accuracy", "gain", *notebook, "seconds/epoch"]
+
+
+def rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """The table's cells, a row a lesson."""
+    cells = []
+    finals: dict[int, list[float]] = {}
+    for lesson_id, entry in results["lessons"].items():
+        position = list(LESSONS).index(lesson_id)
+        percent = finals[position] = [100 * run[-1] for run in entry["test_accuracy"]]
+        mean = statistics.mean(percent)
+        spread = f" ± {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
+        diverged = f" ({sum(entry['diverged'])} diverged)" if any(entry["diverged"]) else ""
+        notebook = []
+        if _compared(results):
+            printed = 100 * published.accuracies(lesson_id)[results["config"]["epochs"] - 1]
+            notebook = [f"{printed:.2f} %", f"{mean - printed:+.2f}"]
+        cells.append(
+            [
+                lesson_id,
+                what_changed(lesson_id),
+                f"{mean:.2f}{spread} %{diverged}",
+                gain(percent, finals[position - 1]) if position - 1 in finals else "",
+                *notebook,
+                _median(second for run in entry["seconds"] for second in run),
+            ]
+        )
+    return cells
+
+
+def _median(seconds: Iterable[float]) -> str:
+    """To a tenth of a second; nothing for a net that was not trained here."""
+    known = list(seconds)
+    return f"{statistics.median(known):.1f}" if known else ""
+
+
+def gain(percent: Sequence[float], before: Sequence[float]) -> str:
+    """Percentage points over the lesson before, seed by seed, and whether that is different from zero."""
+    if len(percent) == 1:
+        return f"{percent[0] - before[0]:+.2f}"
+    difference = paired_difference(percent, before)
+    verdict = "" if difference.excludes_zero else ", not different from 0"
+    return f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]{verdict}"

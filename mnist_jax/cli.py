@@ -1,24 +1,32 @@
-"""The command `mnist-jax`: lessons, train, data."""
+"""The command `mnist-jax`: lessons, train, data; and what can be done with a trained run."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from json import dumps
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 
 from mnist_jax import data as data_sources
 from mnist_jax import published, tfds_mnist
+from mnist_jax.data import Dataset
 from mnist_jax.display import load_data, make_console, table
-from mnist_jax.errors import UserError, exit_on_user_error
+from mnist_jax.errors import UserError, exit_on_user_error, expand_user
 from mnist_jax.experiment import EPOCHS
 from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
+from mnist_jax.model import CLASSES
 from mnist_jax.optimizers import Optimizer
 from mnist_jax.optimizers import optimizer as make_optimizer
-from mnist_jax.results import RESULTS, command_line, data_words
-from mnist_jax.startup import parsed, start_jax
+from mnist_jax.results import RESULTS, command_line, data_words, write_file, write_new_file
+from mnist_jax.startup import JaxArguments, parsed, start_jax
 from mnist_jax.study import RunArguments, run_lessons
+from mnist_jax.trained import find_nets, keep_imported, probabilities, read_nets, read_run, run_folder
 
 
 def lessons() -> None:
@@ -160,6 +168,194 @@ def data(
         raise errors[0]
 
 
+def report(
+    run: tyro.conf.Positional[Path],
+    /,
+    *,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    seed: int | None = None,
+    out: Path | None = None,
+    starting: tyro.conf.OmitArgPrefixes[JaxArguments] = JaxArguments(),  # noqa: B008
+) -> None:
+    """Make a page of a run or a study: its tables and curves, and what each net does and gets wrong.
+
+    Args:
+      run: folder of a run or a study, or `latest` for the newest in runs.
+      data: where the digits are that it was tested on: tfds, sample, or a folder; by default where they were.
+      data_dir: TFDS's folder, if not its standard one.
+      seed: of the runs whose nets are shown; by default the first.
+      out: the file, which must not be there yet; by default report.html in the run's folder, written anew.
+      starting: how JAX is started.
+    """
+    from mnist_jax.report import report_page
+
+    start_jax(starting)
+    folder = run_folder(run)
+    results = read_run(folder)
+    nets = find_nets(folder, seed=seed)
+    test = _digits_of(results, data, data_dir).test if nets else None
+    page = report_page(folder, results, nets, test).encode()
+    if out is None:
+        out = folder / "report.html"
+        write_file(out, page)
+    else:
+        write_new_file(out, page)
+    make_console().print(f"wrote {out}; open it in a browser", soft_wrap=True)
+
+
+def _digits_of(results: Mapping[str, Any], data: str | None, data_dir: Path | None) -> Dataset:
+    """The digits of a run.
+
+    Raises:
+      UserError: they are not where they were, or not the same.
+    """
+    described = results["data"]
+    source = data or described["source"]
+    if source == "folder":
+        words = dict(pairwise(shlex.split(results["config"]["command"])))
+        if "--data" not in words:
+            raise UserError("Where this run's digits were is not recorded; name their folder with --data.")
+        source = words["--data"]
+    try:
+        found = load_data(source, described["split"], data_dir)
+    except UserError as error:
+        raise UserError(f"The run's digits are needed: {error} Name where they are now with --data.") from error
+    if found.sha256 != described["sha256"]:
+        raise UserError(f"The digits of {source} are not those of this run; name those with --data.")
+    return found
+
+
+def predict(
+    run: tyro.conf.Positional[Path],
+    images: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    *,
+    lesson: str | None = None,
+    seed: int | None = None,
+    json: bool = False,
+    starting: tyro.conf.OmitArgPrefixes[JaxArguments] = JaxArguments(),  # noqa: B008
+) -> None:
+    """Say what digit is on a picture.
+
+    Args:
+      run: folder of a run, or `latest` for the newest in runs.
+      images: PNG or JPEG files of one digit each, of any size, dark on light or light on dark.
+      lesson: whose net; by default the last of the run.
+      seed: of its run; by default the first.
+      json: print JSON for machines.
+      starting: how JAX is started.
+    """
+    from mnist_jax.images import read_digit
+
+    if not images:
+        raise UserError("Name at least one picture, a PNG or JPEG file.")
+    start_jax(starting)
+    digits = np.stack([read_digit(expand_user(image)) for image in images])
+    net = read_nets(run_folder(run), lesson_id=lesson, seed=seed)[-1]
+    found = probabilities(net, digits)
+    answers = found.argmax(1).tolist()
+    if json:
+        entries = [
+            {"image": str(image), "lesson": net.lesson_id, "seed": net.seed, "digit": digit, "probabilities": row}
+            for image, digit, row in zip(images, answers, found.tolist(), strict=True)
+        ]
+        print(dumps(entries, indent=1))
+        return
+    rows = [
+        [str(image), str(digit), *(f"{100 * value:.1f}" for value in row)]
+        for image, digit, row in zip(images, answers, found, strict=True)
+    ]
+    what = f"Probability of each digit in percent, by the net of {net}"
+    make_console().print(table(what, ["image", "digit", *map(str, range(CLASSES))], rows))
+
+
+def demo(
+    run: tyro.conf.Positional[Path],
+    /,
+    *,
+    seed: int | None = None,
+    port: int = 8000,
+    starting: tyro.conf.OmitArgPrefixes[JaxArguments] = JaxArguments(),  # noqa: B008
+) -> None:
+    """Draw a digit in the browser, and see what each lesson's net takes it for.
+
+    Args:
+      run: folder of a run, or `latest` for the newest in runs.
+      seed: of the runs; by default the first.
+      port: of the page on this machine; 0 is any that is free.
+      starting: how JAX is started.
+    """
+    from mnist_jax.demo import Server
+
+    start_jax(starting)
+    folder = run_folder(run)
+    nets = read_nets(folder, seed=seed)
+    console = make_console()
+    with Server(nets, port, f"Nets of {folder.name}, seed {nets[0].seed}.") as server:
+        console.print(f"Open {server.url} in a browser; Ctrl-C ends it.", soft_wrap=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+def export(
+    run: tyro.conf.Positional[Path],
+    /,
+    *,
+    format: str,
+    out: Path,
+    lesson: str | None = None,
+    seed: int | None = None,
+) -> None:
+    """Write a trained net for other programs.
+
+    Args:
+      run: folder of a run, or `latest` for the newest in runs.
+      format: safetensors (with the notebooks' PyTorch names) or stablehlo (of `jax.export`).
+      out: the file, which must not be there yet.
+      lesson: whose net; by default the last of the run.
+      seed: of its run; by default the first.
+    """
+    from mnist_jax.exchange import exported
+
+    net = read_nets(run_folder(run), lesson_id=lesson, seed=seed)[-1]
+    write_new_file(out, exported(net, format))
+    make_console().print(f"wrote {out}: the net of {net}", soft_wrap=True)
+
+
+def import_(
+    file: tyro.conf.Positional[Path],
+    /,
+    *,
+    lesson: str,
+    data: str = "auto",
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    starting: tyro.conf.OmitArgPrefixes[JaxArguments] = JaxArguments(),  # noqa: B008
+) -> None:
+    """Make a run of a net from PyTorch, saved with `safetensors.torch.save_file(net.state_dict(), FILE)`.
+
+    Args:
+      file: safetensors with the notebooks' names, fc1.weight and so on, as `mnist-jax export` writes them.
+      lesson: whose net it is: mlp, dropout, relu, batch_norm, he or adam.
+      data: what it is tested on: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
+      data_dir: TFDS's folder, if not its standard one.
+      out: folder for the run, new or without one; by default runs/LESSON-imported-DATE-TIME.
+      starting: how JAX is started.
+    """
+    from mnist_jax.exchange import read_safetensors
+
+    start_jax(starting)
+    net = read_safetensors(expand_user(file), lesson)
+    folder, results = keep_imported(net, file, load_data(data, "notebooks", data_dir), out, command_line("mnist-jax"))
+    (accuracy,) = results["lessons"][lesson]["test_accuracy"][0]
+    console = make_console()
+    console.print(
+        f"{lesson}: test accuracy {accuracy:.2%}, on {data_words(results['data'])}", style="bold", soft_wrap=True
+    )
+    console.print(f"wrote {folder / RESULTS}", soft_wrap=True)
+
+
 def _data_row(source: str, data_dir: Path | None) -> list[str]:
     where = source
     if source == "tfds":
@@ -195,7 +391,10 @@ def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
 def main() -> None:
     """Entry point of `mnist-jax`."""
     with exit_on_user_error():
-        commands = {function.__name__: _later(function) for function in (lessons, train, data)}
+        commands = {
+            function.__name__.strip("_"): _later(function)
+            for function in (lessons, train, data, report, predict, demo, export, import_)
+        }
         run = parsed(lambda: tyro.extras.subcommand_cli_from_dict(commands, description=__doc__, prog="mnist-jax"))
         run()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from mnist_jax import published
 from mnist_jax.lessons import LESSONS
@@ -39,7 +39,31 @@ def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
     if len(results["config"]["seeds"]) > 1:
         accuracy.fill_between([], [], [], color="grey", alpha=0.25, label="range over seeds")
     accuracy.legend(loc="lower right", ncols=2)
-    return _png(figure)
+    return as_png(figure)
+
+
+def curves_of_lessons(results: Mapping[str, Any], field: str) -> bytes:
+    """Test accuracy or test loss of each lesson after each epoch, mean and range over seeds: a small PNG.
+
+    Args:
+      results: as in results.json.
+      field: `test_accuracy` or `test_loss`.
+    """
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.subplots()
+    if field == "test_accuracy":
+        _accuracy_scale(axes)
+        axes.set(ylabel="test accuracy")
+    else:
+        _loss_scale(axes)
+        axes.set(ylabel="test loss (nats)")
+    for number, (lesson_id, entry) in enumerate(results["lessons"].items()):
+        _band(axes, entry[field], color=f"C{number}", label=lesson_id, marker=".")
+    axes.set(xlabel="epoch")
+    axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize="small")
+    return as_png(figure)
 
 
 def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
@@ -66,7 +90,7 @@ def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
         axes.xaxis.get_major_locator().set_params(integer=True)
     band = "\nmean, 95 % interval" if len(results["config"]["seeds"]) > 1 else ""
     figure.axes[0].set(ylabel=f"gain (percentage points){band}")
-    return _png(figure)
+    return as_png(figure)
 
 
 def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> bytes:
@@ -102,7 +126,7 @@ def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> byte
     panels[0, 0].plot([], [], "o", color="grey", markersize=3.5, label="notebook")
     panels[0, 0].fill_between([], [], [], color="grey", alpha=0.25, label="range over seeds")
     panels[0, 0].legend(loc="lower right", ncols=2)
-    return _png(figure)
+    return as_png(figure)
 
 
 def learning_rates_figure(tuning: Mapping[str, Any], marked: Sequence[float], title: str) -> bytes:
@@ -122,7 +146,7 @@ def learning_rates_figure(tuning: Mapping[str, Any], marked: Sequence[float], ti
     for rate in marked:
         axes.axvline(rate, color="grey", linestyle=":", label=f"the course's {rate:g}")
     axes.legend(fontsize="small")
-    return _png(figure)
+    return as_png(figure)
 
 
 def curves_figure(runs: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
@@ -137,7 +161,7 @@ def curves_figure(runs: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
         _interval(accuracy, entry["test_accuracy"], color=f"C{number}", label=label)
         _interval(loss, entry["test_loss"], color=f"C{number}", label=label)
     accuracy.legend(loc="lower right", fontsize="small")
-    return _png(figure)
+    return as_png(figure)
 
 
 def optimizers_figure(tuning: Mapping[str, Any], final: Mapping[str, Any], title: str) -> bytes:
@@ -159,7 +183,7 @@ def optimizers_figure(tuning: Mapping[str, Any], final: Mapping[str, Any], title
     curves.grid(alpha=0.3)
     curves.xaxis.get_major_locator().set_params(integer=True)
     curves.legend(loc="lower right", fontsize="small")
-    return _png(figure)
+    return as_png(figure)
 
 
 def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: str) -> bytes:
@@ -196,7 +220,7 @@ def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: 
     panels[1, 0].set(ylabel="variance of gradients")
     panels[0, 0].plot([], [], "o", color="grey", markerfacecolor="none", label="theory")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
-    return _png(figure)
+    return as_png(figure)
 
 
 def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
@@ -237,7 +261,7 @@ def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     figure.axes[0].set(ylabel="seconds an epoch")
-    return _png(figure)
+    return as_png(figure)
 
 
 def _rates_panel(axes: Any, tuning: Mapping[str, Any]) -> None:
@@ -282,7 +306,8 @@ def _two_panels(title: str) -> tuple[Figure, Any, Any]:
     return figure, accuracy, loss
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """In the colours of `matplotlib.rcParams` as they are, so that a page can have light and dark ones."""
     png = io.BytesIO()
     figure.savefig(png, dpi=120, format="png")
     return png.getvalue()
@@ -308,7 +333,7 @@ def _points(axes: Any, values: Sequence[float], colour: str) -> None:
     axes.plot(range(1, len(values) + 1), values, "o", color=colour, markersize=3)
 
 
-def _band(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str) -> None:
+def _band(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str, marker: str = "") -> None:
     """Mean and range over runs; a run that ended early, or is not finite, counts for the epochs it has."""
     length = max(len(run) for run in runs)
     values = np.full((len(runs), length), np.nan)
@@ -317,5 +342,5 @@ def _band(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, labe
     epochs = 1 + np.flatnonzero(np.isfinite(values).any(axis=0))
     values = values[:, epochs - 1]
     if epochs.size:
-        axes.plot(epochs, np.nanmean(values, axis=0), color=color, label=label)
+        axes.plot(epochs, np.nanmean(values, axis=0), marker=marker, color=color, label=label)
         axes.fill_between(epochs, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.2)

@@ -77,6 +77,32 @@ LESSONS: dict[str, Lesson] = {
 }
 
 
+# What each lesson changed, and why, in a sentence.
+IDEAS: dict[str, str] = {
+    "mlp": "Two hidden layers of sigmoids, trained by gradient descent with momentum: where the course starts.",
+    "dropout": (
+        "In each training step half of the hidden outputs, drawn anew, are set to zero and the others doubled, so that "
+        "no unit can rely on another."
+    ),
+    "relu": (
+        "max(0, x) takes the sigmoid's place: its slope is 1 wherever a unit is active, while the sigmoid's is 1/4 at "
+        "most and shrinks every gradient that passes."
+    ),
+    "batch_norm": (
+        "Each hidden unit's input is brought to mean 0 and variance 1 over the batch, then scaled and shifted by two "
+        "numbers that are learned, so that the next layers meet values of a steady size."
+    ),
+    "he": (
+        "Kernels start uniform on ±√(6/fan_in) instead of ±1/√fan_in: the variance 2/fan_in keeps the size of "
+        "signals from layer to layer under ReLU."
+    ),
+    "adam": (
+        "Each weight gets a step size of its own, from running means of its gradient and of the gradient's square, "
+        "where SGD has one for all."
+    ),
+}
+
+
 def lesson_by_id(lesson_id: str) -> Lesson:
     """The lesson of this id; a wrong id raises `UserError` and lists the right ones."""
     check_choice("lesson", lesson_id, LESSONS)

@@ -88,6 +88,18 @@ def replace_file(path: Path, content: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror or error}).") from error
 
 
+def write_new_file(path: Path, content: bytes) -> None:
+    """`write_file`, of a file that the user names and that must not be there yet: nobody's file is lost.
+
+    Raises:
+      UserError: it is there, or cannot be written.
+    """
+    path = expand_user(path)
+    if path.exists():
+        raise UserError(f"{path} is there already; name another file with --out.")
+    write_file(path, content)
+
+
 def write_results(folder: Path, results: Mapping[str, Any], file: str = RESULTS) -> None:
     """Write results.json, or `file`; a number that is not finite is refused, JSON has none."""
     write_file(folder / file, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())

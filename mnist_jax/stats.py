@@ -36,6 +36,36 @@ def paired_difference(after: Sequence[float], before: Sequence[float], confidenc
     return mean_interval(np.subtract(after, before).tolist(), confidence)
 
 
+class Bin(NamedTuple):
+    """Answers of about the same confidence: how many, and the means of confidence and of being right."""
+
+    size: int
+    confidence: float
+    accuracy: float
+
+
+def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[Bin]:
+    """Whether answers are right as often as their probabilities say.
+
+    Args:
+      confidence: float `[n]` in [0, 1], the probability of each answer.
+      correct: bool `[n]`, whether it was right.
+      bins: of equal width; those without an answer are left out.
+    """
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        Bin(int(here.sum()), float(confidence[here].mean()), float(correct[here].mean()))
+        for here in (place == number for number in range(bins))
+        if here.any()
+    ]
+
+
+def expected_calibration_error(bins: Sequence[Bin]) -> float:
+    """Mean over answers of |accuracy - confidence| of their bin (Guo et al. 2017, arXiv:1706.04599, eq. 5)."""
+    total = sum(found.size for found in bins)
+    return sum(found.size * abs(found.accuracy - found.confidence) for found in bins) / total
+
+
 def ladder_gains(results: Mapping[str, Any]) -> dict[tuple[str, str], list[list[float]]]:
     """(lesson before, lesson) -> for each epoch, for each seed, the gain in test accuracy in percentage points.
 

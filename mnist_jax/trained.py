@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -9,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mnist_jax.checkpoints import Checkpoints, last_checkpoint
+from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, check_choice, expand_user, is_folder
 from mnist_jax.experiment import Run, history, state_arrays, state_of_arrays
 from mnist_jax.journal import CHECKPOINTS, JOURNAL
 from mnist_jax.lessons import LESSONS, Lesson
 from mnist_jax.optimizers import Optimizer
-from mnist_jax.results import RESULTS
-from mnist_jax.train import TrainState, init_state
+from mnist_jax.results import RESULTS, count_of, describe_run, make_folder, write_results
+from mnist_jax.train import TrainState, evaluate, init_state, logits
 
 LATEST = "latest"  # in place of a folder: the newest in runs/
 
@@ -38,6 +41,10 @@ class TrainedNet:
     seed: int
     epoch: int
     state: TrainState
+
+    def __str__(self) -> str:
+        how = f"seed {self.seed}, after {count_of(self.epoch, 'epoch')}" if self.epoch else "imported"
+        return f"lesson {self.lesson_id}, {how}"
 
 
 def run_folder(run: Path) -> Path:
@@ -75,7 +82,7 @@ def read_run(folder: Path) -> dict[str, Any]:
             run = json.load(file) if path.name == RESULTS else json.loads(file.readline())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'it is no JSON'}).") from error
-    if not (isinstance(run, dict) and {"data", "config", "environment"} <= set(run)):
+    if not (isinstance(run, dict) and {"data", "config", "environment"} <= set(run) and "lessons" in run["config"]):
         raise UserError(f"{path} is not what a run of this program writes.")
     return run
 
@@ -98,7 +105,7 @@ def lesson_of_json(values: Mapping[str, Any]) -> Lesson:
 
 
 def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = None) -> list[TrainedNet]:
-    """The nets of a run, one a lesson, in the course's order.
+    """The nets of a run, one a lesson, in the course's order; at least one.
 
     Args:
       folder: of the run.
@@ -108,19 +115,37 @@ def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
     Raises:
       UserError: there is no such net, or one cannot be read.
     """
-    lessons = read_run(folder)["config"].get("lessons", {})
-    there = [name for name in LESSONS if name in lessons and (folder / CHECKPOINTS / name).is_dir()]
-    if not there:
+    lessons = _lessons_with_nets(folder)
+    if not lessons:
         raise UserError(f"{folder} holds no trained net; runs of `mnist-jax train` and of the ladder keep theirs.")
     if lesson_id is not None:
-        check_choice(f"lesson in {folder}", lesson_id, there)
-        there = [lesson_id]
-    nets = [_read_net(folder / CHECKPOINTS / name, lesson_of_json(lessons[name]), name, seed) for name in there]
-    found = [net for net in nets if net is not None]
+        check_choice(f"lesson in {folder}", lesson_id, lessons)
+    found = find_nets(folder, lesson_id=lesson_id, seed=seed)
     if not found:
         which = "" if seed is None else f" of seed {seed}"
-        raise UserError(f"{folder} holds no whole checkpoint{which} of {', '.join(there)}.")
+        raise UserError(f"{folder} holds no net{which} of {lesson_id or ', '.join(lessons)} that is whole and finite.")
     return found
+
+
+def find_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = None) -> list[TrainedNet]:
+    """As `read_nets`, but what is not there, or diverged, is left out."""
+    wanted = _lessons_with_nets(folder).items()
+    nets = [
+        _read_net(folder / CHECKPOINTS / name, lesson_of_json(lesson), name, seed)
+        for name, lesson in wanted
+        if lesson_id in (None, name)
+    ]
+    return [net for net in nets if net is not None and _is_finite(net)]
+
+
+def _lessons_with_nets(folder: Path) -> dict[str, Any]:
+    """Id -> lesson, as JSON has it, of those whose nets a run keeps."""
+    lessons = read_run(folder)["config"]["lessons"]
+    return {name: lessons[name] for name in LESSONS if name in lessons and (folder / CHECKPOINTS / name).is_dir()}
+
+
+def _is_finite(net: TrainedNet) -> bool:
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((net.state.params, net.state.batch_stats)))
 
 
 def _read_net(folder: Path, lesson: Lesson, lesson_id: str, seed: int | None) -> TrainedNet | None:
@@ -150,12 +175,53 @@ def _read_row(group: Path, lesson: Lesson, lesson_id: str, seed: int) -> Trained
     return TrainedNet(lesson_id, seed, checkpoint.epoch, state_of_arrays(arrays, like))
 
 
-def keep_net(folder: Path, net: TrainedNet) -> None:
-    """Write a net into a run's folder, where `read_nets` finds it.
+def keep_imported(
+    net: TrainedNet, file: Path, data: Dataset, out: Path | None, command: str
+) -> tuple[Path, dict[str, Any]]:
+    """Make a run's folder of a net that was trained elsewhere, tested on `data`; `read_nets` finds it there.
+
+    Args:
+      net: of epoch 0.
+      file: that it was read from.
+      data: its test split is used.
+      out: the user's folder; None is a new one in `runs/`.
+      command: what makes this folder again.
+
+    Returns:
+      The folder, and what its results.json holds; no epochs, and so a single accuracy.
 
     Raises:
-      UserError: it cannot be written.
+      UserError: the folder holds a run already, or cannot be written.
     """
-    arrays = {name: np.asarray(array)[None] for name, array in state_arrays(net.state).items()}
-    own = Checkpoints(folder / CHECKPOINTS).of(f"{net.lesson_id}/seed-{net.seed}-imported")
-    own.save(net.epoch, arrays, history([Run(net.seed)], []))
+    tested = evaluate(net.state, data.test)
+    described = describe_run(
+        data,
+        {net.lesson_id: net.state.lesson},
+        command=command,
+        seeds=[net.seed],
+        epochs=net.epoch,
+        imported={"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
+    )
+    entry = {
+        "seeds": [net.seed],
+        "test_accuracy": [[float(tested.accuracy)]],
+        "test_loss": [[float(tested.loss)]],
+        "seconds": [[]],
+        "diverged": [False],
+    }
+    results = {**described, "lessons": {net.lesson_id: entry}}
+    folder = make_folder(out, f"{net.lesson_id}-imported", RESULTS)
+    try:
+        arrays = {name: np.asarray(array)[None] for name, array in state_arrays(net.state).items()}
+        own = Checkpoints(folder / CHECKPOINTS).of(f"{net.lesson_id}/seed-{net.seed}-imported")
+        own.save(net.epoch, arrays, history([Run(net.seed)], []))
+    except BaseException:
+        (folder / RESULTS).unlink()  # the folder is free again
+        raise
+    write_results(folder, results)
+    return folder, results
+
+
+def probabilities(net: TrainedNet, images: np.ndarray) -> np.ndarray:
+    """float32 `[n, 10]`, of each digit, for uint8 `[n, 28, 28]`: the softmax of the net's logits."""
+    return np.asarray(jax.nn.softmax(logits(net.state, images)))

@@ -1,0 +1,253 @@
+"""One page of a run or study, that opens without a network: tables, curves, and what each net does and gets wrong."""
+
+import base64
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import matplotlib.style
+import numpy as np
+from markdown_it import MarkdownIt
+
+from mnist_jax import ladder
+from mnist_jax.errors import UserError
+from mnist_jax.figures import curves_of_lessons
+from mnist_jax.images import png
+from mnist_jax.lessons import IDEAS, LESSONS, changes
+from mnist_jax.model import CLASSES
+from mnist_jax.net_figures import (
+    MOST_UNITS,
+    calibration_figure,
+    confusion_figure,
+    first_layer_figure,
+    weights_figure,
+)
+from mnist_jax.pages import page
+from mnist_jax.results import count_of, data_words
+from mnist_jax.stats import calibration, expected_calibration_error
+from mnist_jax.train import Examples, init_state
+from mnist_jax.trained import TrainedNet, probabilities
+
+_MOST_MISTAKES = 12
+
+# What is on the figures that studies write, for those who cannot see them.
+_STUDY_FIGURES = {
+    "reproduce_notebooks.png": "The notebooks' printed accuracies and losses on the range of our seeds, and their z",
+    "learning_rates.png": "Validation accuracy against learning rate, a colour an optimizer",
+    "curves.png": "Test accuracy and loss of the tuned optimizers after each epoch",
+    "optimizers.png": "Validation accuracy against learning rate, and the tuned optimizers' test accuracy by epoch",
+    "initialisation.png": "Variances of pre-activations and of gradients as training goes on, a column a kind of net",
+    "speed.png": "Seconds an epoch against examples, batch size and widths",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture in a page.
+
+    Attributes:
+      alt: what is on it, in words.
+      caption: below it.
+      light: a data URL.
+      dark: the same for a dark page; None where there is only the one.
+    """
+
+    alt: str
+    caption: str
+    light: str
+    dark: str | None = None
+
+
+def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[TrainedNet], test: Examples | None) -> str:
+    """The page, HTML.
+
+    Args:
+      folder: of the run; the tables and figures that a study has written there are shown.
+      results: as results.json holds it, or as the first line of runs.jsonl.
+      nets: one a lesson; their pictures.
+      test: the digits that the run was tested on; needed where there are nets.
+    """
+    lessons = {lesson_id: entry for lesson_id, entry in results.get("lessons", {}).items() if "test_accuracy" in entry}
+    table: dict[str, Any] = {"header": [], "rows": [], "notes": [], "curves": []}
+    if lessons:
+        table = {
+            "header": ladder.header(results),
+            "rows": ladder.rows(results),
+            "notes": [*ladder.notes(results), *ladder.surprises(results)] if len(lessons) > 1 else [],
+            "curves": _curves({**results, "lessons": lessons}) if results["config"]["epochs"] else [],
+        }
+    figures = [folder / name for name in _STUDY_FIGURES if (folder / name).is_file()]
+    study = _read(folder / "table.md").decode() if (folder / "table.md").is_file() and (figures or not lessons) else ""
+    return page(
+        "report.html",
+        title=folder.resolve().name,
+        what=f"{data_words(results['data'])}; {results['environment']['device']}.",
+        **table,
+        study=_markup(study),
+        study_pictures=[Picture(_STUDY_FIGURES[path.name], "", _url(_read(path))) for path in figures],
+        nets=[] if test is None else [_net(net, test) for net in nets],
+        facts=_facts(results),
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+
+
+def _markup(markdown: str) -> Any:
+    """Markdown with tables as HTML; tags in it are shown as text."""
+    from markupsafe import Markup
+
+    return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
+
+
+def _url(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def _picture(alt: str, caption: str, draw: Callable[..., bytes], *arguments: Any) -> Picture:
+    """A figure drawn for a light page and for a dark one, both without a ground of their own."""
+    drawn = []
+    for style in ("default", "dark_background"):
+        with matplotlib.style.context([style, {"savefig.transparent": True}]):
+            drawn.append(_url(draw(*arguments)))
+    return Picture(alt, caption, *drawn)
+
+
+def _curves(results: Mapping[str, Any]) -> list[Picture]:
+    pictures = []
+    for field, what, unit, scale in (
+        ("test_accuracy", "Test accuracy", " %", 100),
+        ("test_loss", "Test loss", " nats", 1),
+    ):
+        ends = {
+            lesson_id: [run[-1] for run in entry[field] if run[-1] is not None]
+            for lesson_id, entry in results["lessons"].items()
+        }
+        words = ", ".join(f"{name} {scale * np.mean(values):.4g}{unit}" for name, values in ends.items() if values)
+        band = " (bands: range over seeds)" if len(results["config"]["seeds"]) > 1 else ""
+        pictures.append(
+            _picture(
+                f"{what} after each epoch; at the end {words}",
+                f"{what} after each epoch{band}.",
+                curves_of_lessons,
+                results,
+                field,
+            )
+        )
+    return pictures
+
+
+def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How the run can be made again, in names and values."""
+    config, environment = results["config"], results["environment"]
+    imported = config.get("imported")
+    versions = ", ".join(f"{name} {environment[name]}" for name in ("jax", "flax", "optax", "python"))
+    return [
+        ("Command", config["command"]),
+        *([("Imported from", f"{imported['file']}, SHA-256 {imported['sha256']}")] if imported else []),
+        ("Data", f"{data_words(results['data'])}, SHA-256 {results['data']['sha256']}"),
+        ("Versions", versions),
+        ("Device", environment["device"]),
+    ]
+
+
+def _net(net: TrainedNet, test: Examples) -> dict[str, Any]:
+    """What the page shows of one net."""
+    found = probabilities(net, test.images)
+    labels = np.asarray(test.labels, int)
+    answers = found.argmax(1)
+    right = answers == labels
+    return {
+        "lesson_id": net.lesson_id,
+        "idea": _idea(net),
+        "summary": (
+            f"Below is the net of {net}: {right.mean():.2%} of the {test.size:,} test images right, "
+            f"{count_of(int((~right).sum()), 'mistake')}."
+        ),
+        "mistakes": _mistakes(test, found, answers),
+        "pictures": [
+            _confusion(labels, answers),
+            _calibration(found.max(1), right),
+            _first_layer(net),
+            _weights(net),
+        ],
+    }
+
+
+def _idea(net: TrainedNet) -> str:
+    """What the lesson changed, and where this net is not the course's."""
+    differences = changes(net.state.lesson, LESSONS[net.lesson_id])
+    others = ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in differences.items())
+    return IDEAS[net.lesson_id] + (f" Other than in the course: {others}." if others else "")
+
+
+def _mistakes(test: Examples, found: np.ndarray, answers: np.ndarray) -> list[Picture]:
+    """The wrongly answered digits that got the lowest probabilities, the worst first."""
+    labels = np.asarray(test.labels, int)
+    given = found[np.arange(len(labels)), labels]
+    wrong = np.flatnonzero(answers != labels)
+    worst = wrong[np.argsort(given[wrong], kind="stable")][:_MOST_MISTAKES]
+    return [
+        Picture(
+            alt=f"Test image {index}, a {labels[index]} taken for a {answers[index]}",
+            caption=f"{labels[index]}, taken for {answers[index]} ({found[index].max():.1%})",
+            light=_url(png(np.asarray(test.images[index]))),
+        )
+        for index in worst
+    ]
+
+
+def _confusion(labels: np.ndarray, answers: np.ndarray) -> Picture:
+    counts = np.zeros((CLASSES, CLASSES), int)
+    np.add.at(counts, (labels, answers), 1)
+    mistakes = np.where(np.eye(CLASSES, dtype=bool), 0, counts)
+    often = [np.unravel_index(place, mistakes.shape) for place in np.argsort(-mistakes, axis=None, kind="stable")[:3]]
+    words = ", ".join(
+        f"{digit} taken for {answer} ({count_of(int(mistakes[digit, answer]), 'time')})"
+        for digit, answer in often
+        if mistakes[digit, answer]
+    )
+    caption = f"Which digit is taken for which; most often {words}." if words else "No digit is taken for another."
+    return _picture(f"Confusion matrix. {caption}", caption, confusion_figure, counts)
+
+
+def _calibration(confidence: np.ndarray, right: np.ndarray) -> Picture:
+    bins = calibration(confidence, right)
+    error = expected_calibration_error(bins)
+    caption = (
+        f"Are its probabilities right? On average it gives its answers {confidence.mean():.1%}, and {right.mean():.1%} "
+        f"are right; expected calibration error {100 * error:.2f} points."
+    )
+    return _picture(f"Reliability diagram. {caption}", caption, calibration_figure, bins)
+
+
+def _first_layer(net: TrainedNet) -> Picture:
+    kernel = np.asarray(net.state.params["fc1"]["kernel"])
+    units = kernel.shape[1]
+    which = f"all {units} units" if units <= MOST_UNITS else f"the {MOST_UNITS} of {units} with the largest weights"
+    caption = f"The first layer's weights, a picture a unit, of {which}: ink on red adds, on blue takes away."
+    return _picture(caption, caption, first_layer_figure, kernel)
+
+
+def _weights(net: TrainedNet) -> Picture:
+    final = _kernels(net.state.params)
+    initial = None
+    if net.epoch:  # of an imported net the start is not known
+        initial = _kernels(init_state(net.state.lesson, jax.random.key(net.seed)).params)
+    spreads = ", ".join(
+        f"{layer} {f'{initial[layer].std():.3g} to ' if initial else ''}{kernel.std():.3g}"
+        for layer, kernel in final.items()
+    )
+    when = "before the first step and after the last" if initial else "as imported"
+    caption = f"Weights {when}; their standard deviation: {spreads}."
+    return _picture(f"Histograms of weights, a panel a layer. {caption}", caption, weights_figure, initial, final)
+
+
+def _kernels(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {layer: np.asarray(arrays["kernel"]) for layer, arrays in params.items() if "kernel" in arrays}

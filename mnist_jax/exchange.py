@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -177,10 +178,11 @@ def _kept_lesson(file: Path, metadata: Mapping[str, str], lesson_id: str) -> Les
 
 
 def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:
-    """The lesson with the widths of the dense layers that are there, but for the last."""
-    weights: list[np.ndarray] = []
-    while (name := f"fc{len(weights) + 1}.weight") in tensors:
-        weights.append(tensors[name])
-    if len(weights) < 2 or any(weight.ndim != 2 for weight in weights):
-        return lesson  # whose shapes the tensors then do not have
-    return dataclasses.replace(lesson, hidden=tuple(len(weight) for weight in weights[:-1]))
+    """The lesson with the widths of the dense layers that are there, where each fits the one before."""
+    widths = [math.prod(IMAGE_SHAPE)]
+    while (name := f"fc{len(widths)}.weight") in tensors:
+        shape = tensors[name].shape
+        if len(shape) != 2 or shape[1] != widths[-1]:
+            return lesson  # whose shapes these are not, and that is said
+        widths.append(shape[0])
+    return dataclasses.replace(lesson, hidden=tuple(widths[1:-1])) if len(widths) > 1 else lesson

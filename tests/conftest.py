@@ -28,14 +28,16 @@ from mnist_jax.tfds_mnist import FILES
 def pytest_collection_modifyitems(items):
     """Tests that ask for the real files are skipped where those are not; a lesson's tests share a process.
 
-    So that what one of them compiled serves the others.
+    So that what one of them compiled, or trained, serves the others.
     """
     skip = pytest.mark.skip(reason="MNIST_JAX_DATA names no folder with the four files")
     for item in items:
         if "mnist_folder" in item.fixturenames and not os.environ.get("MNIST_JAX_DATA"):
             item.add_marker(skip)
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if lesson := parameters.get("lesson_id") or parameters.get("lesson"):
+        if shared := {"toy_ladder", "digits_run"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(min(shared)))
+        elif lesson := parameters.get("lesson_id") or parameters.get("lesson"):
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {lesson}"))
 
 
@@ -98,6 +100,31 @@ def toy_folder(tmp_path, toy):
 def dataset(toy):
     """65 images for training, 5 for validation, 20 for testing."""
     return data._split(data._arrays(toy, toy_digits(20, seed=1), "toy"), "folder", "slides")
+
+
+def ladder_run(folder, *arguments):
+    """The folder of a ladder trained with these arguments."""
+    from test_ladder import script
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["ladder.py", *map(str, arguments), "--out", str(folder)])
+        script("ladder").main()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_ladder(tmp_path_factory, toy):
+    """A run of the six lessons with two seeds, on 70 and 20 images, for two epochs; not to be changed."""
+    root = tmp_path_factory.mktemp("toy_ladder")
+    digits = write_idx_folder(root / "toy", toy, toy_digits(20, seed=1))
+    return ladder_run(root / "run", "--data", digits, "--split", "notebooks", "--epochs", 2, "--seeds", 2)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """A run of lessons mlp and adam that know real digits: two epochs on the sample; not to be changed."""
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    return ladder_run(folder, "--data", "sample", "--epochs", 2, "--lessons", "mlp", "adam")
 
 
 @pytest.fixture

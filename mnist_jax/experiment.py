@@ -195,7 +195,7 @@ def _train_runs(
                 past.append(ended)
                 over = all(epoch.diverged or epoch.run in diverged for epoch in ended)
                 if kept is not None and (over or kept.is_due(number, epochs)):
-                    kept.save(number, trainer.arrays(states), history(group, past))
+                    kept.save(number, trainer.arrays(states, len(group)), history(group, past))
             yield from (epoch for epoch in ended if epoch.run not in diverged)
             diverged |= {epoch.run for epoch in ended if epoch.diverged}
             if diverged >= set(group):
@@ -331,18 +331,22 @@ class Trainer:
         validated = None if self._validation is None else self._evaluate(states, self._validation)
         return self._evaluate(states, self._test), validated
 
-    def arrays(self, states: TrainState) -> dict[str, np.ndarray]:
-        """A group's states by name, random keys as their data: what a checkpoint holds."""
-        return _fetched(state_arrays(states))
+    def arrays(self, states: TrainState, count: int) -> dict[str, np.ndarray]:
+        """The states of a group of `count` runs by name, random keys as their data: what a checkpoint holds."""
+        return {name: array[:count] for name, array in _fetched(state_arrays(states)).items()}
 
     def restored(self, states: TrainState, arrays: Mapping[str, np.ndarray]) -> TrainState:
-        """States like these, of which `arrays` are the values.
+        """States like these, of which `arrays` are the values; a smaller group is filled up as in `start`.
 
         Raises:
           UserError: they are of other states.
         """
         rows = NamedSharding(self._mesh, PartitionSpec("run"))
-        return state_of_arrays(arrays, like=states, place=lambda array: jax.device_put(array, rows))
+        filled = {
+            name: np.concatenate([array, np.repeat(array[-1:], max(self.width - len(array), 0), axis=0)])
+            for name, array in zip(arrays, map(np.atleast_1d, arrays.values()), strict=True)
+        }
+        return state_of_arrays(filled, like=states, place=lambda array: jax.device_put(array, rows))
 
 
 def on_device(data: Dataset) -> Dataset:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy.ndimage import binary_erosion
 
 from mnist_jax.errors import UserError, first_line
 from mnist_jax.model import IMAGE_SHAPE
@@ -15,6 +16,8 @@ _BOX = 20  # pixels, the longest side of a digit in MNIST
 _WORKING_SIZE = 1000  # pixels; a larger picture is first made smaller, as nothing that a digit has needs more
 
 _EMPTY = 0.08  # of the range from black to white: a picture whose ink differs less from its paper is empty
+_CONTRAST = 0.25  # of that range: what is more even than this is all ink or all paper
+_UNEVEN = 0.3  # of that range: how far the light may fall off towards a rim
 _EDGE = 0.2  # of the range from paper to ink: where a digit begins; below it is what JPEG leaves around strokes
 
 
@@ -60,7 +63,7 @@ def mnist_form(brightness: np.ndarray) -> np.ndarray | None:
 
     So the digits of NIST were made those of MNIST (LeCun et al. 1998, "Gradient-based learning applied to document
     recognition", section III.A), except that what paper and what ink is, is found out: paper is what most of the rim
-    is.
+    is, allowing for light that falls unevenly.
 
     Args:
       brightness: float32 `[height, width]`, 0 black to 1 white.
@@ -68,14 +71,15 @@ def mnist_form(brightness: np.ndarray) -> np.ndarray | None:
     Returns:
       uint8 `[28, 28]`, or None if there is no digit on the picture.
     """
-    rim = np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]])
-    paper = np.median(rim)
-    darker, brighter = paper - brightness.min(), brightness.max() - paper
-    ink = np.clip(paper - brightness if darker > brighter else brightness - paper, 0, None)
+    paper = _paper(brightness)
+    difference = brightness - paper
+    is_dark = -difference.min() > difference.max()
+    # Dark ink takes away a share of the light.
+    ink = np.clip(-difference / np.maximum(paper, _EMPTY) if is_dark else difference, 0, None)
     if ink.max() < _EMPTY:
         return None
+    grain = 6 * 1.4826 * np.median(np.abs(_rim(difference))) / np.abs(difference).max()  # six standard deviations
     ink = ink / ink.max()
-    grain = 6 * 1.4826 * np.median(np.abs(rim - paper)) / max(darker, brighter)  # six standard deviations
     ink[ink < min(grain, 0.5)] = 0
     rows, columns = (np.flatnonzero((ink > _EDGE).any(axis)) for axis in (1, 0))
     cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -88,6 +92,20 @@ def mnist_form(brightness: np.ndarray) -> np.ndarray | None:
     top, left = (_start(small.sum(axis), length) for axis, length in ((1, IMAGE_SHAPE[0]), (0, IMAGE_SHAPE[1])))
     canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
     return np.round(255 * canvas).astype(np.uint8)
+
+
+def _rim(pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+
+
+def _paper(brightness: np.ndarray) -> np.ndarray:
+    """What the brightness were without ink: the plane through those pixels of the rim that are about its median."""
+    position = np.indices(brightness.shape).transpose(1, 2, 0) / max(brightness.shape)
+    terms = np.concatenate([np.ones((*brightness.shape, 1)), position], -1)
+    values, places = _rim(brightness), _rim(terms)
+    near = np.abs(values - np.median(values)) <= _UNEVEN * (brightness.max() - brightness.min())
+    plane, *_ = np.linalg.lstsq(places[near], values[near], rcond=None)
+    return terms @ plane
 
 
 def _start(mass: np.ndarray, length: int) -> int:
@@ -109,12 +127,13 @@ def _brightness(image: Image.Image) -> np.ndarray:
     if with_alpha.mode == "RGB":
         return grey
     alpha = np.asarray(with_alpha.getchannel("A"), np.float32) / 255
-    shown = grey[alpha > 0.5]
-    if shown.size == 0:
+    shown = alpha > 0.5
+    if not shown.any():
         return np.ones_like(grey)
-    low, middle, high = np.percentile(shown, [2, 50, 98])
-    # What is shown is ink alone, so that the paper must differ from it, or ink on paper of its own.
-    paper = middle if high - low > 0.25 else float(middle < 0.5)
+    low, middle, high = np.percentile(grey[shown], [2, 50, 98])
+    # If it is ink on paper, the outline is paper; if it is ink alone, the paper must differ from it.
+    outline = grey[shown & ~binary_erosion(shown)]
+    paper = np.median(outline) if high - low > _CONTRAST else float(middle < 0.5)
     return alpha * grey + (1 - alpha) * paper
 
 

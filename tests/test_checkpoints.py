@@ -211,6 +211,19 @@ def test_a_group_of_runs_goes_on_together(dataset, tmp_path):
     assert results(found) == results(expected)
 
 
+def test_a_last_group_that_is_smaller_goes_on_by_itself(dataset, tmp_path):
+    """A study trains only what is missing: its group of one was filled up to four, and on --resume it is not."""
+    runs = [Run(seed) for seed in range(5)]
+    checkpoints = Checkpoints(tmp_path)
+    expected = list(train_runs(LESSONS["dropout"], dataset, runs, epochs=3))[-3:]
+    for epoch in train_runs(LESSONS["dropout"], dataset, runs, epochs=3, checkpoints=checkpoints):
+        if (epoch.run, epoch.number) == (Run(4), 2):
+            break
+    found = list(train_runs(LESSONS["dropout"], dataset, [Run(4)], epochs=3, checkpoints=checkpoints))
+    assert results(found)[:2] == results(expected)[:2]
+    assert found[2].test_loss == pytest.approx(expected[2].test_loss, rel=1e-5)
+
+
 def test_runs_that_are_over_leave_their_end_or_nothing(dataset, tmp_path):
     for keep_last, left in ((True, ["2"]), (False, [])):
         folder = tmp_path / str(keep_last)
@@ -257,9 +270,9 @@ def test_another_training_does_not_go_on_from_it(dataset, tmp_path):
 def test_a_checkpoint_of_other_arrays_is_refused(dataset):
     trainer = Trainer(LESSONS["mlp"], dataset, [Run(0)])
     states = trainer.start([Run(0)])
-    arrays = trainer.arrays(states)
+    arrays = trainer.arrays(states, 1)
     back = trainer.restored(states, arrays)
-    assert_same(trainer.arrays(back), arrays)
+    assert_same(trainer.arrays(back, 1), arrays)
     assert jax.tree.structure(back) == jax.tree.structure(states)
     with pytest.raises(UserError, match="another version"):
         trainer.restored(states, {**arrays, "more": np.zeros(1)})

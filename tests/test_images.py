@@ -1,0 +1,250 @@
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from mnist_jax import UserError, cli, data
+from mnist_jax.images import mnist_form, png, read_digit
+from mnist_jax.trained import probabilities, read_nets
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Real digits in MNIST's form, 5 of each."""
+    test = data.load("sample").test
+    return [test.images[np.flatnonzero(test.labels == label)[i]] for label in range(10) for i in range(5)]
+
+
+def encoded(image, form="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, format=form, **options)
+    return file.getvalue()
+
+
+def large(digit):
+    return Image.fromarray(digit).resize((280, 280), Image.Resampling.BICUBIC)
+
+
+def inverted(digit):
+    return Image.fromarray(255 - np.asarray(large(digit)))
+
+
+def on_transparent(digit, ink):
+    shape = large(digit)
+    image = Image.new("RGBA", shape.size, (*ink, 0))
+    image.putalpha(shape)
+    return image
+
+
+def paper_on_transparent(digit):
+    """Ink on a sheet of paper, around which nothing is."""
+    image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
+    image.paste(inverted(digit).convert("RGBA"), (60, 60))
+    return image
+
+
+def photograph(digit):
+    """Unevenly lit, with grain."""
+    rng = np.random.default_rng(0)
+    light = np.linspace(0.6, 0.95, 280) * (0.25 + 0.75 * np.asarray(inverted(digit)) / 255)
+    return Image.fromarray(np.uint8(255 * (light + rng.normal(0, 0.02, light.shape)).clip(0, 1)))
+
+
+def with_exif_turn(digit):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
+    return encoded(inverted(digit).rotate(90), "JPEG", exif=exif)
+
+
+PICTURES = {
+    "as it is": lambda digit: encoded(Image.fromarray(digit)),
+    "light on dark": lambda digit: encoded(large(digit)),
+    "dark on light": lambda digit: encoded(inverted(digit)),
+    "colours": lambda digit: encoded(Image.merge("RGB", [inverted(digit), *[Image.new("L", (280, 280), 255)] * 2])),
+    "JPEG": lambda digit: encoded(inverted(digit), "JPEG", quality=60),
+    "JPEG in CMYK": lambda digit: encoded(inverted(digit).convert("CMYK"), "JPEG"),
+    "two colours": lambda digit: encoded(inverted(digit).convert("1", dither=Image.Dither.NONE)),
+    "palette": lambda digit: encoded(inverted(digit).convert("P")),
+    "palette with a transparent colour": lambda digit: encoded(inverted(digit).convert("P"), transparency=255),
+    "16 bits": lambda digit: encoded(Image.fromarray(np.asarray(inverted(digit), np.uint16) * 257)),
+    "dark ink, transparent": lambda digit: encoded(on_transparent(digit, (20, 20, 90))),
+    "light ink, transparent": lambda digit: encoded(on_transparent(digit, (255, 255, 240))),
+    "grey with alpha": lambda digit: encoded(on_transparent(digit, (0, 0, 0)).convert("LA")),
+    "paper, transparent around": lambda digit: encoded(paper_on_transparent(digit)),
+    "photograph": lambda digit: encoded(photograph(digit), "JPEG", quality=80),
+    "pencil": lambda digit: encoded(Image.fromarray(np.uint8(160 + np.asarray(inverted(digit)) // 5))),
+    "a corner of a page": lambda digit: encoded(padded(inverted(digit), (1500, 2000), (900, 40))),
+    "turned by EXIF": with_exif_turn,
+}
+
+
+def padded(image, size, place):
+    page = Image.new("L", size, 255)
+    page.paste(image, place)
+    return page
+
+
+def likeness(found, digit):
+    """Correlation of the pixels."""
+    return np.corrcoef(found.ravel(), digit.ravel())[0, 1]
+
+
+def assert_form(digit):
+    """MNIST's: 20 pixels the longer side, and the centre of mass in the middle, as far as the digit fits."""
+    rows, columns = np.flatnonzero(digit.any(1)), np.flatnonzero(digit.any(0))
+    sides = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    assert digit.shape == (28, 28)
+    assert digit.dtype == np.uint8
+    assert digit.max() == 255
+    assert max(sides) <= 20
+    for axis, side in ((1, sides[0]), (0, sides[1])):
+        mass = digit.sum(axis, dtype=float)
+        centre = (mass * (np.arange(28) + 0.5)).sum() / mass.sum()
+        start = np.flatnonzero(mass)[0]
+        assert -0.6 <= centre - 14 <= 1.6 or start in (0, 28 - side)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_any_picture_of_a_digit_comes_out_as_it_was(digits, picture):
+    similar = []
+    for digit in digits:
+        found = read_digit(PICTURES[picture](digit))
+        assert_form(found)
+        similar.append(likeness(found, digit))
+    assert np.median(similar) > 0.97
+    assert min(similar) > 0.8
+
+
+def test_a_digit_in_mnist_s_form_is_left_as_it_is(digits):
+    for digit in digits:
+        found = read_digit(encoded(Image.fromarray(digit)))
+        assert likeness(found, digit) > 0.995  # the brightest pixel becomes white
+
+
+def test_real_digits_are_in_the_form_that_is_made(mnist_folder):
+    images = data.load(str(mnist_folder)).test.images[:500]
+    same = [likeness(mnist_form(image / np.float32(255)), image) > 0.99 for image in images]
+    assert np.mean(same) > 0.98
+
+
+@settings(max_examples=200, deadline=None)
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 60), st.integers(1, 60)), elements=st.floats(0, 1, width=32)))
+def test_any_brightness_has_the_form_or_none(brightness):
+    digit = mnist_form(brightness)
+    if digit is not None:
+        assert_form(digit)
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (40, 4000)])
+def test_a_line_of_any_length_fits(shape):
+    brightness = np.zeros((shape[0] + 20, shape[1] + 20), np.float32)
+    brightness[10:-10, 10:-10] = 1
+    digit = mnist_form(brightness)
+    assert_form(digit)
+    assert digit.any(int(shape[0] < shape[1]) ^ 1).sum() == 20
+
+
+def huge():
+    """A PNG that says it has 30,000 x 30,000 pixels, in a few bytes."""
+    file = bytearray(encoded(Image.new("L", (1, 1))))
+    start = file.index(b"IHDR")
+    file[start + 4 : start + 12] = (30_000).to_bytes(4, "big") * 2
+    import zlib
+
+    file[start + 17 : start + 21] = zlib.crc32(file[start : start + 17]).to_bytes(4, "big")
+    return bytes(file)
+
+
+WHOLE = encoded(Image.fromarray(np.tri(50, dtype=np.uint8) * 255))
+BROKEN = {
+    "nothing in it": (b"", "not a PNG or JPEG"),
+    "text": (b"seven", "not a PNG or JPEG"),
+    "another format": (encoded(Image.new("L", (9, 9)), "GIF"), "not a PNG or JPEG"),
+    "cut short": (WHOLE[:60], "cannot be read"),
+    "one brightness": (encoded(Image.new("L", (30, 30), 200)), "shows no digit"),
+    "all transparent": (encoded(Image.new("RGBA", (30, 30), (9, 9, 9, 0))), "shows no digit"),
+    "all but even": (encoded(Image.fromarray(np.uint8(200 + np.arange(100).reshape(10, 10) % 9))), "shows no digit"),
+    "one pixel": (encoded(Image.new("L", (1, 1))), "shows no digit"),
+    "huge": (huge(), "more than 89,478,485 pixels"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_picture_that_is_none_gets_one_sentence(toy_ladder, run_main, tmp_path, name):
+    content, says = BROKEN[name]
+    (tmp_path / "picture.png").write_bytes(content)
+    status, out, err = run_main(cli.main, "predict", toy_ladder, tmp_path / "picture.png")
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+    assert "picture.png" in err
+
+
+@pytest.mark.parametrize("name", ["missing.png", "folder"])
+def test_a_file_that_is_none_gets_one_sentence(toy_ladder, run_main, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    status, _, err = run_main(cli.main, "predict", toy_ladder, tmp_path / name)
+    assert status == 2
+    assert f"{name} cannot be read" in err
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(
+    st.binary(max_size=100),
+    st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(1, 255)).map(
+        lambda flip: WHOLE[: flip[0]] + bytes([WHOLE[flip[0]] ^ flip[1]]) + WHOLE[flip[0] + 1 :]
+    ),
+    st.integers(0, len(WHOLE)).map(lambda end: WHOLE[:end]),
+))  # fmt: skip
+def test_any_bytes_are_a_digit_or_a_sentence(content):
+    with contextlib.suppress(UserError):
+        assert_form(read_digit(content))
+
+
+def test_predict_says_the_digit_and_its_probabilities(digits_run, digits, run_main, tmp_path):
+    seven, two = tmp_path / "seven.png", tmp_path / "two.jpg"
+    seven.write_bytes(PICTURES["a corner of a page"](digits[35]))
+    two.write_bytes(PICTURES["JPEG"](digits[10]))
+    status, out, err = run_main(cli.main, "predict", digits_run, seven, two)
+    assert (status, err) == (0, "")
+    assert "lesson adam, seed 0, after 2 epochs" in out
+    rows = [line.replace("│", " ").split() for line in out.splitlines() if ".png" in line or ".jpg" in line]
+    assert [row[1] for row in rows] == ["7", "2"]
+    status, out, _ = run_main(cli.main, "predict", digits_run, seven, two, "--json", "--lesson", "mlp")
+    found = json.loads(out)
+    assert [(entry["lesson"], entry["seed"]) for entry in found] == [("mlp", 0)] * 2
+    assert [entry["image"] for entry in found] == [str(seven), str(two)]
+    for entry in found:
+        assert len(entry["probabilities"]) == 10
+        assert entry["digit"] == np.argmax(entry["probabilities"])
+        assert sum(entry["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_pictures_are_answered_as_well_as_mnist_s_own(digits_run):
+    """Made large, dark on light and moved, digits are recognised as before."""
+    test = data.load("sample").test
+    (net,) = read_nets(digits_run, lesson_id="adam")
+    pictures = [read_digit(PICTURES["a corner of a page"](image)) for image in test.images[::4]]
+    right = [
+        (probabilities(net, images).argmax(1) == test.labels[::4]).mean()
+        for images in (test.images[::4], np.stack(pictures))
+    ]
+    assert right[0] > 0.9
+    assert right[1] > right[0] - 0.03
+
+
+def test_no_picture_at_all(toy_ladder, run_main):
+    status, _, err = run_main(cli.main, "predict", toy_ladder)
+    assert status == 2
+    assert "Name at least one picture" in err
+
+
+def test_a_png_holds_the_pixels(digits):
+    with Image.open(io.BytesIO(png(digits[0]))) as image:
+        np.testing.assert_array_equal(np.asarray(image), digits[0])

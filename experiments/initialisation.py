@@ -54,6 +54,7 @@ from mnist_jax.results import (
 )
 from mnist_jax.startup import JaxArguments, parsed, start_jax
 from mnist_jax.study import how_to_go_on
+from mnist_jax.tensorboard import EventFiles, Point, check_event_files
 from mnist_jax.train import Examples, TrainState, cross_entropy, epoch_order, init_state, train_step
 
 STEPS = (0, 1, 10, 100, 1000)
@@ -86,6 +87,7 @@ class Arguments(JaxArguments):
       quick: one seed. Not the study.
       out: folder for results, new or without a run; by default runs/initialisation-DATE-TIME.
       resume: go on with the study in the folder that --out names.
+      tensorboard: write what is measured for TensorBoard too, into the folder's `tensorboard`.
     """
 
     lesson: str = "he"
@@ -95,6 +97,7 @@ class Arguments(JaxArguments):
     quick: bool = False
     out: Path | None = None
     resume: bool = False
+    tensorboard: bool = False
 
 
 class Theory(NamedTuple):
@@ -212,6 +215,22 @@ def follow(lesson: Lesson, examples: Examples, seed: int) -> dict[str, dict[str,
     }
 
 
+def points(found: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> list[Point]:
+    """What `follow` returns, for TensorBoard."""
+    return [
+        (
+            step,
+            {
+                f"{kind} of {WORDS[quantity]}/fc{layer}": value
+                for quantity, kinds in found.items()
+                for kind, by_step in kinds.items()
+                for layer, value in enumerate(by_step[place], start=1)
+            },
+        )
+        for place, step in enumerate(STEPS)
+    ]
+
+
 def nets(base: Lesson) -> dict[str, Lesson]:
     """Name -> lesson: two activations, without and with batch norm, two initialisations; no dropout."""
     return {
@@ -234,6 +253,7 @@ def run(arguments: Arguments) -> None:
     data = load_data(arguments.data, "slides", arguments.data_dir)
     for lesson in chosen.values():
         check_run(lesson, data, seeds=seeds, epochs=1)
+    check_event_files(arguments.tensorboard)
     console = make_console()
     notice = f"QUICK: {arguments.seeds} seed. This is not the study; do not quote it." if arguments.quick else ""
     if notice:
@@ -250,10 +270,14 @@ def run(arguments: Arguments) -> None:
     examples = jax.device_put(data.train)
     folder, journal = open_study(arguments.out, "initialisation", results, resume=arguments.resume)
     with journal, ends_at_once(how_to_go_on(folder)):
+        event_files = EventFiles(folder, on=arguments.tensorboard)
         done = {(entry["net"], entry["seed"]): entry["run"] for entry in journal}
+        for (name, seed), found in done.items():
+            event_files.complete((name, f"seed-{seed}"), points(found))
         todo = [part for part in itertools.product(chosen, seeds) if part not in done]
         for name, seed in with_time_left(todo, console):
             done[name, seed] = follow(chosen[name], examples, seed)
+            event_files.complete((name, f"seed-{seed}"), points(done[name, seed]))
             journal.add({"net": name, "seed": seed, "run": done[name, seed]})
     runs = {name: [done[name, seed] for seed in seeds] for name in chosen}
     input_moments = float((pixels**2).mean()), float(pixels.var(0).mean())

@@ -36,6 +36,7 @@ from mnist_jax.results import (
 from mnist_jax.startup import JaxArguments, parsed, start_jax
 from mnist_jax.stats import paired_difference
 from mnist_jax.study import how_to_go_on
+from mnist_jax.tensorboard import EventFiles, check_event_files
 from mnist_jax.train import TrainState, evaluate, init_state, train_epoch
 
 HEADER = ["lesson", "Flax's running variance", "PyTorch's", "difference, 95 % interval", "loss, difference in nats"]
@@ -55,6 +56,7 @@ class Arguments(JaxArguments):
       split: slides or notebooks.
       out: folder for results, new or without a run; by default runs/running_variance-DATE-TIME.
       resume: go on with the study in the folder that --out names.
+      tensorboard: write what each net came to for TensorBoard too, into the folder's `tensorboard`.
     """
 
     seeds: int = 5
@@ -64,6 +66,7 @@ class Arguments(JaxArguments):
     split: str = "notebooks"
     out: Path | None = None
     resume: bool = False
+    tensorboard: bool = False
 
 
 def with_pytorch_variance(state: TrainState) -> TrainState:
@@ -88,6 +91,7 @@ def run(arguments: Arguments) -> None:
     data = load_data(arguments.data, arguments.split, arguments.data_dir)
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=arguments.epochs)
+    check_event_files(arguments.tensorboard)
     command = command_line("python experiments/running_variance.py")
     described = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=arguments.epochs)
     results: dict[str, Any] = {**described, "lessons": {}}
@@ -95,6 +99,7 @@ def run(arguments: Arguments) -> None:
     placed = on_device(data)
     folder, journal = open_study(arguments.out, "running_variance", described, resume=arguments.resume)
     with journal, ends_at_once(how_to_go_on(folder)):
+        event_files = EventFiles(folder, on=arguments.tensorboard)
         for lesson_id, lesson in lessons.items():
             tested = {entry["seed"]: entry for entry in journal if entry["lesson"] == lesson_id}
             for seed in seeds:
@@ -105,6 +110,8 @@ def run(arguments: Arguments) -> None:
                         **tested_twice(lesson, placed, seed, arguments.epochs),
                     }
                     journal.add(tested[seed])
+                scalars = {f"{what}/{kept}": tested[seed][kept][what] for what in ("accuracy", "loss") for kept in KEPT}
+                event_files.complete((lesson_id, f"seed-{seed}"), [(arguments.epochs, scalars)])
                 flax, pytorch = (tested[seed][kept]["accuracy"] for kept in KEPT)
                 console.print(f"{lesson_id:<10}  seed {seed}  Flax's {flax:.2%}  PyTorch's {pytorch:.2%}")
             by_kind = {kept: [tested[seed][kept] for seed in seeds] for kept in KEPT}

@@ -28,6 +28,7 @@ from mnist_jax.results import (
     write_results,
 )
 from mnist_jax.startup import DistributedArguments
+from mnist_jax.tensorboard import EventFiles, check_event_files, epoch_points
 from mnist_jax.tuning import (
     FINAL_HEADER,
     NOTE,
@@ -53,11 +54,14 @@ class RunArguments(DistributedArguments):
       resume: go on with the run in the folder that --out names.
       checkpoint_every: epochs from one checkpoint to the next.
       keep_checkpoints: how many stay of a run under way, the newest.
+      tensorboard: write the curves for TensorBoard too, into the folder's `tensorboard`, each epoch as it ends; with
+        --resume also those of runs that had ended without.
     """
 
     resume: bool = False
     checkpoint_every: int = 1
     keep_checkpoints: int = 2
+    tensorboard: bool = False
 
     def checkpoints(self, folder: Path, console: Console, *, keep_last: bool) -> Checkpoints:
         """Those of the study in `folder`; damage is told on the console."""
@@ -93,7 +97,7 @@ def run_lessons(
       seeds: run k of every lesson has seed k, so all share its order of examples.
       epochs: of each run.
       devices_per_run: as in `train_runs`.
-      arguments: the user's, for resuming and checkpoints.
+      arguments: the user's, for resuming, checkpoints and event files.
       out: the user's folder; None is a new one in `runs/` named after `name`.
       name: of the run.
       command: what makes these results again.
@@ -108,15 +112,19 @@ def run_lessons(
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=epochs)
         check_devices(lesson, devices_per_run)
+    check_event_files(arguments.tensorboard)
     described = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=epochs)
     results: dict[str, Any] = {**described, "lessons": {}}
     folder, journal = open_study(out, name, described, resume=arguments.resume)
     checkpoints = arguments.checkpoints(folder, console, keep_last=True)
     with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
+        event_files = EventFiles(folder, on=arguments.tensorboard)
         runs = len(lessons) * len(seeds) - len(list(journal))
         with EpochProgress(console, runs=runs, epochs=epochs) as progress:
             for lesson_id, lesson in lessons.items():
                 done = {entry["seed"]: entry for entry in journal if entry["lesson"] == lesson_id}
+                for seed, entry in done.items():
+                    event_files.complete((lesson_id, f"seed-{seed}"), epoch_points(entry))
                 if todo := [seed for seed in seeds if seed not in done]:
                     trained = train_lesson(
                         lesson,
@@ -127,6 +135,7 @@ def run_lessons(
                         checkpoints=checkpoints.of(lesson_id),
                     )
                     for epoch, run in ended_runs(trained, epochs):
+                        event_files.add((lesson_id, f"seed-{epoch.run.seed}"), epoch)
                         progress.show(lesson_id, epoch)
                         if run is not None:
                             done[epoch.run.seed] = {"lesson": lesson_id, **run_record(run)}
@@ -203,6 +212,7 @@ def run_comparison(
         data = dataclasses.replace(data, epoch_length=min(_QUICK_EPOCH, data.epoch_length))
         console.print(_QUICK_NOTICE, style="bold red", soft_wrap=True)
     check_comparison(lesson, data, budget)
+    check_event_files(arguments.tensorboard)
     described = describe_run(
         data,
         {arguments.lesson: lesson},
@@ -216,7 +226,16 @@ def run_comparison(
     checkpoints = arguments.checkpoints(folder, console, keep_last=False)
     console.print(f"Every epoch is kept at once; interrupted, {how_to_go_on(folder)}", soft_wrap=True)
     with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
-        compared = compare(groups, lesson, data, budget, journal=journal, checkpoints=checkpoints, console=console)
+        compared = compare(
+            groups,
+            lesson,
+            data,
+            budget,
+            journal=journal,
+            checkpoints=checkpoints,
+            event_files=EventFiles(folder, on=arguments.tensorboard),
+            console=console,
+        )
     return folder, {**described, **compared}
 
 

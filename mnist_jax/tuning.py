@@ -26,6 +26,7 @@ from mnist_jax.journal import Journal
 from mnist_jax.lessons import LESSONS, Lesson
 from mnist_jax.optimizers import Optimizer, optimizer
 from mnist_jax.stats import mean_interval
+from mnist_jax.tensorboard import EventFiles, epoch_points
 from mnist_jax.train import init_state, train_epoch
 
 # A learning rate is good if the mean validation accuracy is at most this much below the best rate's.
@@ -121,6 +122,7 @@ def compare(
     *,
     journal: Journal,
     checkpoints: Checkpoints,
+    event_files: EventFiles,
     console: Console,
 ) -> dict[str, Any]:
     """Tune all contestants, then train the best of each group with fresh seeds; what the journal holds is not repeated.
@@ -133,6 +135,7 @@ def compare(
       budget: the same for all.
       journal: where each finished run is kept.
       checkpoints: where runs under way are.
+      event_files: where TensorBoard finds all runs' curves.
       console: where progress is shown.
 
     Returns:
@@ -147,7 +150,7 @@ def compare(
 
         def train(stage: str, label: str, optimizer: Optimizer, rates: Sequence[float]) -> None:
             changed = dataclasses.replace(lesson, optimizer=optimizer)
-            _train(stage, label, rates, changed, data, budget, journal, checkpoints, progress)
+            _train(stage, label, rates, changed, data, budget, journal, checkpoints, event_files, progress)
 
         for entrant in contestants:
             train("tuning", entrant.label, entrant.optimizer, entrant.learning_rates)
@@ -184,10 +187,18 @@ def _train(
     budget: Budget,
     journal: Journal,
     checkpoints: Checkpoints,
+    event_files: EventFiles,
     progress: EpochProgress,
 ) -> None:
     """Train every rate with every seed of its stage that the journal does not hold yet, and add them to it."""
-    done = {(entry["learning_rate"], entry["seed"]) for entry in _entries(journal, stage, label)}
+
+    def folders(rate: float, seed: int) -> tuple[str, ...]:
+        return stage, label, f"{rate:g}", f"seed-{seed}"
+
+    steps = {"steps_per_epoch": math.ceil(data.epoch_length / lesson.batch_size), "test_every": budget.test_every}
+    done = {(entry["learning_rate"], entry["seed"]): entry for entry in _entries(journal, stage, label)}
+    for name, entry in done.items():
+        event_files.complete(folders(*name), epoch_points(entry, **steps))
     seeds = budget.tuning_seeds if stage == "tuning" else budget.final_seeds
     todo = [Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds if (rate, seed) not in done]
     if not todo:
@@ -203,6 +214,7 @@ def _train(
     )
     for epoch, run in ended_runs(trained, budget.epochs):
         rate = dict(epoch.run.hyperparameters)["learning_rate"]
+        event_files.add(folders(rate, epoch.run.seed), epoch, **steps)
         progress.show(f"{stage}  {label}, learning rate {rate:g}", epoch, line=run is not None)
         if run is not None:
             journal.add({"stage": stage, "optimizer": label, "learning_rate": rate, **run_record(run)})

@@ -12,13 +12,15 @@ ORDER = [
     "errors", "optimizers", "lessons", "stats", "dropout", "model", "train",
     "processes", "startup",
     "idx", "tfds_mnist", "data", "results", "checkpoints", "experiment", "interrupts", "journal",
-    "published", "ladder", "display", "tuning", "figures", "trained", "exchange", "images",
-    "study", "cli",
+    "tensorboard", "published", "ladder", "display", "tuning", "figures", "net_figures", "trained", "exchange", "images",
+    "pages", "demo", "report", "study", "cli",
 ]  # fmt: skip
 
 WITHOUT_THE_REST = """
 import sys
-for name in ("tyro", "tensorflow_datasets", "mlxtend", "matplotlib", "PIL", "platformdirs", "requests", "scipy"):
+for name in (
+    "tyro", "tensorflow_datasets", "mlxtend", "matplotlib", "PIL", "platformdirs", "requests", "scipy", "tensorboardX",
+):
     sys.modules[name] = None
 import jax, numpy as np
 from mnist_jax import LESSONS, Examples, evaluate, init_state, train_epoch
@@ -33,7 +35,7 @@ def test_training_from_arrays_needs_nothing_else():
 
 
 def test_a_folder_of_idx_files_needs_nothing_else(toy_folder):
-    lines = WITHOUT_THE_REST.splitlines()[:4]
+    lines = WITHOUT_THE_REST.splitlines()[:6]
     code = "\n".join([*lines, "from mnist_jax.data import load", f"assert load({str(toy_folder)!r}).train.size == 65"])
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 

@@ -68,13 +68,15 @@ def test_two_processes_give_the_ladder_of_one(toy_folder, tmp_path):
     arguments = [EXPERIMENTS / "ladder.py", "--lessons", "mlp", "adam", "--seeds", 5, "--epochs", 2]
     arguments += ["--data", toy_folder]
     two, one = tmp_path / "two", tmp_path / "one"
-    (first, second) = start_two(*arguments, "--out", two)
+    (first, second) = start_two(*arguments, "--out", two, "--tensorboard")
     assert first[0] == second[0] == 0, (first, second)
     assert "seed 4  epoch  2" in first[1]
     assert second[1:] == ("", "")
     assert sorted(path.name for path in two.iterdir()) == [
-        "checkpoints", "ladder.png", "results.json", "runs.jsonl", "table.md",
+        "checkpoints", "ladder.png", "results.json", "runs.jsonl", "table.md", "tensorboard",
     ]  # fmt: skip
+    files = [path.relative_to(two / "tensorboard") for path in (two / "tensorboard").rglob("*") if path.is_file()]
+    assert len(files) == len({path.parent for path in files}) == 2 * 5  # of the first process only
     run_alone(*arguments, "--out", one)
     assert without_seconds(json.loads((two / "results.json").read_text())) == without_seconds(
         json.loads((one / "results.json").read_text())
@@ -125,11 +127,18 @@ def test_an_error_of_the_second_process_ends_both(toy_folder, tmp_path):
     assert second[2].startswith(f"error: {tmp_path / 'nothing'} is not a folder")
 
 
-def test_different_arguments_are_refused(toy_folder, tmp_path):
+@pytest.mark.parametrize(
+    ("different", "says"),
+    [
+        (["--lessons", "relu"], "This process was told something else than the first ("),
+        (["--tensorboard"], "Not all processes were told the same; give --tensorboard to all of them or to none."),
+    ],
+)
+def test_different_arguments_are_refused(toy_folder, tmp_path, different, says):
     arguments = [EXPERIMENTS / "ladder.py", "--data", toy_folder, "--out", tmp_path / "out", "--lessons", "mlp"]
-    (first, second) = start_two(*arguments, different=["--lessons", "relu"])
+    (first, second) = start_two(*arguments, different=different)
     assert first[0] == second[0] == 2
-    assert second[2].startswith("error: This process was told something else than the first (")
+    assert second[2].startswith(f"error: {says}")
     assert not (tmp_path / "out").exists()
 
 

@@ -9,6 +9,7 @@ from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.display import EpochProgress, make_console
 from mnist_jax.figures import curves_figure
 from mnist_jax.journal import CHECKPOINTS, JOURNAL, Journal
+from mnist_jax.tensorboard import EventFiles
 from mnist_jax.tuning import (
     FINAL_HEADER,
     TUNING_HEADER,
@@ -36,7 +37,16 @@ GROUPS = {
 
 def compared(groups, lesson, dataset, folder, journal):
     checkpoints = Checkpoints(folder / CHECKPOINTS, keep_last=False)
-    return compare(groups, lesson, dataset, BUDGET, journal=journal, checkpoints=checkpoints, console=make_console())
+    return compare(
+        groups,
+        lesson,
+        dataset,
+        BUDGET,
+        journal=journal,
+        checkpoints=checkpoints,
+        event_files=EventFiles(folder, on=False),
+        console=make_console(),
+    )
 
 
 def run_compare(folder, dataset):

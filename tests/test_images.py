@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,8 +208,9 @@ def test_any_bytes_are_a_digit_or_a_sentence(content):
         assert_form(read_digit(content))
 
 
-def test_predict_says_the_digit_and_its_probabilities(digits_run, digits, run_main, tmp_path):
-    seven, two = tmp_path / "seven.png", tmp_path / "two.jpg"
+def test_predict_says_the_digit_and_its_probabilities(digits_run, digits, run_main, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seven, two = Path("seven.png"), Path("two.jpg")
     seven.write_bytes(PICTURES["a corner of a page"](digits[35]))
     two.write_bytes(PICTURES["JPEG"](digits[10]))
     status, out, err = run_main(cli.main, "predict", digits_run, seven, two)

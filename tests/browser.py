@@ -1,6 +1,7 @@
 """Chromium without a screen, for tests of pages."""
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -33,6 +34,12 @@ def chromium(*, width=1000, height=900, dark=False):
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         started = webdriver.Chrome(options=options, service=Service(driver))
         try:
+            started.get("about:blank")
+            started.get_log("performance")  # Chromium's own first page
+            started.execute_cdp_cmd(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+            )
             started.execute_cdp_cmd(
                 "Emulation.setEmulatedMedia",
                 {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]},
@@ -40,3 +47,11 @@ def chromium(*, width=1000, height=900, dark=False):
             yield started
         finally:
             started.quit()
+
+
+def requested(driver):
+    """The addresses that pages asked for."""
+    messages = (json.loads(entry["message"])["message"] for entry in driver.get_log("performance"))
+    return {
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
+    }

@@ -129,6 +129,8 @@ def _curves(results: Mapping[str, Any]) -> list[Picture]:
             lesson_id: [run[-1] for run in entry[field] if run[-1] is not None]
             for lesson_id, entry in results["lessons"].items()
         }
+        if not any(ends.values()):  # all diverged
+            continue
         words = ", ".join(f"{name} {scale * np.mean(values):.4g}{unit}" for name, values in ends.items() if values)
         band = " (bands: range over seeds)" if len(results["config"]["seeds"]) > 1 else ""
         pictures.append(

@@ -1,0 +1,242 @@
+import html.parser
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from browser import chromium, requested
+
+from mnist_jax import LESSONS, cli, ladder
+from mnist_jax.lessons import IDEAS
+from mnist_jax.net_figures import (
+    calibration_figure,
+    confusion_figure,
+    first_layer_figure,
+    weights_figure,
+)
+from mnist_jax.results import RESULTS
+from mnist_jax.stats import Bin, calibration, expected_calibration_error
+
+
+class Page(html.parser.HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags, self.words, self.open = [], [], []
+        self.feed(source)
+        self.text = " ".join(" ".join(self.words).split())
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "link", "img", "source", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def all(self, wanted):
+        return [attributes for tag, attributes in self.tags if tag == wanted]
+
+
+def reported(run_main, run, *options):
+    status, out, err = run_main(cli.main, "report", run, *options)
+    assert (status, err) == (0, "")
+    assert "report.html" in out
+    return (run / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def ladder_page(toy_ladder, tmp_path_factory):
+    """The page of a ladder; made in a copy, since other tests use the run."""
+    import sys
+
+    run = shutil.copytree(toy_ladder, tmp_path_factory.mktemp("report") / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["mnist-jax", "report", str(run)])
+        cli.main()
+    return run / "report.html"
+
+
+def test_the_page_has_all_that_is_known_of_a_ladder(ladder_page):
+    page = Page(ladder_page.read_text())
+    results = json.loads((ladder_page.parent / RESULTS).read_text())
+    for cell in [*ladder.header(results), *(cell for row in ladder.rows(results) for cell in row)]:
+        assert cell in page.text
+    for lesson_id in LESSONS:
+        assert {"href": f"#{lesson_id}"} in page.all("a")
+        assert IDEAS[lesson_id] in page.text
+        assert f"the net of lesson {lesson_id}, seed 0, after 2 epochs" in page.text
+    alternatives = [image["alt"] for image in page.all("img")]
+    assert len([words for words in alternatives if words.startswith("Confusion matrix.")]) == 6
+    assert len([words for words in alternatives if words.startswith("Reliability diagram.")]) == 6
+    assert len([words for words in alternatives if words.startswith("The first layer's weights")]) == 6
+    assert len([words for words in alternatives if words.startswith("Histograms of weights")]) == 6
+    assert any(words.startswith("Test accuracy after each epoch") for words in alternatives)
+    assert results["config"]["command"] in page.text
+    assert results["data"]["sha256"] in page.text
+
+
+def test_it_needs_no_network_and_runs_nothing(ladder_page):
+    source = ladder_page.read_text()
+    page = Page(source)
+    assert page.all("script") == []
+    links = {"src", "href", "srcset"}
+    addresses = [attributes[name] for _, attributes in page.tags for name in links & set(attributes)]
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert "url(" not in source
+    assert all(image.get("alt") for image in page.all("img"))
+    # Every figure is there for a light page and for a dark one.
+    dark = [source["srcset"] for source in page.all("source")]
+    light = [image["src"] for image in page.all("img") if not image["alt"].startswith("Test image")]
+    assert len(dark) == len(light) == len(LESSONS) * 4 + 2
+    assert not any(map(str.__eq__, dark, light))
+
+
+def test_the_worst_mistakes_are_shown_worst_first(ladder_page):
+    from mnist_jax import data
+    from mnist_jax.trained import probabilities, read_nets
+
+    run = ladder_page.parent
+    page = Page(ladder_page.read_text())
+    command = json.loads((run / RESULTS).read_text())["config"]["command"].split()
+    test = data.load(command[command.index("--data") + 1], "notebooks").test
+    expected = []
+    for net in read_nets(run):
+        found = probabilities(net, test.images)
+        wrong = [i for i in range(test.size) if found[i].argmax() != test.labels[i]]
+        worst = sorted(wrong, key=lambda i: found[i][test.labels[i]])[:12]
+        expected += [f"Test image {i}, a {test.labels[i]} taken for a {found[i].argmax()}" for i in worst]
+    assert expected
+    assert [image["alt"] for image in page.all("img") if image["alt"].startswith("Test image")] == expected
+
+
+def test_a_run_of_one_changed_lesson(run_main, toy_folder, tmp_path):
+    run = tmp_path / "a <b>run</b> & more"
+    arguments = ["--hidden", 20, "--activation", "tanh", "--epochs", 1, "--data", toy_folder]
+    assert run_main(cli.main, "train", "relu", *arguments, "--out", run)[0] == 0
+    page = Page(reported(run_main, run))
+    assert "a <b>run</b> & more" in page.text  # as text, not as tags
+    assert page.all("b") == []
+    assert "Other than in the course: hidden (20,) instead of (512, 256), activation tanh instead of relu." in page.text
+    assert "of all 20 units" in page.text
+    assert "One seed cannot tell" not in page.text
+
+
+def test_a_run_that_diverged_has_no_pictures_of_its_net(run_main, toy_folder, tmp_path):
+    arguments = ["--activation", "relu", "--learning-rate", 1e30, "--data", toy_folder]
+    assert run_main(cli.main, "train", "mlp", *arguments, "--out", tmp_path / "run")[0] == 0
+    page = Page(reported(run_main, tmp_path / "run"))
+    assert "(1 diverged)" in page.text
+    assert not any("Confusion" in image["alt"] for image in page.all("img"))
+
+
+def test_an_imported_net(run_main, toy_ladder, tmp_path):
+    file = tmp_path / "net.safetensors"
+    assert run_main(cli.main, "export", toy_ladder, "--format", "safetensors", "--out", file)[0] == 0
+    digits = toy_ladder.parent / "toy"
+    run = tmp_path / "run"
+    assert run_main(cli.main, "import", file, "--lesson", "adam", "--data", digits, "--out", run)[0] == 0
+    page = Page(reported(run_main, run))
+    assert "the net of lesson adam, imported" in page.text
+    assert "net.safetensors, SHA-256" in page.text
+    assert "as imported" in page.text
+    assert not any("after each epoch" in image["alt"] for image in page.all("img"))
+
+
+@pytest.mark.parametrize(
+    ("study", "figures"),
+    [("sgd_vs_adam", 2), ("running_variance", 0), ("initialisation", 1), ("reproduce_notebooks", 3)],
+)
+def test_a_study_s_own_tables_and_figures(run_main, tmp_path, study, figures):
+    recorded = cli.Path(__file__).parents[1] / "experiments" / "results" / study
+    page = Page(reported(run_main, shutil.copytree(recorded, tmp_path / study)))
+    assert len(page.all("img")) == figures
+    words = (recorded / "table.md").read_text().splitlines()[0].strip("| ").split(" | ")
+    headings = "".join(page.text.split())
+    assert all("".join(word.split()) in headings for word in words)
+    assert page.all("table")
+
+
+def test_a_study_s_words_are_text_and_not_tags(run_main, tmp_path):
+    recorded = cli.Path(__file__).parents[1] / "experiments" / "results" / "running_variance"
+    run = shutil.copytree(recorded, tmp_path / "study")
+    (run / "table.md").write_text("<script>alert(1)</script> [x](javascript:alert(1)) | a |\n")
+    page = Page(reported(run_main, run))
+    assert page.all("script") == page.all("a") == []
+
+
+def test_digits_that_are_not_where_they_were(run_main, toy_ladder, toy_folder, tmp_path):
+    run = shutil.copytree(toy_ladder, tmp_path / "run")
+    results = json.loads((run / RESULTS).read_text())
+    results["config"]["command"] = results["config"]["command"].replace("toy", "gone")
+    (run / RESULTS).write_text(json.dumps(results))
+    status, _, err = run_main(cli.main, "report", run)
+    assert status == 2
+    assert "with --data" in err
+    reported(run_main, run, "--data", toy_ladder.parent / "toy")
+    (toy_folder / "t10k-labels-idx1-ubyte.gz").write_bytes((toy_folder / "train-labels-idx1-ubyte.gz").read_bytes())
+    for other in (toy_folder, "sample"):
+        assert run_main(cli.main, "report", run, "--data", other)[0] == 2
+    results["config"]["command"] = "mnist-jax train"
+    (run / RESULTS).write_text(json.dumps(results))
+    status, _, err = run_main(cli.main, "report", run)
+    assert status == 2
+    assert "is not recorded" in err
+
+
+def test_a_file_of_the_user_s_is_not_overwritten(run_main, toy_ladder, tmp_path):
+    (tmp_path / "mine.html").write_text("mine")
+    status, _, err = run_main(cli.main, "report", toy_ladder, "--out", tmp_path / "mine.html")
+    assert status == 2
+    assert "is there already" in err
+    assert (tmp_path / "mine.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
+def test_in_a_browser_on_a_desk_and_on_a_phone(ladder_page, width, dark):
+    with chromium(width=width, dark=dark) as driver:
+        driver.get(ladder_page.as_uri())
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        assert driver.execute_script("return [...document.images].every(image => image.complete && image.naturalWidth)")
+        shown = driver.execute_script("return document.querySelector('picture img').currentSrc")
+        source = ladder_page.read_text()
+        assert shown == re.search(r'<source srcset="([^"]+)"' if dark else r'<img src="([^"]+)"', source)[1]
+        assert driver.get_log("browser") == []
+        assert {url for url in requested(driver) if not url.startswith("data:")} == {ladder_page.as_uri()}
+        sizes = driver.execute_script(
+            "return [...document.querySelectorAll('p,td,th,figcaption,dd')]"
+            ".map(element => parseFloat(getComputedStyle(element).fontSize))"
+        )
+        assert min(sizes) >= 12
+
+
+def test_calibration_counts_every_answer_once():
+    rng = np.random.default_rng(0)
+    confidence = np.array([*rng.uniform(0.1, 1, 997), 0.0, 1.0, 0.1])
+    correct = rng.random(1000) < confidence
+    bins = calibration(confidence, correct)
+    assert sum(found.size for found in bins) == 1000
+    assert sum(found.size * found.accuracy for found in bins) == pytest.approx(correct.sum())
+    assert all(abs(found.accuracy - found.confidence) < 0.15 for found in bins if found.size > 50)
+    assert expected_calibration_error(bins) < 0.05
+
+
+def test_the_calibration_error_is_the_mean_gap():
+    bins = [Bin(10, 0.9, 0.8), Bin(30, 0.5, 0.7)]
+    assert expected_calibration_error(bins) == pytest.approx((10 * 0.1 + 30 * 0.2) / 40)
+
+
+def test_figures_of_nets_at_the_edges():
+    """All right, all wrong, a class that never comes, one unit, weights of zero."""
+    assert confusion_figure(np.diag(np.arange(10)))
+    assert confusion_figure(np.zeros((10, 10), int))
+    assert calibration_figure([Bin(1, 1.0, 1.0)])
+    assert calibration_figure([Bin(5, 0.2, 0.0), Bin(1, 1.0, 1.0)])
+    assert first_layer_figure(np.zeros((784, 1)))
+    assert weights_figure(None, {"fc1": np.zeros((784, 1))})

@@ -1,16 +1,20 @@
-# make ladder: everything from nothing: environment, data, six trained lessons, table and figure.
-# make test:   the tests.
+# make ladder:    everything from nothing: environment, data, six trained lessons, table and figure.
+# make test:      the tests.
+# make notebooks: runs the notebooks again and keeps their outputs.
 
 PYTHON ?= python3
 BIN := .venv/bin
 .DELETE_ON_ERROR:
-.PHONY: ladder test lint lock clean
+.PHONY: ladder test notebooks lint lock clean
 
 ladder: $(BIN)/.installed
 	$(BIN)/python experiments/ladder.py
 
 test: $(BIN)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+notebooks: $(BIN)/.installed
+	$(BIN)/python notebooks/run.py
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

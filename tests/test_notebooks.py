@@ -1,0 +1,135 @@
+"""The notebooks run from start to end, hold the lessons' own lines, and their kept outputs are clean."""
+
+import ast
+import dataclasses
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from mnist_jax import LESSONS, Lesson, cli, optimizer
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = {lesson_id: ROOT / "notebooks" / f"{n}_{lesson_id}.ipynb" for n, lesson_id in enumerate(LESSONS, start=1)}
+each = pytest.mark.parametrize("lesson_id", LESSONS)  # a lesson's tests share a process, lessons are spread over them
+
+
+def runner():
+    """notebooks/run.py, which is no part of a package."""
+    spec = importlib.util.spec_from_file_location("run_notebooks", ROOT / "notebooks" / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(lesson_id):
+    return nbformat.read(NOTEBOOKS[lesson_id], as_version=4)
+
+
+def outputs(notebook):
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def kinds(notebook):
+    """Of each output of each code cell: its kind, and stdout or stderr or its MIME types."""
+    return [
+        [(output.output_type, output.get("name"), sorted(output.get("data", {}))) for output in cell.outputs]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+def test_there_is_one_for_each_lesson():
+    assert sorted(NOTEBOOKS.values()) == sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@each
+def test_runs_from_start_to_end(lesson_id):
+    notebook = read(lesson_id)
+    kept = kinds(notebook)
+    runner().run(notebook)
+    assert "stderr" not in [output.get("name") for output in outputs(notebook)]
+    assert kinds(notebook) == kept
+
+
+@each
+def test_the_changed_line_is_the_lesson_s(lesson_id):
+    code = "\n".join(cell.source for cell in read(lesson_id).cells if cell.cell_type == "code" and cell.id != "set-up")
+    (value,) = [
+        ast.get_source_segment(code, node.value)
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "lesson"
+    ]
+    assert _lesson(value) == LESSONS[lesson_id]
+    named = re.sub(r'LESSONS\["(\w+)"\]', lambda match: match[1].upper(), value)  # as lessons.py writes it
+    assert f"\n{lesson_id.upper()} = {named}\n" in (ROOT / "mnist_jax" / "lessons.py").read_text()
+    assert f'assert lesson == LESSONS["{lesson_id}"]' in code
+
+
+@each
+def test_kept_outputs_are_clean(lesson_id):
+    notebook = read(lesson_id)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert all(not cell.metadata and re.fullmatch("[a-z-]+", cell.id) for cell in notebook.cells)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, 1 + len(code)))
+    found = outputs(notebook)
+    assert sum("image/png" in output.get("data", {}) for output in found) >= 2
+    assert {output.output_type for output in found} <= {"stream", "execute_result", "display_data"}
+    texts = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in found]
+    assert not re.search(r"(^|[\s'\"=(])(~?/|[A-Za-z]:\\)", "\n".join(texts)), "an absolute path"
+
+
+@each
+def test_links_and_exercises(lesson_id, monkeypatch):
+    text = "\n".join(cell.source for cell in read(lesson_id).cells if cell.cell_type == "markdown")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert target.startswith("https://") or (ROOT / "notebooks" / target).exists()
+
+    def stop(lessons, *_, **__):
+        trained.extend(lessons.values())
+        raise NotImplementedError
+
+    trained = []
+    monkeypatch.setattr(cli, "run_lessons", stop)
+    exercises = [part.replace("\n", " ") for part in re.findall(r"`([^`]+)`", text.split("## Try it")[1])]
+    changed = [_lesson(part, LESSONS[lesson_id]) for part in exercises if part.startswith("dataclasses.replace")]
+    commands = [part for part in exercises if part.startswith("mnist-jax ")]
+    for command in commands:
+        monkeypatch.setattr("sys.argv", shlex.split(command))
+        with pytest.raises(NotImplementedError):
+            cli.main()
+    assert changed
+    assert trained == changed
+
+
+def _lesson(expression, lesson=None):
+    """The value of a notebook's expression."""
+    names = {"dataclasses": dataclasses, "LESSONS": LESSONS, "Lesson": Lesson, "optimizer": optimizer}
+    return eval(expression, {**names, "lesson": lesson})
+
+
+def test_what_is_installed_where_the_project_is_not():
+    """The set-up cells are the same; without the project they ask pip for it, once."""
+    (source,) = {cell.source for lesson_id in LESSONS for cell in read(lesson_id).cells if cell.id == "set-up"}
+    without = """
+import importlib.util
+from IPython.core.magic import register_line_magic
+
+importlib.util.find_spec = lambda name: None
+
+
+@register_line_magic
+def pip(line):
+    print(line)
+"""
+    notebook = new_notebook(cells=[new_code_cell(without), new_code_cell(source)])
+    runner().run(notebook)
+    (printed,) = outputs(notebook)
+    assert printed.text == 'install -q "mnist_jax[app] @ git+https://github.com/OWNER/mnist_jax"\n'

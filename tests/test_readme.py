@@ -30,12 +30,16 @@ def links(text):
     return [mark + target for mark, target in re.findall(r"(!?)\[[^]]*\]\(([^)]+)\)", text)]
 
 
+def interrupted(_):
+    raise KeyboardInterrupt
+
+
 STUDIES = ["ladder", "reproduce_notebooks", "running_variance", "sgd_vs_adam", "optimizers", "initialisation", "speed"]
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands(command, run_main, toy_folder, tmp_path, monkeypatch):
+def test_commands(command, run_main, toy_folder, toy_ladder, tmp_path, monkeypatch):
     program, *arguments = shlex.split(command)
     if program == "make":
         make = shutil.which("make")
@@ -46,6 +50,19 @@ def test_commands(command, run_main, toy_folder, tmp_path, monkeypatch):
         assert f"{name}=={version}" in requirements
     elif program == "source":
         assert arguments == [".venv/bin/activate"]
+    elif program == "mnist-jax" and arguments[0] in ("report", "demo", "predict", "export", "import"):
+        monkeypatch.chdir(tmp_path)
+        shutil.copytree(toy_ladder, tmp_path / "runs" / "ladder")
+        shutil.copytree(ROOT / "docs", tmp_path / "docs")
+        if arguments[0] == "import":
+            run_main(cli.main, "export", "latest", "--format", "safetensors", "--out", arguments[1])
+            arguments += ["--data", str(toy_folder)]
+        if arguments[0] == "demo":
+            monkeypatch.setattr("mnist_jax.demo.Server.serve_forever", interrupted)
+            arguments += ["--port", "0"]
+        status, out, err = run_main(cli.main, *arguments)
+        assert (status, err) == (0, "")
+        assert out
     else:
         main = cli.main if program == "mnist-jax" else script(Path(arguments.pop(0)).stem).main
         if "--prepare" in arguments:

@@ -71,7 +71,9 @@ def run(arguments: Arguments) -> None:
     for sentence in [*notes(results), *surprises(results)]:
         console.print(sentence, soft_wrap=True)
     console.print(f"wrote {', '.join(map(str, [folder / RESULTS, *written]))}", soft_wrap=True)
-    console.print(f"`mnist-jax report {folder}` makes a page of it; `mnist-jax demo {folder}` is to draw on", soft_wrap=True)
+    console.print(
+        f"`mnist-jax report {folder}` makes a page of it; `mnist-jax demo {folder}` is to draw on", soft_wrap=True
+    )
 
 
 def write_report(folder: Path, results: Mapping[str, Any]) -> list[Path]:

@@ -4,9 +4,12 @@ import base64
 import json
 import re
 import secrets
+import sys
+import threading
 from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, nets: Sequence[TrainedNet], port: int, about: str) -> None:
         self._nets = nets
+        self._lock = threading.Lock()
         self._nonce = secrets.token_urlsafe()
         self.answer(png(np.eye(28, dtype=np.uint8) * 255))  # compiles before anyone draws
         self.page = page("demo.html", lessons=[net.lesson_id for net in nets], about=about, nonce=self._nonce).encode()
@@ -45,6 +49,16 @@ class Server(ThreadingHTTPServer):
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or "a port is 0 to 65535"
             raise UserError(f"Port {port} cannot be used ({reason}); name another with --port, 0 for any.") from error
+
+    def server_bind(self) -> None:
+        """As of any TCP server: HTTP's would ask for this machine's name, which may go out to a name server."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = _HOST, self.server_address[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A page that was closed while it was answered is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
@@ -69,7 +83,8 @@ class Server(ThreadingHTTPServer):
         Raises:
           UserError: it is no picture of a digit.
         """
-        digit = read_digit(picture)
+        with self._lock:  # reading sets what is done with warnings, for the whole process
+            digit = read_digit(picture)
         return {
             "image": f"data:image/png;base64,{base64.b64encode(png(digit)).decode()}",
             "lessons": {net.lesson_id: probabilities(net, digit[None])[0].tolist() for net in self._nets},

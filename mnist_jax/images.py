@@ -37,7 +37,8 @@ def read_digit(source: Path | bytes) -> np.ndarray:
     try:
         content = source.read_bytes() if isinstance(source, Path) else source
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of a picture so large that it may be an attack
+            warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
                 image.draft("L", (_WORKING_SIZE, _WORKING_SIZE))  # of a JPEG no more is decoded than is needed
                 upright = ImageOps.exif_transpose(image)
@@ -49,7 +50,7 @@ def read_digit(source: Path | bytes) -> np.ndarray:
         ) from error
     except UnidentifiedImageError as error:
         raise UserError(f"{name} is not a PNG or JPEG picture.") from error
-    except (OSError, SyntaxError, ValueError, Warning) as error:  # Pillow's for damaged files
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's for damaged files
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"{name} cannot be read ({reason}).") from error
     digit = mnist_form(brightness)

@@ -25,6 +25,7 @@ from mnist_jax import Examples, data
 from mnist_jax.tfds_mnist import FILES
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items):
     """Tests that ask for the real files are skipped where those are not; a lesson's tests share a process.
 

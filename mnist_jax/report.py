@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from mnist_jax import ladder
 from mnist_jax.errors import UserError
-from mnist_jax.figures import curves_of_lessons
+from mnist_jax.figures import curves_of_lessons, gains_figure
 from mnist_jax.images import png
 from mnist_jax.lessons import IDEAS, LESSONS, changes
 from mnist_jax.model import CLASSES
@@ -25,8 +25,8 @@ from mnist_jax.net_figures import (
     weights_figure,
 )
 from mnist_jax.pages import page
-from mnist_jax.results import count_of, data_words
-from mnist_jax.stats import calibration, expected_calibration_error
+from mnist_jax.results import count_of, data_words, what_was_run
+from mnist_jax.stats import calibration, expected_calibration_error, ladder_gains
 from mnist_jax.train import Examples, init_state
 from mnist_jax.trained import TrainedNet, probabilities
 
@@ -69,22 +69,14 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
       nets: one a lesson; their pictures.
       test: the digits that the run was tested on; needed where there are nets.
     """
-    lessons = {lesson_id: entry for lesson_id, entry in results.get("lessons", {}).items() if "test_accuracy" in entry}
-    table: dict[str, Any] = {"header": [], "rows": [], "notes": [], "curves": []}
-    if lessons:
-        table = {
-            "header": ladder.header(results),
-            "rows": ladder.rows(results),
-            "notes": [*ladder.notes(results), *ladder.surprises(results)] if len(lessons) > 1 else [],
-            "curves": _curves({**results, "lessons": lessons}) if results["config"]["epochs"] else [],
-        }
+    table = _lessons(results)
     figures = [folder / name for name in _STUDY_FIGURES if (folder / name).is_file()]
-    study = _read(folder / "table.md").decode() if (folder / "table.md").is_file() and (figures or not lessons) else ""
+    study = _read(folder / "table.md").decode() if (folder / "table.md").is_file() and (figures or not table) else ""
     return page(
         "report.html",
         title=folder.resolve().name,
-        what=f"{data_words(results['data'])}; {results['environment']['device']}.",
-        **table,
+        what=f"{what_was_run(results) if table else data_words(results['data'])}.",
+        lessons=table,
         study=_markup(study),
         study_pictures=[Picture(_STUDY_FIGURES[path.name], "", _url(_read(path))) for path in figures],
         nets=[] if test is None else [_net(net, test) for net in nets],
@@ -119,6 +111,22 @@ def _picture(alt: str, caption: str, draw: Callable[..., bytes], *arguments: Any
     return Picture(alt, caption, *drawn)
 
 
+def _lessons(results: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The table of the lessons and their curves, if they are in results.json."""
+    lessons = {name: entry for name, entry in results.get("lessons", {}).items() if "test_accuracy" in entry}
+    if not lessons:
+        return None
+    results = {**results, "lessons": lessons}
+    notes = [*ladder.notes(results), *ladder.surprises(results)] if len(lessons) > 1 else []
+    return {
+        "header": ladder.header(results),
+        "rows": ladder.rows(results),
+        "notes": _markup("\n\n".join(notes)),
+        "curves": _curves(results) if results["config"]["epochs"] else [],
+        "gains": _gains(results),
+    }
+
+
 def _curves(results: Mapping[str, Any]) -> list[Picture]:
     pictures = []
     for field, what, unit, scale in (
@@ -143,6 +151,23 @@ def _curves(results: Mapping[str, Any]) -> list[Picture]:
             )
         )
     return pictures
+
+
+def _gains(results: Mapping[str, Any]) -> Picture | None:
+    """What each lesson's change did, where the lesson before was run too."""
+    gains = ladder_gains(results)
+    if not gains:
+        return None
+    words = ", ".join(f"{after} over {before} {np.mean(epochs[-1]):+.2f}" for (before, after), epochs in gains.items())
+
+    def draw() -> bytes:
+        return gains_figure(results, "Each lesson minus the one before") or b""
+
+    return _picture(
+        f"Gain in test accuracy after each epoch; at the end, in percentage points, {words}",
+        "What each lesson's change did to test accuracy after each epoch (gains.png).",
+        draw,
+    )
 
 
 def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:

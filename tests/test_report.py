@@ -77,7 +77,9 @@ def test_the_page_has_all_that_is_known_of_a_ladder(ladder_page):
     assert len([words for words in alternatives if words.startswith("Reliability diagram.")]) == 6
     assert len([words for words in alternatives if words.startswith("The first layer's weights")]) == 6
     assert len([words for words in alternatives if words.startswith("Histograms of weights")]) == 6
-    assert any(words.startswith("Test accuracy after each epoch") for words in alternatives)
+    for figure in ("Test accuracy after each epoch", "Test loss after each epoch", "Gain in test accuracy"):
+        assert any(words.startswith(figure) for words in alternatives)
+    assert "`" not in page.text
     assert results["config"]["command"] in page.text
     assert results["data"]["sha256"] in page.text
 
@@ -95,7 +97,7 @@ def test_it_needs_no_network_and_runs_nothing(ladder_page):
     dark = [source["srcset"] for source in page.all("source")]
     same = ("Test image", "The first layer's weights")  # in both
     light = [image["src"] for image in page.all("img") if not image["alt"].startswith(same)]
-    assert len(dark) == len(light) == len(LESSONS) * 3 + 2
+    assert len(dark) == len(light) == len(LESSONS) * 3 + 3
     assert not any(map(str.__eq__, dark, light))
 
 
@@ -152,7 +154,7 @@ def test_an_imported_net(run_main, toy_ladder, tmp_path):
 
 @pytest.mark.parametrize(
     ("study", "figures"),
-    [("sgd_vs_adam", 2), ("running_variance", 0), ("initialisation", 1), ("reproduce_notebooks", 3)],
+    [("sgd_vs_adam", 2), ("running_variance", 0), ("initialisation", 1), ("reproduce_notebooks", 4)],
 )
 def test_a_study_s_own_tables_and_figures(run_main, tmp_path, study, figures):
     recorded = cli.Path(__file__).parents[1] / "experiments" / "results" / study

@@ -60,12 +60,6 @@ from mnist_jax.train import Examples, TrainState, cross_entropy, epoch_order, in
 STEPS = (0, 1, 10, 100, 1000)
 KERNEL_SCALE = {"pytorch": 1 / 3, "he": 2.0}  # fan_in times the kernel's variance
 MEASURED_ON = 1_000  # training images
-NOTE = (
-    "Variances of fc1, fc2 and fc3, over units and 1,000 training images. Gradients: of an image's loss with respect "
-    "to the pre-activations; theory takes fc3's as measured and tells the others."
-)
-WORDS = {"preactivation": "pre-activations", "gradient": "gradients", "kernel_gradient": "kernel gradients"}
-HEADER = ["net", "variance of", "theory, at the start", "at the start", f"after {STEPS[-1]:,} steps"]
 ALL_HEADER = ["net", "what", "start", *(f"{step:,} steps" for step in STEPS[1:])]
 NOTE = (
     f"Variances of fc1, fc2 and fc3, over units and {MEASURED_ON:,} training images. Gradients: n times the mean "

@@ -213,10 +213,10 @@ def _digits_of(results: Mapping[str, Any], data: str | None, data_dir: Path | No
     described = results["data"]
     source = data or described["source"]
     if source == "folder":
-        words = dict(pairwise(shlex.split(results["config"]["command"])))
-        if "--data" not in words:
+        words = shlex.split(results["config"]["command"].replace("--data=", "--data "))
+        if "--data" not in words[:-1]:
             raise UserError("Where this run's digits were is not recorded; name their folder with --data.")
-        source = words["--data"]
+        source = dict(pairwise(words))["--data"]
     try:
         found = load_data(source, described["split"], data_dir)
     except UserError as error:
@@ -292,10 +292,10 @@ def demo(
     folder = run_folder(run)
     nets = read_nets(folder, seed=seed)
     console = make_console()
-    with Server(nets, port, f"Nets of {folder.name}, seed {nets[0].seed}.") as server:
+    about = f"Nets of {folder.name}, seed {nets[0].seed}."
+    with contextlib.suppress(KeyboardInterrupt), Server(nets, port, about) as server:
         console.print(f"Open {server.url} in a browser; Ctrl-C ends it.", soft_wrap=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+        server.serve_forever()
 
 
 def export(

@@ -58,7 +58,7 @@ def run_folder(run: Path) -> Path:
         runs = [path for path in Path("runs").glob("*/") if _has_run(path)]
         if not runs:
             raise UserError("There is no run in runs yet; `make ladder` or `mnist-jax train adam` makes one.")
-        return max(runs, key=lambda path: path.stat().st_mtime)
+        return max(runs, key=_last_trained)
     if not is_folder(folder):
         raise UserError(f"{folder} is not a folder; name the folder of a run, or `{LATEST}` for the newest in runs.")
     if not _has_run(folder):
@@ -68,6 +68,12 @@ def run_folder(run: Path) -> Path:
 
 def _has_run(folder: Path) -> bool:
     return (folder / RESULTS).is_file() or (folder / JOURNAL).is_file()
+
+
+def _last_trained(folder: Path) -> float:
+    """When: a report that is written into the folder later does not count."""
+    files = folder / RESULTS, folder / JOURNAL
+    return max(file.stat().st_mtime for file in files if file.is_file())
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -82,7 +88,8 @@ def read_run(folder: Path) -> dict[str, Any]:
             run = json.load(file) if path.name == RESULTS else json.loads(file.readline())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'it is no JSON'}).") from error
-    if not (isinstance(run, dict) and {"data", "config", "environment"} <= set(run) and "lessons" in run["config"]):
+    parts = [run.get(part) for part in ("data", "config", "environment")] if isinstance(run, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts) or not isinstance(run["config"].get("lessons"), dict):
         raise UserError(f"{path} is not what a run of this program writes.")
     return run
 

@@ -118,7 +118,11 @@ def test_checkpoints_of_another_version_are_refused(toy_ladder, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[", "[]", '{"data": 1}', '{"data": {}, "config": {}, "environment": {}}', "[" * 100_000, "\xff"],
+    ["", "[", "[]", '{"data": 1}', '{"data": {}, "config": {}, "environment": {}}', "[" * 100_000, "\xff"]
+    + [
+        '{"data": {}, "config": null, "environment": {}}',
+        '{"data": {}, "config": {"lessons": [1]}, "environment": {}}',
+    ],
 )
 def test_a_damaged_run_is_refused_with_a_sentence(tmp_path, content):
     (tmp_path / RESULTS).write_text(content, encoding="latin-1")
@@ -152,7 +156,8 @@ def test_latest_is_the_newest_run(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         if name != "no run":
             (folder / JOURNAL).touch()
-        os.utime(folder, (1000 - age, 1000 - age))
+            os.utime(folder / JOURNAL, (1000 - age, 1000 - age))
+    (tmp_path / "runs" / "old" / "report.html").touch()  # which makes no run newer
     assert run_folder(Path("latest")).name == "new"
     (tmp_path / "latest").mkdir()
     with pytest.raises(UserError, match="latest holds no run"):

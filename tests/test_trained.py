@@ -118,10 +118,16 @@ def test_checkpoints_of_another_version_are_refused(toy_ladder, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[", "[]", '{"data": 1}', '{"data": {}, "config": {}, "environment": {}}', "[" * 100_000, "\xff"]
-    + [
+    [
+        "",
+        "[",
+        "[]",
+        '{"data": 1}',
+        '{"data": {}, "config": {}, "environment": {}}',
         '{"data": {}, "config": null, "environment": {}}',
         '{"data": {}, "config": {"lessons": [1]}, "environment": {}}',
+        "[" * 100_000,
+        "\xff",
     ],
 )
 def test_a_damaged_run_is_refused_with_a_sentence(tmp_path, content):

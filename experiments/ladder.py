@@ -7,6 +7,7 @@ epoch), `table.md`, `ladder.png` (accuracy and loss) and `gains.png` (each lesso
 """
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,9 @@ def run(arguments: Arguments) -> None:
     for sentence in [*notes(results), *surprises(results)]:
         console.print(sentence, soft_wrap=True)
     console.print(f"wrote {', '.join(map(str, [folder / RESULTS, *written]))}", soft_wrap=True)
+    name = shlex.quote(str(folder))
     console.print(
-        f"`mnist-jax report {folder}` makes a page of it; `mnist-jax demo {folder}` is to draw on", soft_wrap=True
+        f"`mnist-jax report {name}` makes a page of it; `mnist-jax demo {name}` is to draw on", soft_wrap=True
     )
 
 

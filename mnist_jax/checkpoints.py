@@ -93,8 +93,10 @@ class Checkpoints:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             _check_space(self._folder, 2 * sum(array.nbytes for array in arrays.values()))
+            self._remove_unfinished()
             with _manager(self._folder) as manager:
-                manager.save(epoch, args=items)
+                if not manager.save(epoch, args=items):
+                    raise FileExistsError(f"there is one of epoch {epoch} already")
             folder = self._folder / str(epoch)
             replace_file(folder / DIGESTS, json.dumps(_digests(folder)).encode())
             for old in _epochs(self._folder)[self._keep :]:
@@ -111,15 +113,19 @@ class Checkpoints:
         return None if epoch is None else _read(self._folder, epoch)
 
     def _newest_whole(self) -> int | None:
-        for epoch in _epochs(self._folder):
-            if not (self._folder / str(epoch) / DIGESTS).exists():  # killed while it was written or removed
-                self._remove(epoch)
+        self._remove_unfinished()
         for epoch in _epochs(self._folder):
             if _is_whole(self._folder / str(epoch)):
                 return epoch
             self._notify(f"The checkpoint of epoch {epoch} in {self._folder} is damaged; the one before it is used.")
             self._remove(epoch)
         return None
+
+    def _remove_unfinished(self) -> None:
+        """Those of a process that was killed while it wrote or removed them."""
+        for epoch in _epochs(self._folder):
+            if not (self._folder / str(epoch) / DIGESTS).exists():
+                self._remove(epoch)
 
     def _remove(self, epoch: int) -> None:
         folder = self._folder / str(epoch)
@@ -143,8 +149,15 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
       UserError: it cannot be read.
     """
     folder = folder.absolute()
-    epoch = next((epoch for epoch in _epochs(folder) if _is_whole(folder / str(epoch))), None)
-    return None if epoch is None else _read(folder, epoch, read_only=True)
+    for epoch in _epochs(folder):
+        if _is_whole(folder / str(epoch)):
+            try:
+                return _read(folder, epoch, read_only=True)
+            except UserError:
+                if (folder / str(epoch)).exists():
+                    raise
+                return last_checkpoint(folder)  # that training has removed meanwhile, and newer ones are there
+    return None
 
 
 def _epochs(folder: Path) -> list[int]:

@@ -23,7 +23,7 @@ from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
 from mnist_jax.model import CLASSES
 from mnist_jax.optimizers import Optimizer
 from mnist_jax.optimizers import optimizer as make_optimizer
-from mnist_jax.results import RESULTS, command_line, data_words, write_file, write_new_file
+from mnist_jax.results import RESULTS, command_line, data_words, new_file, write_file
 from mnist_jax.startup import JaxArguments, parsed, start_jax
 from mnist_jax.study import RunArguments, run_lessons
 from mnist_jax.trained import find_nets, keep_imported, probabilities, read_nets, read_run, run_folder
@@ -192,15 +192,15 @@ def report(
 
     start_jax(starting)
     folder = run_folder(run)
-    results = read_run(folder)
-    nets = find_nets(folder, seed=seed)
-    test = _digits_of(results, data, data_dir).test if nets else None
-    page = report_page(folder, results, nets, test).encode()
-    if out is None:
-        out = folder / "report.html"
-        write_file(out, page)
-    else:
-        write_new_file(out, page)
+    with contextlib.ExitStack() as stack:
+        write: Callable[[bytes], None] = functools.partial(write_file, folder / "report.html")
+        if out is not None:
+            write = stack.enter_context(new_file(out))
+        results = read_run(folder)
+        nets = find_nets(folder) if seed is None else read_nets(folder, seed=seed)
+        test = _digits_of(results, data, data_dir).test if nets else None
+        write(report_page(folder, results, nets, test).encode())
+    out = out or folder / "report.html"
     make_console().print(f"wrote {out}; open it in a browser", soft_wrap=True)
 
 
@@ -212,11 +212,13 @@ def _digits_of(results: Mapping[str, Any], data: str | None, data_dir: Path | No
     """
     described = results["data"]
     source = data or described["source"]
+    options = _options(results["config"].get("command", ""))
     if source == "folder":
-        words = shlex.split(results["config"]["command"].replace("--data=", "--data "))
-        if "--data" not in words[:-1]:
+        if "--data" not in options:
             raise UserError("Where this run's digits were is not recorded; name their folder with --data.")
-        source = dict(pairwise(words))["--data"]
+        source = options["--data"]
+    if data_dir is None and source == "tfds" and "--data-dir" in options:
+        data_dir = Path(options["--data-dir"])
     try:
         found = load_data(source, described["split"], data_dir)
     except UserError as error:
@@ -224,6 +226,13 @@ def _digits_of(results: Mapping[str, Any], data: str | None, data_dir: Path | No
     if found.sha256 != described["sha256"]:
         raise UserError(f"The digits of {source} are not those of this run; name those with --data.")
     return found
+
+
+def _options(command: str) -> dict[str, str]:
+    """Option -> value of a recorded command, `--data FOLDER` or `--data=FOLDER`; of several the last."""
+    words = shlex.split(command)
+    together = [word.split("=", 1) for word in words if word.startswith("--") and "=" in word]
+    return {**dict(pairwise(words)), **dict(together)}
 
 
 def predict(
@@ -292,8 +301,7 @@ def demo(
     folder = run_folder(run)
     nets = read_nets(folder, seed=seed)
     console = make_console()
-    about = f"Nets of {folder.name}, seed {nets[0].seed}."
-    with contextlib.suppress(KeyboardInterrupt), Server(nets, port, about) as server:
+    with contextlib.suppress(KeyboardInterrupt), Server(nets, port, f"Nets of {folder.name}.") as server:
         console.print(f"Open {server.url} in a browser; Ctrl-C ends it.", soft_wrap=True)
         server.serve_forever()
 
@@ -318,8 +326,9 @@ def export(
     """
     from mnist_jax.exchange import exported
 
-    net = read_nets(run_folder(run), lesson_id=lesson, seed=seed)[-1]
-    write_new_file(out, exported(net, format))
+    with new_file(out) as write:
+        net = read_nets(run_folder(run), lesson_id=lesson, seed=seed)[-1]
+        write(exported(net, format))
     make_console().print(f"wrote {out}: the net of {net}", soft_wrap=True)
 
 
@@ -346,7 +355,8 @@ def import_(
     from mnist_jax.exchange import read_safetensors
 
     start_jax(starting)
-    net = read_safetensors(expand_user(file), lesson)
+    file = expand_user(file)
+    net = read_safetensors(file, lesson)
     folder, results = keep_imported(net, file, load_data(data, "notebooks", data_dir), out, command_line("mnist-jax"))
     (accuracy,) = results["lessons"][lesson]["test_accuracy"][0]
     console = make_console()

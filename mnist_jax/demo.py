@@ -1,6 +1,7 @@
 """A page on this machine on which a person draws a digit and each lesson's net says what it sees."""
 
 import base64
+import contextlib
 import json
 import re
 import secrets
@@ -21,6 +22,7 @@ from mnist_jax.trained import TrainedNet, probabilities
 
 _HOST = "127.0.0.1"
 _LARGEST = 20_000_000  # bytes of a picture
+_PIECE = 1_000_000  # bytes
 _PATIENCE = 30  # seconds to wait for the rest of a request
 
 
@@ -43,7 +45,8 @@ class Server(ThreadingHTTPServer):
         self._lock = threading.Lock()
         self._nonce = secrets.token_urlsafe()
         self.answer(png(np.eye(28, dtype=np.uint8) * 255))  # compiles before anyone draws
-        self.page = page("demo.html", lessons=[net.lesson_id for net in nets], about=about, nonce=self._nonce).encode()
+        lessons = {net.lesson_id: net.history for net in nets}
+        self.page = page("demo.html", lessons=lessons, about=about, largest=_LARGEST, nonce=self._nonce).encode()
         try:
             super().__init__((_HOST, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -108,8 +111,12 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_for_us() or self.path != "/predict":
             self.close_connection = True  # what was sent is not read
             return self._say(HTTPStatus.NOT_FOUND, "There is one question, /predict.")
-        if not (re.fullmatch("[0-9]{1,9}", length) and int(length) <= _LARGEST):
+        if not re.fullmatch("[0-9]{1,12}", length):
             self.close_connection = True
+            return self._say(HTTPStatus.LENGTH_REQUIRED, "The length of the picture is needed.")
+        if int(length) > _LARGEST:
+            self.close_connection = True
+            self._skip(min(int(length), 10 * _LARGEST))
             return self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A picture may have {_LARGEST:,} bytes.")
         picture = self.rfile.read(int(length))
         try:
@@ -118,9 +125,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._say(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         return self._reply(HTTPStatus.OK, "application/json", json.dumps(answer).encode())
 
+    def _skip(self, size: int) -> None:
+        """Read and forget what is sent, as long as it comes: a browser reads the answer when it has sent all."""
+        self.connection.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            for _ in range(0, size, _PIECE):
+                self.rfile.read(min(_PIECE, size))
+
     def _is_for_us(self) -> bool:
         """Whether it was this address that was asked, by its own page: others' pages may reach loopback too."""
-        own = {f"{name}:{self.server.server_port}" for name in (_HOST, "localhost")}
+        port = self.server.server_port
+        own = {f"{name}:{port}" for name in (_HOST, "localhost")} | ({_HOST, "localhost"} if port == 80 else set())
         origin = self.headers.get("Origin")
         return self.headers.get("Host") in own and (origin is None or origin.removeprefix("http://") in own)
 

@@ -2,8 +2,8 @@
 
 JAX compiles its generator for CPUs as a loop over memory, which took a seventh of a lesson's time. Here the same
 function (Threefry-2x32 with 20 rounds: Salmon et al. 2011, doi:10.1145/2063384.2063405) is written without a loop, so
-that XLA fuses it with what uses the numbers. They are those of `jax.random.bits`, and the masks those of
-`flax.linen.Dropout`.
+that XLA fuses it with what uses the numbers. With JAX's defaults (partitionable Threefry, no jax_enable_x64) they are
+those of `jax.random.bits`, and the masks those of `flax.linen.Dropout`.
 """
 
 import math

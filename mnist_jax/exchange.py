@@ -91,7 +91,10 @@ def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: in
         raise UserError(f"{strangers[0]} is no part of the lesson's net.")
     if any((stats["var"] < 0).any() for stats in batch_stats.values()):
         raise UserError("A running variance is below 0.")
-    steps = max((int(count) for count in counts.values() if count.shape == ()), default=0)
+    for name, count in counts.items():
+        if count.shape != () or not np.issubdtype(count.dtype, np.integer):
+            raise UserError(f"{name} is not a whole number.")
+    steps = max(map(int, counts.values()), default=0)
     return dataclasses.replace(
         state,
         params=params,

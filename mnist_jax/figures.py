@@ -57,8 +57,8 @@ def curves_of_lessons(results: Mapping[str, Any], field: str) -> bytes:
     else:
         _loss_scale(axes)
         axes.set(ylabel="test loss (nats)")
-    for number, (lesson_id, entry) in enumerate(results["lessons"].items()):
-        _band(axes, entry[field], color=f"C{number}", label=lesson_id, marker=".")
+    for lesson_id, entry in results["lessons"].items():
+        _band(axes, entry[field], color=f"C{list(LESSONS).index(lesson_id)}", label=lesson_id, marker=".")
     axes.set(xlabel="epoch")
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

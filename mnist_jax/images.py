@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from scipy.ndimage import binary_erosion
 
 from mnist_jax.errors import UserError, first_line
@@ -14,6 +14,19 @@ from mnist_jax.model import IMAGE_SHAPE
 
 _BOX = 20  # pixels, the longest side of a digit in MNIST
 _WORKING_SIZE = 1000  # pixels; a larger picture is first made smaller, as nothing that a digit has needs more
+
+_MOST_PIXELS = 50_000_000  # what cameras make; decoded that is up to 200 MB
+
+# What turns a picture upright, by EXIF's orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 _EMPTY = 0.08  # of the range from black to white: a picture whose ink differs less from its paper is empty
 _CONTRAST = 0.25  # of that range: what is more even than this is all ink or all paper
@@ -40,17 +53,18 @@ def read_digit(source: Path | bytes) -> np.ndarray:
             warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+                if image.width * image.height > _MOST_PIXELS:
+                    raise Image.DecompressionBombError
+                turn = _TURNS.get(_orientation(image))
                 image.draft("L", (_WORKING_SIZE, _WORKING_SIZE))  # of a JPEG no more is decoded than is needed
-                upright = ImageOps.exif_transpose(image)
-                brightness = _brightness(upright)
+                brightness = _brightness(image if turn is None else image.transpose(turn))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        limit = f"{Image.MAX_IMAGE_PIXELS:,}"
         raise UserError(
-            f"{name} has more than {limit} pixels; make it smaller, a digit needs no more than 28 x 28."
+            f"{name} has more than {_MOST_PIXELS:,} pixels; make it smaller, a digit needs no more than 28 x 28."
         ) from error
     except UnidentifiedImageError as error:
         raise UserError(f"{name} is not a PNG or JPEG picture.") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's for damaged files
+    except Exception as error:  # of many kinds: the system's, Pillow's for damaged files
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"{name} cannot be read ({reason}).") from error
     digit = mnist_form(brightness)
@@ -118,10 +132,18 @@ def _start(mass: np.ndarray, length: int) -> int:
     return int(np.clip(math.ceil(length / 2 - centre), 0, length - len(mass)))
 
 
+def _orientation(image: Image.Image) -> int:
+    """How a camera held it, by EXIF; 1, as it is, where that is damaged."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # of many kinds
+        return 1
+
+
 def _brightness(image: Image.Image) -> np.ndarray:
     """float32 `[height, width]`, 0 black to 1 white, at most `_WORKING_SIZE` a side; transparent parts are paper."""
-    if image.mode.startswith(("I", "F")):  # 16 bits a pixel
-        image = Image.fromarray((np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
+    if image.mode.startswith("I"):  # 16 bits a pixel
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     with_alpha = image.convert("RGBA" if image.has_transparency_data else "RGB")
     with_alpha.thumbnail((_WORKING_SIZE, _WORKING_SIZE), Image.Resampling.BOX)
     grey = np.asarray(with_alpha.convert("RGB").convert("L"), np.float32) / 255

@@ -1,5 +1,7 @@
 """The table of a run's lessons: accuracy, what each change bought, and what the notebooks printed."""
 
+import dataclasses
+import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -21,7 +23,16 @@ def notes(results: Mapping[str, Any]) -> list[str]:
 
 
 def _compared(results: Mapping[str, Any]) -> bool:
-    return published.comparable(results["data"], results["config"]["epochs"])
+    config = results["config"]
+    changed = any(_changed_fields(results, lesson_id) for lesson_id in results["lessons"])
+    return published.comparable(results["data"], config["epochs"]) and not changed
+
+
+def _changed_fields(results: Mapping[str, Any], lesson_id: str) -> list[str]:
+    """In which a run's lesson is not the course's."""
+    course = json.loads(json.dumps(dataclasses.asdict(LESSONS[lesson_id])))
+    trained = json.loads(json.dumps(results["config"].get("lessons", {}).get(lesson_id, course)))
+    return [name for name, value in course.items() if trained.get(name) != value]
 
 
 def surprises(results: Mapping[str, Any]) -> list[str]:
@@ -30,11 +41,12 @@ def surprises(results: Mapping[str, Any]) -> list[str]:
     for (before, after), epochs in ladder_gains(results).items():
         if len(epochs[-1]) < 2 or (last := mean_interval(epochs[-1])).high >= 0:
             continue
+        when = "at the end" if len(epochs) == results["config"]["epochs"] else f"after epoch {len(epochs)}"
         means = [statistics.mean(epoch) for epoch in epochs]
         worst = min(means)
         sentences.append(
             f"`{after}` does worse than `{before}`: {last.mean:+.2f} points [{last.low:+.2f}, {last.high:+.2f}] "
-            f"at the end, {worst:+.2f} at its worst, epoch {1 + means.index(worst)} (gains.png)."
+            f"{when}, {worst:+.2f} at its worst, epoch {1 + means.index(worst)} (gains.png)."
         )
     return sentences
 
@@ -51,6 +63,7 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
     finals: dict[int, list[float]] = {}
     for lesson_id, entry in results["lessons"].items():
         position = list(LESSONS).index(lesson_id)
+        changed = _changed_fields(results, lesson_id)
         percent = finals[position] = [100 * run[-1] for run in entry["test_accuracy"]]
         mean = statistics.mean(percent)
         spread = f" ± {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
@@ -62,7 +75,7 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
         cells.append(
             [
                 lesson_id,
-                what_changed(lesson_id),
+                "; ".join([what_changed(lesson_id), *(f"other {name}" for name in changed)]),
                 f"{mean:.2f}{spread} %{diverged}",
                 gain(percent, finals[position - 1]) if position - 1 in finals else "",
                 *notebook,

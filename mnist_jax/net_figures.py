@@ -85,10 +85,10 @@ def first_layer_figure(kernel: np.ndarray) -> bytes:
 
 
 def weights_figure(initial: Mapping[str, np.ndarray] | None, final: Mapping[str, np.ndarray]) -> bytes:
-    """Histograms of each dense kernel's weights before the first step and after the last: a PNG.
+    """Densities of each dense kernel's weights before the first step and after the last, logarithmic: a PNG.
 
     Args:
-      initial: layer -> kernel; None where it is not known.
+      initial: layer -> kernel, float `[in, out]`; None where it is not known.
       final: layer -> kernel.
     """
     figure = Figure(figsize=(5, 0.6 + 1.5 * len(final)), layout="constrained")
@@ -103,5 +103,5 @@ def weights_figure(initial: Mapping[str, np.ndarray] | None, final: Mapping[str,
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_yticks([])
     figure.axes[0].legend(fontsize="small", loc="upper right")
-    figure.axes[-1].set(xlabel="weight (share, on a logarithmic scale)")
+    figure.axes[-1].set(xlabel="weight")
     return as_png(figure)

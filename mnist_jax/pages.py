@@ -8,7 +8,10 @@ def page(template: str, **values: Any) -> str:
 
     Args:
       template: the file's name.
-      values: what the template uses; one that it lacks is an error.
+      values: what the template uses.
+
+    Raises:
+      jinja2.UndefinedError: the template uses something else.
     """
     import jinja2
 

@@ -31,6 +31,7 @@ from mnist_jax.train import Examples, init_state
 from mnist_jax.trained import TrainedNet, probabilities
 
 _MOST_MISTAKES = 12
+_BINS = 10  # of confidence
 
 # What is on the figures that studies write, for those who cannot see them.
 _STUDY_FIGURES = {
@@ -39,7 +40,6 @@ _STUDY_FIGURES = {
     "curves.png": "Test accuracy and loss of the tuned optimizers after each epoch",
     "optimizers.png": "Validation accuracy against learning rate, and the tuned optimizers' test accuracy by epoch",
     "initialisation.png": "Variances of pre-activations and of gradients as training goes on, a column a kind of net",
-    "speed.png": "Seconds an epoch against examples, batch size and widths",
 }
 
 
@@ -75,13 +75,22 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
     return page(
         "report.html",
         title=folder.resolve().name,
-        what=f"{what_was_run(results) if table else data_words(results['data'])}.",
+        what=_what(results),
         lessons=table,
         study=_markup(study),
         study_pictures=[Picture(_STUDY_FIGURES[path.name], "", _url(_read(path))) for path in figures],
-        nets=[] if test is None else [_net(net, test) for net in nets],
+        nets=[] if test is None else [shown for net in nets if (shown := _net(net, test))],
         facts=_facts(results),
     )
+
+
+def _what(results: Mapping[str, Any]) -> str:
+    """What the page is of, in a line."""
+    config, data = results["config"], results["data"]
+    if "imported" in config:
+        return f"Imported, and tested on the {data['test']:,} test images of {data['name']}."
+    # Studies have settings of other names, which their tables tell.
+    return f"{what_was_run(results) if {'seeds', 'epochs'} <= set(config) else data_words(data)}."
 
 
 def _read(path: Path) -> bytes:
@@ -102,7 +111,7 @@ def _url(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def _picture(alt: str, caption: str, draw: Callable[..., bytes], *arguments: Any) -> Picture:
+def _picture(alt: str, caption: str, draw: Callable[..., Any], *arguments: Any) -> Picture:
     """A figure drawn for a light page and for a dark one, both without a ground of their own."""
     drawn = []
     for style in ("default", "dark_background"):
@@ -118,6 +127,7 @@ def _lessons(results: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     results = {**results, "lessons": lessons}
     notes = [*ladder.notes(results), *ladder.surprises(results)] if len(lessons) > 1 else []
+    notes = [note.replace(" (gains.png)", "") for note in notes]  # the figure is below
     return {
         "header": ladder.header(results),
         "rows": ladder.rows(results),
@@ -158,15 +168,17 @@ def _gains(results: Mapping[str, Any]) -> Picture | None:
     gains = ladder_gains(results)
     if not gains:
         return None
-    words = ", ".join(f"{after} over {before} {np.mean(epochs[-1]):+.2f}" for (before, after), epochs in gains.items())
-
-    def draw() -> bytes:
-        return gains_figure(results, "Each lesson minus the one before") or b""
-
+    words = ", ".join(
+        f"{after} over {before} {np.mean(epochs[-1]):+.2f} after epoch {len(epochs)}"
+        for (before, after), epochs in gains.items()
+        if epochs
+    )
     return _picture(
-        f"Gain in test accuracy after each epoch; at the end, in percentage points, {words}",
-        "What each lesson's change did to test accuracy after each epoch (gains.png).",
-        draw,
+        f"Gain in test accuracy after each epoch, in percentage points: {words}",
+        "What each lesson's change did to test accuracy after each epoch.",
+        gains_figure,
+        results,
+        "Each lesson minus the one before",
     )
 
 
@@ -176,7 +188,7 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     imported = config.get("imported")
     versions = ", ".join(f"{name} {environment[name]}" for name in ("jax", "flax", "optax", "python"))
     return [
-        ("Command", config["command"]),
+        ("Command", config.get("command", "not recorded before the first lesson is finished")),
         *([("Imported from", f"{imported['file']}, SHA-256 {imported['sha256']}")] if imported else []),
         ("Data", f"{data_words(results['data'])}, SHA-256 {results['data']['sha256']}"),
         ("Versions", versions),
@@ -184,9 +196,12 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _net(net: TrainedNet, test: Examples) -> dict[str, Any]:
-    """What the page shows of one net."""
-    found = probabilities(net, test.images)
+def _net(net: TrainedNet, test: Examples) -> dict[str, Any] | None:
+    """What the page shows of one net; nothing where its outputs are not finite."""
+    try:
+        found = probabilities(net, test.images)
+    except UserError:
+        return None
     labels = np.asarray(test.labels, int)
     answers = found.argmax(1)
     right = answers == labels
@@ -245,11 +260,11 @@ def _confusion(labels: np.ndarray, answers: np.ndarray) -> Picture:
 
 
 def _calibration(confidence: np.ndarray, right: np.ndarray) -> Picture:
-    bins = calibration(confidence, right)
+    bins = calibration(confidence, right, _BINS)
     error = expected_calibration_error(bins)
     caption = (
         f"Are its probabilities right? On average it gives its answers {confidence.mean():.1%}, and {right.mean():.1%} "
-        f"are right; expected calibration error {100 * error:.2f} points."
+        f"are right; expected calibration error {100 * error:.2f} points, in {_BINS} bins."
     )
     return _picture(f"Reliability diagram. {caption}", caption, calibration_figure, bins)
 
@@ -273,7 +288,13 @@ def _weights(net: TrainedNet) -> Picture:
     )
     when = "before the first step and after the last" if initial else "as imported"
     caption = f"Weights {when}; their standard deviation: {spreads}."
-    return _picture(f"Histograms of weights, a panel a layer. {caption}", caption, weights_figure, initial, final)
+    return _picture(
+        f"Histograms of weights, a panel a layer, densities on a logarithmic scale. {caption}",
+        caption,
+        weights_figure,
+        initial,
+        final,
+    )
 
 
 def _kernels(params: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -1,6 +1,8 @@
 """Files of a run: the folder, results.json, and how they are written so that none is ever half there."""
 
+import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -8,7 +10,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -84,20 +86,30 @@ def replace_file(path: Path, content: bytes) -> None:
         part.write_bytes(content)
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written ({error.strerror or error}).") from error
 
 
-def write_new_file(path: Path, content: bytes) -> None:
-    """`write_file`, of a file that the user names and that must not be there yet: nobody's file is lost.
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """A file that the user names, taken before anything slow; what is called with its content writes it.
 
     Raises:
-      UserError: it is there, or cannot be written.
+      UserError: it is there already, and so it stays, or it cannot be written.
     """
     path = expand_user(path)
-    if path.exists():
-        raise UserError(f"{path} is there already; name another file with --out.")
-    write_file(path, content)
+    try:
+        path.open("xb").close()
+    except FileExistsError as error:
+        raise UserError(f"{path} is there already; name another file with --out.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); name another with --out.") from error
+    try:
+        yield functools.partial(write_file, path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def write_results(folder: Path, results: Mapping[str, Any], file: str = RESULTS) -> None:

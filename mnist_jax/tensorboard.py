@@ -85,7 +85,7 @@ class EventFiles:
             from_first(lambda: self._write(run, points, anew=epoch.number == 1))
 
     def complete(self, run: Sequence[str], points: Iterable[Point]) -> None:
-        """Write all points of a finished run, unless its file holds them already; otherwise as `add`."""
+        """Write all points of a finished run, unless its file is as long as they are; otherwise as `add`."""
         if self._on:
             from_first(lambda: self._write(run, points, anew=True, unless_whole=True))
 

@@ -4,7 +4,9 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,9 +44,13 @@ class TrainedNet:
     epoch: int
     state: TrainState
 
+    @property
+    def history(self) -> str:
+        """Where it comes from, in words."""
+        return f"seed {self.seed}, after {count_of(self.epoch, 'epoch')}" if self.epoch else "imported"
+
     def __str__(self) -> str:
-        how = f"seed {self.seed}, after {count_of(self.epoch, 'epoch')}" if self.epoch else "imported"
-        return f"lesson {self.lesson_id}, {how}"
+        return f"lesson {self.lesson_id}, {self.history}"
 
 
 def run_folder(run: Path) -> Path:
@@ -67,7 +73,10 @@ def run_folder(run: Path) -> Path:
 
 
 def _has_run(folder: Path) -> bool:
-    return (folder / RESULTS).is_file() or (folder / JOURNAL).is_file()
+    try:
+        return (folder / RESULTS).is_file() or (folder / JOURNAL).is_file()
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def _last_trained(folder: Path) -> float:
@@ -135,7 +144,11 @@ def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
 
 
 def find_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = None) -> list[TrainedNet]:
-    """As `read_nets`, but what is not there, or diverged, is left out."""
+    """As `read_nets`, but what is not there, is damaged or diverged is left out.
+
+    Raises:
+      UserError: the run or a checkpoint that is whole cannot be read.
+    """
     wanted = _lessons_with_nets(folder).items()
     nets = [
         _read_net(folder / CHECKPOINTS / name, lesson_of_json(lesson), name, seed)
@@ -162,8 +175,11 @@ def _read_net(folder: Path, lesson: Lesson, lesson_id: str, seed: int | None) ->
         seed = min(groups.values(), default=0)
     # A group of runs side by side is named after its first.
     named = [path for path, first in groups.items() if first == seed]
-    found = [net for path in named or groups if (net := _read_row(path, lesson, lesson_id, seed)) is not None]
-    return max(found, key=lambda net: net.epoch, default=None)
+    for paths in (named, groups):
+        found = [net for path in paths if (net := _read_row(path, lesson, lesson_id, seed)) is not None]
+        if found:
+            return max(found, key=lambda net: net.epoch)
+    return None
 
 
 def _read_row(group: Path, lesson: Lesson, lesson_id: str, seed: int) -> TrainedNet | None:
@@ -198,9 +214,11 @@ def keep_imported(
       The folder, and what its results.json holds; no epochs, and so a single accuracy.
 
     Raises:
-      UserError: the folder holds a run already, or cannot be written.
+      UserError: the net's outputs are not finite, the folder holds a run already, or it cannot be written.
     """
     tested = evaluate(net.state, data.test)
+    if not math.isfinite(tested.loss):
+        raise UserError(f"{file} holds a net whose outputs are not finite.")
     described = describe_run(
         data,
         {net.lesson_id: net.state.lesson},
@@ -218,17 +236,25 @@ def keep_imported(
     }
     results = {**described, "lessons": {net.lesson_id: entry}}
     folder = make_folder(out, f"{net.lesson_id}-imported", RESULTS)
+    group = f"{net.lesson_id}/seed-{net.seed}-imported"
     try:
         arrays = {name: np.asarray(array)[None] for name, array in state_arrays(net.state).items()}
-        own = Checkpoints(folder / CHECKPOINTS).of(f"{net.lesson_id}/seed-{net.seed}-imported")
-        own.save(net.epoch, arrays, history([Run(net.seed)], []))
-    except BaseException:
-        (folder / RESULTS).unlink()  # the folder is free again
+        Checkpoints(folder / CHECKPOINTS).of(group).save(net.epoch, arrays, history([Run(net.seed)], []))
+        write_results(folder, results)
+    except BaseException:  # the folder is free again
+        shutil.rmtree(folder / CHECKPOINTS / group, ignore_errors=True)
+        (folder / RESULTS).unlink(missing_ok=True)
         raise
-    write_results(folder, results)
     return folder, results
 
 
 def probabilities(net: TrainedNet, images: np.ndarray) -> np.ndarray:
-    """float32 `[n, 10]`, of each digit, for uint8 `[n, 28, 28]`: the softmax of the net's logits."""
-    return np.asarray(jax.nn.softmax(logits(net.state, images)))
+    """float32 `[n, 10]`, of each digit, for uint8 `[n, 28, 28]`: the softmax of the net's logits.
+
+    Raises:
+      UserError: they are not finite.
+    """
+    found = np.asarray(jax.nn.softmax(logits(net.state, images)))
+    if not np.isfinite(found).all():
+        raise UserError(f"The net of {net} gives outputs that are not finite.")
+    return found

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mnist_jax import LESSONS, UserError
-from mnist_jax.checkpoints import DIGESTS, Checkpoints
+from mnist_jax import checkpoints as module
+from mnist_jax.checkpoints import DIGESTS, Checkpoints, last_checkpoint
 from mnist_jax.experiment import Run, Trainer, train_runs
 
 ARRAYS = {"kernel": np.arange(6, dtype=np.float32).reshape(1, 2, 3), "step": np.array([7], np.int32)}
@@ -53,6 +54,34 @@ def test_the_newest_are_kept(tmp_path):
     for epoch in range(1, 6):
         checkpoints.save(epoch, ARRAYS, [])
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.isdecimal()) == ["3", "4", "5"]
+
+
+def test_what_was_left_half_there_is_written_anew(checkpoints, tmp_path):
+    checkpoints.save(1, ARRAYS, ["old"])
+    (tmp_path / "checkpoints" / "1" / DIGESTS).unlink()  # as if killed just before
+    changed = {name: array + 1 for name, array in ARRAYS.items()}
+    checkpoints.save(1, changed, ["new"])
+    found = last_checkpoint(tmp_path / "checkpoints")
+    assert found.history == ["new"]
+    assert_same(found.arrays, changed)
+    with pytest.raises(UserError, match="one of epoch 1 already"):
+        checkpoints.save(1, ARRAYS, ["again"])
+    assert last_checkpoint(tmp_path / "checkpoints").history == ["new"]
+
+
+def test_one_that_training_removes_while_it_is_read_is_not_missed(checkpoints, tmp_path, monkeypatch):
+    for epoch in (1, 2):
+        checkpoints.save(epoch, ARRAYS, [epoch])
+    folder = tmp_path / "checkpoints"
+    read = module._read
+
+    def removed(where, epoch, **options):
+        if epoch == 2:
+            shutil.rmtree(folder / "2")
+        return read(where, epoch, **options)
+
+    monkeypatch.setattr(module, "_read", removed)
+    assert last_checkpoint(folder).history == [1]
 
 
 @pytest.mark.parametrize("options", [{"every": 0}, {"keep": 0}])

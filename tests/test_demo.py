@@ -96,13 +96,19 @@ def test_what_is_no_digit_gets_a_sentence(server, picture):
         ("POST", "/predict", {"Origin": "http://elsewhere.example"}, 404),  # another page in the same browser
         ("POST", "/predict", {"Origin": "null"}, 404),
         ("POST", "/predict", {"Content_Length": "999999999"}, 413),
-        ("POST", "/predict", {"Content_Length": "9" * 5000}, 413),
-        ("POST", "/predict", {"Content_Length": "-1"}, 413),
+        ("POST", "/predict", {"Content_Length": "9" * 5000}, 411),
+        ("POST", "/predict", {"Content_Length": "-1"}, 411),
         ("PUT", "/predict", {}, 501),
     ],
 )
 def test_other_questions_are_refused(server, method, path, headers, status):
     assert asked(server, method, path, **headers)[0] == status
+
+
+def test_a_picture_that_is_too_large_is_told_so(server):
+    status, _, reply = asked(server, "POST", "/predict", bytes(21_000_000))
+    assert status == 413
+    assert "20,000,000 bytes" in json.loads(reply)["error"]
 
 
 def test_a_reader_that_goes_away_stops_nothing(server, capfd):

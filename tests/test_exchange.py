@@ -122,6 +122,8 @@ def changed(**changes):
         (changed(fc2__bias=None), "fc2.bias is missing"),
         (changed(batch_norm1__running_var=None), "batch_norm1.running_var is missing"),
         (changed(fc4__scale=lambda _: np.zeros(3, np.float32)), "fc4.scale is no part"),
+        (changed(batch_norm1__num_batches_tracked=lambda _: np.float32("nan")), "tracked is not a whole number"),
+        (changed(batch_norm1__num_batches_tracked=lambda _: np.zeros(2, int)), "tracked is not a whole number"),
         (changed(fc9__num_batches_tracked=lambda _: np.int64(3)), "fc9.num_batches_tracked is no part"),
         (changed(fc1__weight=np.transpose), r"fc1.weight is of shape \(784, 512\)"),
         (changed(fc3__weight=lambda a: a[:9]), r"of shape \(9, 256\), in the lesson's net of \(10, 256\)"),
@@ -234,6 +236,55 @@ def test_an_imported_run_is_described_and_not_overwritten(toy_ladder, run_main, 
     status, _, err = run_main(cli.main, *arguments)
     assert status == 2
     assert "already holds a run" in err
+
+
+def test_another_net_after_a_failure_is_the_other_net(toy_ladder, run_main, tmp_path, monkeypatch):
+    """Nothing of the first is left in the folder."""
+    digits, out = toy_ladder.parent / "toy", tmp_path / "run"
+    for number, lesson_id in enumerate(("adam", "adam")):
+        net = net_of(lesson_id)
+        net = dataclasses.replace(net, state=read_nets(toy_ladder, lesson_id="adam", seed=number)[0].state)
+        (tmp_path / f"{number}").write_bytes(exported(net, "safetensors"))
+
+    def arguments(number):
+        return ["import", tmp_path / f"{number}", "--lesson", "adam", "--data", digits, "--out", out]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mnist_jax.trained.write_results", failing)
+        assert run_main(cli.main, *arguments(0))[0] == 2
+    assert run_main(cli.main, *arguments(1))[0] == 0
+    assert_same_net(read_nets(out)[0].state, read_nets(toy_ladder, lesson_id="adam", seed=1)[0].state)
+
+
+def test_a_net_whose_outputs_are_not_finite_is_refused(toy_ladder, run_main, tmp_path):
+    tensors = {name: np.asarray(tensor) for name, tensor in pytorch_tensors(net_of("relu").state).items()}
+    tensors = {name: tensor * np.float32(1e25) for name, tensor in tensors.items()}
+    (tmp_path / "net").write_bytes(save(tensors))
+    digits, out = toy_ladder.parent / "toy", tmp_path / "run"
+    status, _, err = run_main(cli.main, "import", tmp_path / "net", "--lesson", "relu", "--data", digits, "--out", out)
+    assert status == 2
+    assert "not finite" in err
+    assert not out.exists()
+
+
+def test_a_path_with_a_tilde(toy_ladder, run_main, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = ["--format", "safetensors", "--out", "~/net"]
+    assert run_main(cli.main, "export", toy_ladder, *options)[0] == 0
+    digits = toy_ladder.parent / "toy"
+    arguments = ["import", "~/net", "--lesson", "adam", "--data", digits, "--out", tmp_path / "run"]
+    assert run_main(cli.main, *arguments)[0] == 0
+
+
+@pytest.mark.parametrize("place", ["file/net", "no folder/net", "n" * 300, "."])
+def test_a_place_that_cannot_be_written_is_said(toy_ladder, run_main, tmp_path, place):
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.iterdir())
+    status, _, err = run_main(cli.main, "export", toy_ladder, "--format", "safetensors", "--out", tmp_path / place)
+    assert status == 2
+    assert "--out" in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def failing(*_):

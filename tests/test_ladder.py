@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -108,6 +109,23 @@ def test_notebooks_are_compared_where_that_is_fair():
         assert "notebook" not in ladder.header(results)
         assert len(ladder.rows(results)[0]) == len(ladder.header(results))
         assert "notebooks printed" in ladder.notes(results)[-1]
+
+
+def test_a_changed_lesson_is_not_compared_with_the_notebook_s():
+    results = results_of(adam=[[0.5, 0.9]])
+    course = json.loads(json.dumps(dataclasses.asdict(LESSONS["adam"])))
+    results["config"]["lessons"] = {"adam": course}
+    assert "notebook" in ladder.header(results)
+    results["config"]["lessons"] = {"adam": {**course, "hidden": [3]}}
+    assert "notebook" not in ladder.header(results)
+    assert ladder.rows(results)[0][1].endswith("adam 0.01; other hidden")
+
+
+def test_a_gain_of_runs_that_diverged_says_when_it_is_of():
+    worse = results_of(mlp=[[0.9, 0.91], [0.9, 0.92]], dropout=[[0.5], [0.51, 0.52]])
+    (sentence,) = ladder.surprises(worse)
+    assert "after epoch 1, " in sentence
+    assert "at the end" not in sentence
 
 
 def test_published_figures_are_the_notebooks_():

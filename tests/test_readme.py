@@ -36,10 +36,11 @@ def interrupted(_):
 
 STUDIES = ["ladder", "reproduce_notebooks", "running_variance", "sgd_vs_adam", "optimizers", "initialisation", "speed"]
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+ON_A_RUN = [line for line in COMMANDS if re.match("mnist-jax (report|demo|predict|export|import) ", line)]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands(command, run_main, toy_folder, toy_ladder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line not in ON_A_RUN])
+def test_commands(command, run_main, toy_folder, tmp_path, monkeypatch):
     program, *arguments = shlex.split(command)
     if program == "make":
         make = shutil.which("make")
@@ -50,19 +51,6 @@ def test_commands(command, run_main, toy_folder, toy_ladder, tmp_path, monkeypat
         assert f"{name}=={version}" in requirements
     elif program == "source":
         assert arguments == [".venv/bin/activate"]
-    elif program == "mnist-jax" and arguments[0] in ("report", "demo", "predict", "export", "import"):
-        monkeypatch.chdir(tmp_path)
-        shutil.copytree(toy_ladder, tmp_path / "runs" / "ladder")
-        shutil.copytree(ROOT / "docs", tmp_path / "docs")
-        if arguments[0] == "import":
-            run_main(cli.main, "export", "latest", "--format", "safetensors", "--out", arguments[1])
-            arguments += ["--data", str(toy_folder)]
-        if arguments[0] == "demo":
-            monkeypatch.setattr("mnist_jax.demo.Server.serve_forever", interrupted)
-            arguments += ["--port", "0"]
-        status, out, err = run_main(cli.main, *arguments)
-        assert (status, err) == (0, "")
-        assert out
     else:
         main = cli.main if program == "mnist-jax" else script(Path(arguments.pop(0)).stem).main
         if "--prepare" in arguments:
@@ -72,9 +60,28 @@ def test_commands(command, run_main, toy_folder, toy_ladder, tmp_path, monkeypat
             shorter = ["--lesson", "mlp"] if "--quick" in arguments else ["--epochs", "1"]
             if command.endswith("speed.py"):
                 shorter = ["--lessons", "mlp", "--repeats", "1", "--start-repeats", "0", "--no-scaling", "--peers"]
+            elif program == "python" and "--seeds" in arguments:
+                shorter += ["--lessons", "mlp"]
             arguments += ["--data", str(toy_folder), "--out", str(tmp_path / "out"), *shorter]
         status, _, err = run_main(main, *arguments)
         assert (status, err) == (0, "")
+
+
+@pytest.mark.parametrize("command", ON_A_RUN)
+def test_commands_on_a_run(command, run_main, toy_ladder, tmp_path, monkeypatch):
+    _, *arguments = shlex.split(command)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(toy_ladder, tmp_path / "runs" / "ladder")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    if arguments[0] == "import":
+        run_main(cli.main, "export", "latest", "--format", "safetensors", "--out", arguments[1])
+        arguments += ["--data", str(toy_ladder.parent / "toy")]
+    if arguments[0] == "demo":
+        monkeypatch.setattr("mnist_jax.demo.Server.serve_forever", interrupted)
+        arguments += ["--port", "0"]
+    status, out, err = run_main(cli.main, *arguments)
+    assert (status, err) == (0, "")
+    assert out
 
 
 @pytest.mark.parametrize("code", blocks("python"))

@@ -2,6 +2,8 @@ import html.parser
 import json
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from mnist_jax.net_figures import (
     first_layer_figure,
     weights_figure,
 )
+from mnist_jax.report import _confusion
 from mnist_jax.results import RESULTS
 from mnist_jax.stats import Bin, calibration, expected_calibration_error
 
@@ -54,8 +57,6 @@ def reported(run_main, run, *options):
 @pytest.fixture(scope="module")
 def ladder_page(toy_ladder, tmp_path_factory):
     """The page of a ladder; made in a copy, since other tests use the run."""
-    import sys
-
     run = shutil.copytree(toy_ladder, tmp_path_factory.mktemp("report") / "run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["mnist-jax", "report", str(run)])
@@ -148,6 +149,7 @@ def test_an_imported_net(run_main, toy_ladder, tmp_path):
     page = Page(reported(run_main, run))
     assert "the net of lesson adam, imported" in page.text
     assert "net.safetensors, SHA-256" in page.text
+    assert "Imported, and tested on the 20 test images" in page.text
     assert "as imported" in page.text
     assert not any("after each epoch" in image["alt"] for image in page.all("img"))
 
@@ -157,7 +159,7 @@ def test_an_imported_net(run_main, toy_ladder, tmp_path):
     [("sgd_vs_adam", 2), ("running_variance", 0), ("initialisation", 1), ("reproduce_notebooks", 4)],
 )
 def test_a_study_s_own_tables_and_figures(run_main, tmp_path, study, figures):
-    recorded = cli.Path(__file__).parents[1] / "experiments" / "results" / study
+    recorded = Path(__file__).parents[1] / "experiments" / "results" / study
     page = Page(reported(run_main, shutil.copytree(recorded, tmp_path / study)))
     assert len(page.all("img")) == figures
     words = (recorded / "table.md").read_text().splitlines()[0].strip("| ").split(" | ")
@@ -167,7 +169,7 @@ def test_a_study_s_own_tables_and_figures(run_main, tmp_path, study, figures):
 
 
 def test_a_study_s_words_are_text_and_not_tags(run_main, tmp_path):
-    recorded = cli.Path(__file__).parents[1] / "experiments" / "results" / "running_variance"
+    recorded = Path(__file__).parents[1] / "experiments" / "results" / "running_variance"
     run = shutil.copytree(recorded, tmp_path / "study")
     (run / "table.md").write_text("<script>alert(1)</script> [x](javascript:alert(1)) | a |\n")
     page = Page(reported(run_main, run))
@@ -191,6 +193,33 @@ def test_digits_that_are_not_where_they_were(run_main, toy_ladder, toy_folder, t
     status, _, err = run_main(cli.main, "report", run)
     assert status == 2
     assert "is not recorded" in err
+
+
+def test_a_run_under_way_in_its_first_lesson(run_main, toy_ladder, tmp_path):
+    run = shutil.copytree(toy_ladder, tmp_path / "run")
+    (run / RESULTS).unlink()  # which is written after each lesson
+    page = Page(reported(run_main, run, "--data", toy_ladder.parent / "toy"))
+    assert "not recorded" in page.text
+    assert "the net of lesson adam, seed 0, after 2 epochs" in page.text
+
+
+def test_a_seed_that_was_not_run_is_said(run_main, toy_ladder, tmp_path):
+    status, _, err = run_main(cli.main, "report", toy_ladder, "--seed", 7, "--out", tmp_path / "page.html")
+    assert status == 2
+    assert "of seed 7" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_digits_were_is_read_of_any_command():
+    assert cli._options("mnist-jax train adam '--data=/a b' --out c")["--data"] == "/a b"
+    assert cli._options("mnist-jax train adam --data x --data 'y z'")["--data"] == "y z"
+    assert "--data" not in cli._options("mnist-jax train adam")
+
+
+def test_the_confusion_s_words_and_axes_are_right():
+    labels, answers = np.array([4] * 5 + [9] * 2 + [1]), np.array([9] * 3 + [4] * 4 + [1])
+    assert "most often 4 taken for 9 (3 times), 9 taken for 4 (2 times)." in _confusion(labels, answers).alt
+    assert _confusion(labels, labels).caption == "No digit is taken for another."
 
 
 def test_a_file_of_the_user_s_is_not_overwritten(run_main, toy_ladder, tmp_path):

@@ -198,8 +198,12 @@ def report(
             write = stack.enter_context(new_file(out))
         results = read_run(folder)
         nets = find_nets(folder) if seed is None else read_nets(folder, seed=seed)
-        test = _digits_of(results, data, data_dir).test if nets else None
-        write(report_page(folder, results, nets, test).encode())
+        try:
+            test = _digits_of(results, data, data_dir).test if nets else None
+            page = report_page(folder, results, nets, test)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:  # some part is missing, or another type
+            raise UserError(f"{folder / RESULTS} is not what a run of this program writes.") from error
+        write(page.encode())
     out = out or folder / "report.html"
     make_console().print(f"wrote {out}; open it in a browser", soft_wrap=True)
 

@@ -137,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
         port = self.server.server_port
         own = {f"{name}:{port}" for name in (_HOST, "localhost")} | ({_HOST, "localhost"} if port == 80 else set())
         origin = self.headers.get("Origin")
-        return self.headers.get("Host") in own and (origin is None or origin.removeprefix("http://") in own)
+        return self.headers.get("Host", "").lower() in own and (origin is None or origin.removeprefix("http://") in own)
 
     def _say(self, status: HTTPStatus, sentence: str) -> None:
         self._reply(status, "application/json", json.dumps({"error": sentence}).encode())

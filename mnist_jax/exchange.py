@@ -13,7 +13,7 @@ import numpy as np
 
 from mnist_jax.errors import UserError, check_choice, first_line
 from mnist_jax.lessons import Lesson, lesson_by_id
-from mnist_jax.model import IMAGE_SHAPE
+from mnist_jax.model import CLASSES, IMAGE_SHAPE
 from mnist_jax.train import TrainState, init_state, logits
 from mnist_jax.trained import TrainedNet, lesson_of_json
 
@@ -62,9 +62,12 @@ def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: in
     counts = {name: tensor for name, tensor in tensors.items() if name.endswith(".num_batches_tracked")}
     left = {name: tensor for name, tensor in tensors.items() if name not in counts}
 
+    expected = sorted(pytorch_tensors(state), key=lambda name: name.startswith("batch_norm"))
+    for name in expected:
+        if name not in tensors and not name.endswith(".num_batches_tracked"):
+            raise UserError(f"{name} is missing; there is {', '.join(list(tensors)[:3]) or 'nothing'}.")
+
     def taken(name: str, like: jax.Array, *, turned: bool = False) -> jax.Array:
-        if name not in left:
-            raise UserError(f"{name} is missing; the lesson's net has it.")
         tensor = left.pop(name)
         shape = like.shape[::-1] if turned else like.shape
         if tensor.shape != shape:
@@ -161,7 +164,10 @@ def read_safetensors(file: Path, lesson_id: str, seed: int = 0) -> TrainedNet:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{file} cannot be read as safetensors ({first_line(error)}).") from error
+        raise UserError(
+            f"{file} cannot be read as safetensors ({first_line(error)}); save the net with "
+            "safetensors.torch.save_file(net.state_dict(), FILE)."
+        ) from error
     if _LESSON in metadata:
         lesson = _kept_lesson(file, metadata, lesson_id)
     try:
@@ -181,11 +187,12 @@ def _kept_lesson(file: Path, metadata: Mapping[str, str], lesson_id: str) -> Les
 
 
 def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:
-    """The lesson with the widths of the dense layers that are there, where each fits the one before."""
+    """The lesson with the widths of the hidden layers that are there, where each layer fits the one before."""
     widths = [math.prod(IMAGE_SHAPE)]
     while (name := f"fc{len(widths)}.weight") in tensors:
         shape = tensors[name].shape
         if len(shape) != 2 or shape[1] != widths[-1]:
             return lesson  # whose shapes these are not, and that is said
         widths.append(shape[0])
-    return dataclasses.replace(lesson, hidden=tuple(widths[1:-1])) if len(widths) > 1 else lesson
+    is_whole = len(widths) > 2 and widths[-1] == CLASSES
+    return dataclasses.replace(lesson, hidden=tuple(widths[1:-1])) if is_whole else lesson

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, label
 
 from mnist_jax.errors import UserError, first_line
 from mnist_jax.model import IMAGE_SHAPE
@@ -31,6 +31,7 @@ _TURNS = {
 _EMPTY = 0.08  # of the range from black to white: a picture whose ink differs less from its paper is empty
 _CONTRAST = 0.25  # of that range: what is more even than this is all ink or all paper
 _UNEVEN = 0.3  # of that range: how far the light may fall off towards a rim
+_SPECK = 0.01  # of the area of the largest piece
 _EDGE = 0.2  # of the range from paper to ink: where a digit begins; below it is what JPEG leaves around strokes
 
 
@@ -96,6 +97,7 @@ def mnist_form(brightness: np.ndarray) -> np.ndarray | None:
     grain = 6 * 1.4826 * np.median(np.abs(_rim(difference))) / np.abs(difference).max()  # six standard deviations
     ink = ink / ink.max()
     ink[ink < min(grain, 0.5)] = 0
+    ink[_specks(ink > _EDGE)] = 0
     rows, columns = (np.flatnonzero((ink > _EDGE).any(axis)) for axis in (1, 0))
     cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = cut.shape
@@ -107,6 +109,14 @@ def mnist_form(brightness: np.ndarray) -> np.ndarray | None:
     top, left = (_start(small.sum(axis), length) for axis, length in ((1, IMAGE_SHAPE[0]), (0, IMAGE_SHAPE[1])))
     canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
     return np.round(255 * canvas).astype(np.uint8)
+
+
+def _specks(is_ink: np.ndarray) -> np.ndarray:
+    """Where pieces are that are too small to be part of the digit: dust, and the grain of a photograph."""
+    pieces, _ = label(is_ink, np.ones((3, 3)))
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0  # what is no ink
+    return is_ink & (sizes < _SPECK * sizes.max())[pieces]
 
 
 def _rim(pixels: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import base64
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
     table = _lessons(results)
     figures = [folder / name for name in _STUDY_FIGURES if (folder / name).is_file()]
     study = _read(folder / "table.md").decode() if (folder / "table.md").is_file() and (figures or not table) else ""
+    shown = [] if test is None else [part for net in nets if (part := _net(net, test))]
     return page(
         "report.html",
         title=folder.resolve().name,
@@ -79,7 +80,8 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
         lessons=table,
         study=_markup(study),
         study_pictures=[Picture(_STUDY_FIGURES[path.name], "", _url(_read(path))) for path in figures],
-        nets=[] if test is None else [shown for net in nets if (shown := _net(net, test))],
+        nets=shown,
+        missing=_missing(results, {part["lesson_id"] for part in shown}) if table or nets else [],
         facts=_facts(results),
     )
 
@@ -91,6 +93,17 @@ def _what(results: Mapping[str, Any]) -> str:
         return f"Imported, and tested on the {data['test']:,} test images of {data['name']}."
     # Studies have settings of other names, which their tables tell.
     return f"{what_was_run(results) if {'seeds', 'epochs'} <= set(config) else data_words(data)}."
+
+
+def _missing(results: Mapping[str, Any], shown: Collection[str]) -> list[str]:
+    """A sentence each on lessons that are not finished, and on finished ones of which there is no net to show."""
+    ended = results.get("lessons", {})
+    open_ones = [name for name in results["config"]["lessons"] if name not in ended]
+    lost = [name for name in ended if name not in shown]
+    return [
+        *([f"Not finished yet: {', '.join(open_ones)}."] if open_ones else []),
+        *([f"No net to show of {', '.join(lost)}: it diverged, or its checkpoint is not there."] if lost else []),
+    ]
 
 
 def _read(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """Trained nets of a run's folder: found, and read without touching anything."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -17,7 +18,7 @@ import numpy as np
 
 from mnist_jax.checkpoints import Checkpoints, last_checkpoint
 from mnist_jax.data import Dataset
-from mnist_jax.errors import UserError, check_choice, expand_user, is_folder
+from mnist_jax.errors import UserError, check_choice, expand_user, first_line, is_folder
 from mnist_jax.experiment import Run, history, state_arrays, state_of_arrays
 from mnist_jax.journal import CHECKPOINTS, JOURNAL
 from mnist_jax.lessons import LESSONS, Lesson
@@ -133,13 +134,19 @@ def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
     """
     lessons = _lessons_with_nets(folder)
     if not lessons:
-        raise UserError(f"{folder} holds no trained net; runs of `mnist-jax train` and of the ladder keep theirs.")
+        raise UserError(f"{folder} holds no trained net: no epoch is finished yet, or it is a study that keeps none.")
+    seeds = read_run(folder)["config"].get("seeds", [])
+    if seed is not None and seed not in seeds:
+        raise UserError(f"{folder} holds no run of seed {seed}; its seeds are {', '.join(map(str, seeds))}.")
     if lesson_id is not None:
         check_choice(f"lesson in {folder}", lesson_id, lessons)
     found = find_nets(folder, lesson_id=lesson_id, seed=seed)
     if not found:
-        which = "" if seed is None else f" of seed {seed}"
-        raise UserError(f"{folder} holds no net{which} of {lesson_id or ', '.join(lessons)} that is whole and finite.")
+        which = "" if seed is None else f", seed {seed}"
+        raise UserError(
+            f"{folder} holds no net of {lesson_id or ', '.join(lessons)}{which} that can be used: it diverged, or its "
+            "checkpoint is damaged."
+        )
     return found
 
 
@@ -241,9 +248,15 @@ def keep_imported(
         arrays = {name: np.asarray(array)[None] for name, array in state_arrays(net.state).items()}
         Checkpoints(folder / CHECKPOINTS).of(group).save(net.epoch, arrays, history([Run(net.seed)], []))
         write_results(folder, results)
-    except BaseException:  # the folder is free again
+    except BaseException as error:  # the folder is free again
         shutil.rmtree(folder / CHECKPOINTS / group, ignore_errors=True)
+        with contextlib.suppress(OSError):  # others' are there
+            (folder / CHECKPOINTS / net.lesson_id).rmdir()
+            (folder / CHECKPOINTS).rmdir()
         (folder / RESULTS).unlink(missing_ok=True)
+        if isinstance(error, UserError):
+            reason = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+            raise UserError(f"{folder} cannot be written ({reason}); name another folder with --out.") from error
         raise
     return folder, results
 

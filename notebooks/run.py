@@ -53,7 +53,11 @@ def run(notebook: NotebookNode) -> None:
 
 
 if __name__ == "__main__":
-    for path in map(Path, sys.argv[1:] or sorted(map(str, FOLDER.glob("*.ipynb")))):
+    paths = [*map(Path, sys.argv[1:])] or sorted(FOLDER.glob("*.ipynb"))
+    if strangers := [path for path in paths if path.suffix != ".ipynb" or not path.is_file()]:
+        print(f"error: {strangers[0]} is no notebook; name .ipynb files, or none for all.", file=sys.stderr)
+        sys.exit(2)
+    for path in paths:
         print(path.name, flush=True)
         notebook = nbformat.read(path, as_version=4)
         run(notebook)

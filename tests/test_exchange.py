@@ -130,7 +130,16 @@ def changed(**changes):
         (changed(fc1__bias=lambda a: a.astype(np.float16)), "fc1.bias is float16, not float32"),
         (changed(fc1__bias=lambda a: a * np.float32("nan")), "fc1.bias holds a value that is not finite"),
         (changed(batch_norm2__running_var=lambda a: -a), "A running variance is below 0"),
-        ({}, "batch_norm1.bias is missing"),
+        (
+            {name: tensor for name, tensor in changed().items() if not name.startswith("fc3")},
+            "fc3.bias is missing; there is",
+        ),
+        (
+            {f"module.{name}": tensor for name, tensor in changed().items()},
+            "fc1.bias is missing; there is module.",
+        ),
+        ({"fc1.weight": np.zeros((10, 784), np.float32)}, "fc1.bias is missing; there is fc1.weight"),
+        ({}, "fc1.bias is missing; there is nothing"),
     ],
 )
 def test_another_net_is_refused_with_a_sentence(tensors, says, run_main, tmp_path):

@@ -81,9 +81,18 @@ PICTURES = {
     "paper, transparent around": lambda digit: encoded(paper_on_transparent(digit)),
     "photograph": lambda digit: encoded(photograph(digit), "JPEG", quality=80),
     "pencil": lambda digit: encoded(Image.fromarray(np.uint8(160 + np.asarray(inverted(digit)) // 5))),
+    "dust": lambda digit: encoded(with_dust(digit)),
     "a corner of a page": lambda digit: encoded(padded(inverted(digit), (1500, 2000), (900, 40))),
     "turned by EXIF": with_exif_turn,
 }
+
+
+def with_dust(digit):
+    """Some specks far away from the digit."""
+    page = np.asarray(padded(inverted(digit), (800, 800), (300, 250))).copy()
+    for row, column in ((60, 700), (740, 90), (650, 620)):
+        page[row : row + 5, column : column + 5] = 60
+    return Image.fromarray(page)
 
 
 def padded(image, size, place):

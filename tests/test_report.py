@@ -137,6 +137,8 @@ def test_a_run_that_diverged_has_no_pictures_of_its_net(run_main, toy_folder, tm
     assert run_main(cli.main, "train", "mlp", *arguments, "--out", tmp_path / "run")[0] == 0
     page = Page(reported(run_main, tmp_path / "run"))
     assert "(1 diverged)" in page.text
+    assert "No net to show of mlp: it diverged" in page.text
+    assert "other activation; other optimizer" in page.text
     assert not any("Confusion" in image["alt"] for image in page.all("img"))
 
 
@@ -201,6 +203,18 @@ def test_a_run_under_way_in_its_first_lesson(run_main, toy_ladder, tmp_path):
     page = Page(reported(run_main, run, "--data", toy_ladder.parent / "toy"))
     assert "not recorded" in page.text
     assert "the net of lesson adam, seed 0, after 2 epochs" in page.text
+    assert "Not finished yet: mlp, dropout, relu, batch_norm, he, adam." in page.text
+
+
+@pytest.mark.parametrize(
+    "change", [{"environment": {}}, {"data": {}}, {"lessons": {"mlp": {"test_accuracy": "x"}}}, {"lessons": {"mlp": 1}}]
+)
+def test_results_that_lack_something_get_a_sentence(run_main, toy_ladder, tmp_path, change):
+    run = shutil.copytree(toy_ladder, tmp_path / "run")
+    (run / RESULTS).write_text(json.dumps({**json.loads((run / RESULTS).read_text()), **change}))
+    status, _, err = run_main(cli.main, "report", run)
+    assert status == 2
+    assert "not what a run of this program writes" in err
 
 
 def test_a_seed_that_was_not_run_is_said(run_main, toy_ladder, tmp_path):

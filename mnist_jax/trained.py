@@ -244,12 +244,14 @@ def keep_imported(
     results = {**described, "lessons": {net.lesson_id: entry}}
     folder = make_folder(out, f"{net.lesson_id}-imported", RESULTS)
     group = f"{net.lesson_id}/seed-{net.seed}-imported"
+    is_ours = not (folder / CHECKPOINTS / group).exists()
     try:
         arrays = {name: np.asarray(array)[None] for name, array in state_arrays(net.state).items()}
         Checkpoints(folder / CHECKPOINTS).of(group).save(net.epoch, arrays, history([Run(net.seed)], []))
         write_results(folder, results)
     except BaseException as error:  # the folder is free again
-        shutil.rmtree(folder / CHECKPOINTS / group, ignore_errors=True)
+        if is_ours:
+            shutil.rmtree(folder / CHECKPOINTS / group, ignore_errors=True)
         with contextlib.suppress(OSError):  # others' are there
             (folder / CHECKPOINTS / net.lesson_id).rmdir()
             (folder / CHECKPOINTS).rmdir()

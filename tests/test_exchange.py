@@ -265,6 +265,20 @@ def test_another_net_after_a_failure_is_the_other_net(toy_ladder, run_main, tmp_
     assert_same_net(read_nets(out)[0].state, read_nets(toy_ladder, lesson_id="adam", seed=1)[0].state)
 
 
+def test_a_checkpoint_that_is_there_is_not_lost(toy_ladder, run_main, tmp_path):
+    """A run whose results.json was removed."""
+    (tmp_path / "net").write_bytes(exported(net_of("adam"), "safetensors"))
+    digits, out = toy_ladder.parent / "toy", tmp_path / "run"
+    arguments = ["import", tmp_path / "net", "--lesson", "adam", "--data", digits, "--out", out]
+    assert run_main(cli.main, *arguments)[0] == 0
+    (out / RESULTS).unlink()
+    before = sorted(out.rglob("*"))
+    status, _, err = run_main(cli.main, *arguments)
+    assert status == 2
+    assert "one of epoch 0 already" in err
+    assert sorted(out.rglob("*")) == before
+
+
 def test_a_net_whose_outputs_are_not_finite_is_refused(toy_ladder, run_main, tmp_path):
     tensors = {name: np.asarray(tensor) for name, tensor in pytorch_tensors(net_of("relu").state).items()}
     tensors = {name: tensor * np.float32(1e25) for name, tensor in tensors.items()}

@@ -1,6 +1,5 @@
 """A page on this machine on which a person draws a digit and each lesson's net says what it sees."""
 
-import base64
 import contextlib
 import json
 import re
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mnist_jax.errors import UserError
-from mnist_jax.images import png, read_digit
+from mnist_jax.images import data_url, png, read_digit
 from mnist_jax.pages import page
 from mnist_jax.trained import TrainedNet, probabilities
 
@@ -89,7 +88,7 @@ class Server(ThreadingHTTPServer):
         with self._lock:  # reading sets what is done with warnings, for the whole process
             digit = read_digit(picture)
         return {
-            "image": f"data:image/png;base64,{base64.b64encode(png(digit)).decode()}",
+            "image": data_url(png(digit)),
             "lessons": {net.lesson_id: probabilities(net, digit[None])[0].tolist() for net in self._nets},
         }
 

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnist_jax.errors import UserError, check_choice, first_line
-from mnist_jax.lessons import Lesson, lesson_by_id
+from mnist_jax.lessons import Lesson, lesson_by_id, lesson_of_json
 from mnist_jax.model import CLASSES, IMAGE_SHAPE
 from mnist_jax.train import TrainState, init_state, logits
-from mnist_jax.trained import TrainedNet, lesson_of_json
+from mnist_jax.trained import TrainedNet
 
 FORMATS = ("safetensors", "stablehlo")
 

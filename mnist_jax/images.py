@@ -1,5 +1,6 @@
 """A picture of a digit in MNIST's form, and arrays as pictures."""
 
+import base64
 import io
 import math
 import warnings
@@ -17,7 +18,8 @@ _WORKING_SIZE = 1000  # pixels; a larger picture is first made smaller, as nothi
 
 _MOST_PIXELS = 50_000_000  # what cameras make; decoded that is up to 200 MB
 
-# What turns a picture upright, by EXIF's orientation.
+# What turns a picture upright, by EXIF's orientation. ImageOps.exif_transpose writes the EXIF anew as well, and fails
+# where that is damaged.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -175,3 +177,8 @@ def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
     return file.getvalue()
+
+
+def data_url(png: bytes) -> str:
+    """A PNG file as the address of a picture within a page."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,13 +1,11 @@
 """The table of a run's lessons: accuracy, what each change bought, and what the notebooks printed."""
 
-import dataclasses
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mnist_jax import published
-from mnist_jax.lessons import LESSONS, what_changed
+from mnist_jax.lessons import LESSONS, changes, lesson_of_json, what_changed
 from mnist_jax.stats import ladder_gains, mean_interval, paired_difference
 
 
@@ -30,9 +28,8 @@ def _compared(results: Mapping[str, Any]) -> bool:
 
 def _changed_fields(results: Mapping[str, Any], lesson_id: str) -> list[str]:
     """In which a run's lesson is not the course's."""
-    course = json.loads(json.dumps(dataclasses.asdict(LESSONS[lesson_id])))
-    trained = json.loads(json.dumps(results["config"].get("lessons", {}).get(lesson_id, course)))
-    return [name for name, value in course.items() if trained.get(name) != value]
+    trained = results["config"].get("lessons", {})
+    return list(changes(lesson_of_json(trained[lesson_id]), LESSONS[lesson_id])) if lesson_id in trained else []
 
 
 def surprises(results: Mapping[str, Any]) -> list[str]:
@@ -60,6 +57,7 @@ def header(results: Mapping[str, Any]) -> list[str]:
 def rows(results: Mapping[str, Any]) -> list[list[str]]:
     """The table's cells, a row a lesson."""
     cells = []
+    compared = _compared(results)
     finals: dict[int, list[float]] = {}
     for lesson_id, entry in results["lessons"].items():
         position = list(LESSONS).index(lesson_id)
@@ -69,7 +67,7 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
         spread = f" ± {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
         diverged = f" ({sum(entry['diverged'])} diverged)" if any(entry["diverged"]) else ""
         notebook = []
-        if _compared(results):
+        if compared:
             printed = 100 * published.accuracies(lesson_id)[results["config"]["epochs"] - 1]
             notebook = [f"{printed:.2f} %", f"{mean - printed:+.2f}"]
         cells.append(

@@ -1,6 +1,8 @@
 """The six lessons: the whole course on one screen, each the lesson before with one field replaced."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from mnist_jax.errors import UserError, check_choice
 from mnist_jax.optimizers import Optimizer, optimizer
@@ -107,6 +109,23 @@ def lesson_by_id(lesson_id: str) -> Lesson:
     """The lesson of this id; a wrong id raises `UserError` and lists the right ones."""
     check_choice("lesson", lesson_id, LESSONS)
     return LESSONS[lesson_id]
+
+
+def lesson_of_json(values: Mapping[str, Any]) -> Lesson:
+    """The lesson of which `values` is `dataclasses.asdict`, as JSON gives it back.
+
+    Raises:
+      UserError: it is none.
+    """
+    try:
+        chosen = values["optimizer"]
+        numbers = tuple((str(name), float(value)) for name, value in chosen["hyperparameters"])
+        optimizer = Optimizer(chosen["name"], float(chosen["learning_rate"]), numbers)
+        return Lesson(**{**values, "hidden": tuple(values["hidden"]), "optimizer": optimizer})
+    except UserError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError("The run's lesson is not one that this version of the program writes.") from error
 
 
 def changes(lesson: Lesson, before: Lesson) -> dict[str, tuple[object, object]]:

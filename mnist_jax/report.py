@@ -1,6 +1,5 @@
 """One page of a run or study, that opens without a network: tables, curves, and what each net does and gets wrong."""
 
-import base64
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from markdown_it import MarkdownIt
 from mnist_jax import ladder
 from mnist_jax.errors import UserError
 from mnist_jax.figures import curves_of_lessons, gains_figure
-from mnist_jax.images import png
+from mnist_jax.images import data_url, png
 from mnist_jax.lessons import IDEAS, LESSONS, changes
 from mnist_jax.model import CLASSES
 from mnist_jax.net_figures import (
@@ -79,7 +78,7 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
         what=_what(results),
         lessons=table,
         study=_markup(study),
-        study_pictures=[Picture(_STUDY_FIGURES[path.name], "", _url(_read(path))) for path in figures],
+        study_pictures=[Picture(_STUDY_FIGURES[path.name], "", data_url(_read(path))) for path in figures],
         nets=shown,
         missing=_missing(results, {part["lesson_id"] for part in shown}) if table or nets else [],
         facts=_facts(results),
@@ -120,16 +119,12 @@ def _markup(markdown: str) -> Any:
     return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
 
 
-def _url(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
-
-
 def _picture(alt: str, caption: str, draw: Callable[..., Any], *arguments: Any) -> Picture:
     """A figure drawn for a light page and for a dark one, both without a ground of their own."""
     drawn = []
     for style in ("default", "dark_background"):
         with matplotlib.style.context([style, {"savefig.transparent": True}]):
-            drawn.append(_url(draw(*arguments)))
+            drawn.append(data_url(draw(*arguments)))
     return Picture(alt, caption, *drawn)
 
 
@@ -225,7 +220,7 @@ def _net(net: TrainedNet, test: Examples) -> dict[str, Any] | None:
             f"Below is the net of {net}: {right.mean():.2%} of the {test.size:,} test images right, "
             f"{count_of(int((~right).sum()), 'mistake')}."
         ),
-        "mistakes": _mistakes(test, found, answers),
+        "mistakes": _mistakes(test.images, labels, found, answers),
         "pictures": [
             _confusion(labels, answers),
             _calibration(found.max(1), right),
@@ -242,9 +237,8 @@ def _idea(net: TrainedNet) -> str:
     return IDEAS[net.lesson_id] + (f" Other than in the course: {others}." if others else "")
 
 
-def _mistakes(test: Examples, found: np.ndarray, answers: np.ndarray) -> list[Picture]:
+def _mistakes(images: np.ndarray, labels: np.ndarray, found: np.ndarray, answers: np.ndarray) -> list[Picture]:
     """The wrongly answered digits that got the lowest probabilities, the worst first."""
-    labels = np.asarray(test.labels, int)
     given = found[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(answers != labels)
     worst = wrong[np.argsort(given[wrong], kind="stable")][:_MOST_MISTAKES]
@@ -252,7 +246,7 @@ def _mistakes(test: Examples, found: np.ndarray, answers: np.ndarray) -> list[Pi
         Picture(
             alt=f"Test image {index}, a {labels[index]} taken for a {answers[index]}",
             caption=f"{labels[index]}, taken for {answers[index]} ({found[index].max():.1%})",
-            light=_url(png(np.asarray(test.images[index]))),
+            light=data_url(png(images[index])),
         )
         for index in worst
     ]

@@ -21,8 +21,7 @@ from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, check_choice, expand_user, first_line, is_folder
 from mnist_jax.experiment import Run, history, state_arrays, state_of_arrays
 from mnist_jax.journal import CHECKPOINTS, JOURNAL
-from mnist_jax.lessons import LESSONS, Lesson
-from mnist_jax.optimizers import Optimizer
+from mnist_jax.lessons import LESSONS, Lesson, lesson_of_json
 from mnist_jax.results import RESULTS, count_of, describe_run, make_folder, write_results
 from mnist_jax.train import TrainState, evaluate, init_state, logits
 
@@ -104,23 +103,6 @@ def read_run(folder: Path) -> dict[str, Any]:
     return run
 
 
-def lesson_of_json(values: Mapping[str, Any]) -> Lesson:
-    """The lesson of which `values` is `dataclasses.asdict`, as JSON gives it back.
-
-    Raises:
-      UserError: it is none.
-    """
-    try:
-        chosen = values["optimizer"]
-        numbers = tuple((str(name), float(value)) for name, value in chosen["hyperparameters"])
-        optimizer = Optimizer(chosen["name"], float(chosen["learning_rate"]), numbers)
-        return Lesson(**{**values, "hidden": tuple(values["hidden"]), "optimizer": optimizer})
-    except UserError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError("The run's lesson is not one that this version of the program writes.") from error
-
-
 def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = None) -> list[TrainedNet]:
     """The nets of a run, one a lesson, in the course's order; at least one.
 
@@ -132,10 +114,11 @@ def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
     Raises:
       UserError: there is no such net, or one cannot be read.
     """
-    lessons = _lessons_with_nets(folder)
+    config = read_run(folder)["config"]
+    lessons = _lessons_with_nets(folder, config)
     if not lessons:
         raise UserError(f"{folder} holds no trained net: no epoch is finished yet, or it is a study that keeps none.")
-    seeds = read_run(folder)["config"].get("seeds", [])
+    seeds = config.get("seeds", [])
     if seed is not None and seed not in seeds:
         raise UserError(f"{folder} holds no run of seed {seed}; its seeds are {', '.join(map(str, seeds))}.")
     if lesson_id is not None:
@@ -156,7 +139,7 @@ def find_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
     Raises:
       UserError: the run or a checkpoint that is whole cannot be read.
     """
-    wanted = _lessons_with_nets(folder).items()
+    wanted = _lessons_with_nets(folder, read_run(folder)["config"]).items()
     nets = [
         _read_net(folder / CHECKPOINTS / name, lesson_of_json(lesson), name, seed)
         for name, lesson in wanted
@@ -165,9 +148,9 @@ def find_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
     return [net for net in nets if net is not None and _is_finite(net)]
 
 
-def _lessons_with_nets(folder: Path) -> dict[str, Any]:
+def _lessons_with_nets(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Id -> lesson, as JSON has it, of those whose nets a run keeps."""
-    lessons = read_run(folder)["config"]["lessons"]
+    lessons = config["lessons"]
     return {name: lessons[name] for name in LESSONS if name in lessons and (folder / CHECKPOINTS / name).is_dir()}
 
 

@@ -11,8 +11,9 @@ from mnist_jax import LESSONS, UserError, cli, data, evaluate
 from mnist_jax.checkpoints import DIGESTS, Checkpoints
 from mnist_jax.experiment import Run, train_runs
 from mnist_jax.journal import CHECKPOINTS, JOURNAL
+from mnist_jax.lessons import lesson_of_json
 from mnist_jax.results import RESULTS, write_results
-from mnist_jax.trained import find_nets, lesson_of_json, read_nets, read_run, run_folder
+from mnist_jax.trained import find_nets, read_nets, read_run, run_folder
 
 
 def digits_of(run):

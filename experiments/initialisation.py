@@ -49,7 +49,7 @@ from mnist_jax.results import (
     count_of,
     data_words,
     describe_run,
-    write_file,
+    write_files,
     write_results,
 )
 from mnist_jax.startup import JaxArguments, parsed, start_jax
@@ -65,6 +65,7 @@ NOTE = (
     f"Variances of fc1, fc2 and fc3, over units and {MEASURED_ON:,} training images. Gradients: n times the mean "
     "loss's with respect to the pre-activations; theory takes fc3's as measured and tells the others."
 )
+QUICK_NOTICE = "QUICK: 1 seed. This is not the study; do not quote it."
 WORDS = {"preactivation": "pre-activations", "gradient": "gradients", "kernel_gradient": "kernel gradients"}
 HEADER = ["net", "variance of", "theory, at the start", "at the start", f"after {STEPS[-1]:,} steps"]
 
@@ -249,13 +250,13 @@ def run(arguments: Arguments) -> None:
         check_run(lesson, data, seeds=seeds, epochs=1)
     check_event_files(arguments.tensorboard)
     console = make_console()
-    notice = f"QUICK: {arguments.seeds} seed. This is not the study; do not quote it." if arguments.quick else ""
-    if notice:
-        console.print(notice, style="bold red", soft_wrap=True)
+    if arguments.quick:
+        console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
     results: dict[str, Any] = describe_run(
         data,
         chosen,
         command=command_line("python experiments/initialisation.py"),
+        lesson=arguments.lesson,
         seeds=list(seeds),
         steps=list(STEPS),
         quick=arguments.quick,
@@ -287,20 +288,33 @@ def run(arguments: Arguments) -> None:
         }
         for name, lesson in chosen.items()
     }
-    sentences = verdict(results["nets"])
-    what = (
-        f"Widths, optimizer and batches of lesson {arguments.lesson}, no dropout; {data_words(results['data'])}; mean "
-        f"of {count_of(len(seeds), 'seed')}; {results['environment']['device']}."
-    )
-    text = f"{markdown_table(HEADER, rows(results['nets']))}\n{what} {NOTE}\n\n**{' '.join(sentences)}**\n"
-    text += f"\nEvery point:\n\n{markdown_table(ALL_HEADER, all_rows(results['nets']))}"
     write_results(folder, results)
-    write_file(folder / "table.md", f"{notice}\n\n{text}".lstrip().encode())
-    write_file(folder / "initialisation.png", initialisation_figure(results["nets"], STEPS, what))
-    console.print(table(what, HEADER, rows(results["nets"])))
-    for sentence in [*sentences, notice]:
+    written = [folder / RESULTS, *write_files(folder, report(results))]
+    console.print(table(what_was_measured(results), HEADER, rows(results["nets"])))
+    for sentence in [*verdict(results["nets"]), *([QUICK_NOTICE] if arguments.quick else [])]:
         console.print(sentence, style="bold", soft_wrap=True)
-    console.print(f"wrote {folder / RESULTS}, table.md and initialisation.png there", soft_wrap=True)
+    console.print(f"wrote {', '.join(map(str, written))}", soft_wrap=True)
+
+
+def report(results: Mapping[str, Any]) -> dict[str, bytes]:
+    """File name -> content: the table and the figure of results.json."""
+    nets, what = results["nets"], what_was_measured(results)
+    notice = f"{QUICK_NOTICE}\n\n" if results["config"]["quick"] else ""
+    text = (
+        f"{notice}{markdown_table(HEADER, rows(nets))}\n{what} {NOTE}\n\n**{' '.join(verdict(nets))}**\n\n"
+        f"Every point:\n\n{markdown_table(ALL_HEADER, all_rows(nets))}"
+    )
+    figure = initialisation_figure(nets, results["config"]["steps"], what)
+    return {"table.md": text.encode(), "initialisation.png": figure}
+
+
+def what_was_measured(results: Mapping[str, Any]) -> str:
+    """Nets, data, seeds and device in one line."""
+    return (
+        f"Widths, optimizer and batches of lesson {results['config']['lesson']}, no dropout; "
+        f"{data_words(results['data'])}; mean of {count_of(len(results['config']['seeds']), 'seed')}; "
+        f"{results['environment']['device']}."
+    )
 
 
 def rows(nets: Mapping[str, Any]) -> list[list[str]]:

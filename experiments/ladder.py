@@ -20,7 +20,7 @@ from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import gains_figure, ladder_figure
 from mnist_jax.ladder import header, notes, rows, surprises
 from mnist_jax.lessons import LESSONS, lesson_by_id
-from mnist_jax.results import RESULTS, command_line, what_was_run, write_file
+from mnist_jax.results import RESULTS, command_line, what_was_run, write_files
 from mnist_jax.startup import parsed, start_jax
 from mnist_jax.study import RunArguments, run_lessons
 
@@ -67,7 +67,7 @@ def run(arguments: Arguments) -> None:
         command=command_line("python experiments/ladder.py"),
         console=console,
     )
-    written = write_report(folder, results)
+    written = write_files(folder, report(results))
     console.print(table(what_was_run(results), header(results), rows(results)))
     for sentence in [*notes(results), *surprises(results)]:
         console.print(sentence, soft_wrap=True)
@@ -78,20 +78,17 @@ def run(arguments: Arguments) -> None:
     )
 
 
-def write_report(folder: Path, results: Mapping[str, Any]) -> list[Path]:
-    """Write the table and the figures of results.json; returns the files."""
+def report(results: Mapping[str, Any]) -> dict[str, bytes]:
+    """File name -> content: the table and the figures of results.json."""
     what = what_was_run(results)
     sentences = "".join(f"\n{sentence}\n" for sentence in surprises(results))
     text = f"{markdown_table(header(results), rows(results))}\n{what}. {' '.join(notes(results))}\n{sentences}"
-    content = {
+    gains = gains_figure(results, what)
+    return {
         "table.md": text.encode(),
         "ladder.png": ladder_figure(results, what),
-        "gains.png": gains_figure(results, what),
+        **({} if gains is None else {"gains.png": gains}),
     }
-    written = {folder / name: data for name, data in content.items() if data is not None}
-    for path, data in written.items():
-        write_file(path, data)
-    return list(written)
 
 
 def _position(lesson_id: str) -> int:

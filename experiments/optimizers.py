@@ -20,9 +20,16 @@ from mnist_jax.display import make_console
 from mnist_jax.errors import exit_on_user_error
 from mnist_jax.figures import optimizers_figure
 from mnist_jax.optimizers import OPTIMIZERS
+from mnist_jax.results import count_of
 from mnist_jax.startup import parsed, start_jax
-from mnist_jax.stats import paired_difference
-from mnist_jax.study import ComparisonArguments, finish_comparison, run_comparison, what_was_compared
+from mnist_jax.stats import Interval, all_pairs
+from mnist_jax.study import (
+    ComparisonArguments,
+    comparison_table,
+    finish_comparison,
+    run_comparison,
+    what_was_compared,
+)
 from mnist_jax.tuning import Contestant, contestant, learning_rates
 
 
@@ -59,29 +66,42 @@ def run(arguments: Arguments) -> None:
         "optimizers",
         console,
     )
-    figure = optimizers_figure(results["tuning"], results["final"], what_was_compared(results))
-    finish_comparison(folder, results, verdict(results["final"]), {"optimizers.png": figure}, console)
+    finish_comparison(folder, results, verdict(results), report(results), console)
 
 
-def verdict(final: Mapping[str, Any]) -> list[str]:
-    """The best, and by how much the others lie behind it."""
-    last = {label: [run[-1] for run in found["test_accuracy"]] for label, found in final.items()}
-    best = max(last, key=lambda label: sum(last[label]))
-    others = [label for label in last if label != best]
-    # Bonferroni: the intervals hold all together with 95 %.
-    gaps = {label: paired_difference(last[best], last[label], 1 - 0.05 / len(others)) for label in others}
-    words = {
-        label: f"{label} by {100 * gap.mean:.2f} points [{100 * gap.low:.2f}, {100 * gap.high:.2f}]"
-        for label, gap in gaps.items()
+def report(results: Mapping[str, Any]) -> dict[str, bytes]:
+    """File name -> content: the table and the figure of results.json."""
+    return {
+        "table.md": comparison_table(results, verdict(results)),
+        "optimizers.png": optimizers_figure(results, what_was_compared(results)),
     }
-    behind = [words[label] for label, gap in gaps.items() if gap.low > 0]
-    open_cases = [words[label] for label, gap in gaps.items() if gap.low <= 0]
-    sentences = [f"Highest mean test accuracy: {best}."]
-    if behind:
-        sentences.append(f"Shown to be better than {'; '.join(behind)}.")
-    if open_cases:
-        sentences.append(f"Not shown to be better than {'; '.join(open_cases)}.")
-    return [*sentences, "Paired by seed; the intervals hold all together with 95 %."]
+
+
+def verdict(results: Mapping[str, Any]) -> list[str]:
+    """Which optimizers are shown to be better than which, all pairs together."""
+    correct = {label: [run[-1] for run in found["test_correct"]] for label, found in results["final"].items()}
+    points = {pair: gap.times(100 / results["data"]["test"]) for pair, gap in all_pairs(correct).items()}
+    # Each pair with the higher mean first.
+    ordered = [(a, b, gap) if gap.mean >= 0 else (b, a, gap.times(-1)) for (a, b), gap in points.items()]
+    largest = max(ordered, key=lambda pair: pair[2].mean)
+    shown = [pair for pair in ordered if pair[2].excludes_zero]
+    if shown:
+        beaten = {worse for _, worse, _ in shown}
+        best = "; ".join(label for label in correct if label not in beaten)
+        sentences = [
+            f"Shown to be better: {'; '.join(map(_words, shown))}.",
+            f"The best is among: {best}. No other is shown to be better than one of these.",
+        ]
+    else:
+        sentences = [f"None is shown to be better than another; the largest difference is {_words(largest)}."]
+    seeds = count_of(len(results["config"]["final_seeds"]), "seed")
+    how = f"{seeds}, paired, on these test images; simultaneous 95 % intervals (Bonferroni)."
+    return [*sentences, f"All {count_of(len(ordered), 'pair')} compared; {how}"]
+
+
+def _words(pair: tuple[str, str, Interval]) -> str:
+    better, worse, gap = pair
+    return f"{better} than {worse} by {gap.mean:.2f} points [{gap.low:.2f}, {gap.high:.2f}]"
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ from mnist_jax.figures import reproduction_figure
 from mnist_jax.lessons import LESSONS
 from mnist_jax.results import RESULTS, command_line, what_was_run, write_file, write_results
 from mnist_jax.startup import parsed, start_jax
+from mnist_jax.stats import fractions
 from mnist_jax.study import RunArguments, run_lessons
 
 LEVEL = 0.05
@@ -81,7 +82,7 @@ def run(arguments: Arguments) -> None:
         command=command_line("python experiments/reproduce_notebooks.py"),
         console=console,
     )
-    results["comparison"] = compare(results["lessons"])
+    results["comparison"] = compare(results["lessons"], data.test.size)
     write_results(folder, results)
     write_report(folder, results)
     console.print(table(what_was_run(results), HEADER, summary(results["comparison"])))
@@ -89,12 +90,16 @@ def run(arguments: Arguments) -> None:
     console.print(f"wrote {folder / RESULTS}, table.md and reproduce_notebooks.png there", soft_wrap=True)
 
 
-def compare(lessons: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def compare(lessons: Mapping[str, Mapping[str, Any]], images: int) -> list[dict[str, Any]]:
     """The rule above for every lesson, quantity and epoch; accuracies are fractions, losses nats."""
     points: list[dict[str, Any]] = []
     for lesson_id, entry in lessons.items():
         quantities = {
-            "accuracy": (published.accuracies(lesson_id), entry["test_accuracy"], published.ACCURACY_STEP),
+            "accuracy": (
+                published.accuracies(lesson_id),
+                fractions(entry["test_correct"], images),
+                published.ACCURACY_STEP,
+            ),
             "loss": (published.losses(lesson_id), entry["test_loss"], published.LOSS_STEP),
         }
         for what, (printed, runs, step) in quantities.items():

@@ -30,7 +30,7 @@ from mnist_jax.results import (
     command_line,
     describe_run,
     what_was_run,
-    write_file,
+    write_files,
     write_results,
 )
 from mnist_jax.startup import JaxArguments, parsed, start_jax
@@ -110,32 +110,32 @@ def run(arguments: Arguments) -> None:
                         **tested_twice(lesson, placed, seed, arguments.epochs),
                     }
                     journal.add(tested[seed])
-                scalars = {f"{what}/{kept}": tested[seed][kept][what] for what in ("accuracy", "loss") for kept in KEPT}
+                flax, pytorch = (tested[seed][kept]["correct"] / data.test.size for kept in KEPT)
+                scalars = {"accuracy/flax": flax, "accuracy/pytorch": pytorch}
+                scalars |= {f"loss/{kept}": tested[seed][kept]["loss"] for kept in KEPT}
                 event_files.complete((lesson_id, f"seed-{seed}"), [(arguments.epochs, scalars)])
-                flax, pytorch = (tested[seed][kept]["accuracy"] for kept in KEPT)
                 console.print(f"{lesson_id:<10}  seed {seed}  Flax's {flax:.2%}  PyTorch's {pytorch:.2%}")
             by_kind = {kept: [tested[seed][kept] for seed in seeds] for kept in KEPT}
             results["lessons"][lesson_id] = {"seeds": list(seeds), **by_kind}
             write_results(folder, results)
-    write_report(folder, results)
+    written = [folder / RESULTS, *write_files(folder, report(results))]
     console.print(table(what_was_run(results), HEADER, rows(results)))
-    console.print(f"wrote {folder / RESULTS}, {folder / 'table.md'}", soft_wrap=True)
+    console.print(f"wrote {', '.join(map(str, written))}", soft_wrap=True)
 
 
-def write_report(folder: Path, results: Mapping[str, Any]) -> None:
-    """Write the table of results.json."""
-    text = f"{markdown_table(HEADER, rows(results))}\n{what_was_run(results)}.\n"
-    write_file(folder / "table.md", text.encode())
+def report(results: Mapping[str, Any]) -> dict[str, bytes]:
+    """File name -> content: the table of results.json."""
+    return {"table.md": f"{markdown_table(HEADER, rows(results))}\n{what_was_run(results)}.\n".encode()}
 
 
 def tested_twice(lesson: Lesson, data: Dataset, seed: int, epochs: int) -> dict[str, dict[str, float]]:
-    """Accuracy and loss of a net trained on `on_device` data, with the running variance of Flax and that of PyTorch."""
+    """`correct` and `loss` of a net trained on `on_device` data, with the running variance of Flax and of PyTorch."""
     state = init_state(lesson, jax.random.key(seed))
     for _ in range(epochs):
         state, _ = train_epoch(state, data.train, length=data.epoch_length)
     metrics = (evaluate(net, data.test) for net in (state, with_pytorch_variance(state)))
     return {
-        kept: {"accuracy": float(found.accuracy), "loss": float(found.loss)}
+        kept: {"correct": int(found.correct), "loss": float(found.loss)}
         for kept, found in zip(KEPT, metrics, strict=True)
     }
 
@@ -144,15 +144,15 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
     """A row a lesson."""
     cells = []
     for lesson_id, entry in results["lessons"].items():
-        percent = {kept: [100 * run["accuracy"] for run in entry[kept]] for kept in ("flax", "pytorch")}
-        losses = {kept: [run["loss"] for run in entry[kept]] for kept in ("flax", "pytorch")}
-        gap = paired_difference(percent["pytorch"], percent["flax"])
+        size = results["data"]["test"]
+        correct = {kept: [run["correct"] for run in entry[kept]] for kept in KEPT}
+        losses = {kept: [run["loss"] for run in entry[kept]] for kept in KEPT}
+        gap = paired_difference(correct["pytorch"], correct["flax"]).times(100 / size)
         loss_gap = paired_difference(losses["pytorch"], losses["flax"])
         cells.append(
             [
                 lesson_id,
-                f"{statistics.mean(percent['flax']):.3f} %",
-                f"{statistics.mean(percent['pytorch']):.3f} %",
+                *(f"{100 * statistics.mean(correct[kept]) / size:.3f} %" for kept in KEPT),
                 f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]",
                 f"{loss_gap.mean:+.5f} [{loss_gap.low:+.5f}, {loss_gap.high:+.5f}]",
             ]

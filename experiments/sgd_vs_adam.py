@@ -13,7 +13,6 @@ Answer: see experiments/results/sgd_vs_adam/table.md.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,14 +23,19 @@ from mnist_jax.errors import UserError, exit_on_user_error
 from mnist_jax.figures import curves_figure, learning_rates_figure
 from mnist_jax.startup import parsed, start_jax
 from mnist_jax.stats import paired_difference
-from mnist_jax.study import ComparisonArguments, finish_comparison, run_comparison, what_was_compared
+from mnist_jax.study import (
+    ComparisonArguments,
+    comparison_table,
+    finish_comparison,
+    run_comparison,
+    what_was_compared,
+)
 from mnist_jax.tuning import (
     TARGETS,
     Contestant,
     contestant,
     course_optimizers,
     learning_rates,
-    median_steps,
 )
 
 
@@ -69,18 +73,19 @@ def run(arguments: Arguments) -> None:
         "sgd_vs_adam",
         console,
     )
-    results["paired_difference"] = difference(*(results["final"][name] for name in names[:2]))
-    before, after = (course_runs(results["tuning"], name) for name in names[:2])
-    if before and after:
-        results["paired_difference_of_the_course"] = difference(before, after)
+    results |= differences(results)
+    finish_comparison(folder, results, verdict(results), report(results), console)
+
+
+def report(results: Mapping[str, Any]) -> dict[str, bytes]:
+    """File name -> content: the table and the figures of results.json."""
     title = what_was_compared(results)
     marked = sorted({setting.learning_rate for setting in course_optimizers().values()})
-    curves = {found["contestant"]: found for found in results["final"].values()}
-    figures = {
-        "learning_rates.png": learning_rates_figure(results["tuning"], marked, title),
-        "curves.png": curves_figure(curves, title),
+    return {
+        "table.md": comparison_table(results, verdict(results)),
+        "learning_rates.png": learning_rates_figure(results, marked, title),
+        "curves.png": curves_figure(results, title),
     }
-    finish_comparison(folder, results, verdict(results, names[:2]), figures, console)
 
 
 def contestants(name: str, rates: Sequence[float], momenta: Sequence[float]) -> list[Contestant]:
@@ -90,6 +95,18 @@ def contestants(name: str, rates: Sequence[float], momenta: Sequence[float]) -> 
     if name != "sgd":
         return [contestant(name, rates)]
     return [contestant(name, rates, momentum=momentum) if momentum else contestant(name, rates) for momentum in momenta]
+
+
+def differences(results: Mapping[str, Any]) -> dict[str, Any]:
+    """For results.json: second optimizer minus first, each tuned and, where the grid has it, as the course sets it."""
+    images = results["data"]["test"]
+    names = list(results["final"])[:2]
+    first, second = (results["final"][name] for name in names)
+    found = {"paired_difference": difference(first, second, images)}
+    before, after = (course_runs(results["tuning"], name) for name in names)
+    if before and after:
+        found["paired_difference_of_the_course"] = difference(before, after, images)
+    return found
 
 
 def course_runs(tuning: Mapping[str, Any], name: str) -> dict[str, Any] | None:
@@ -102,21 +119,22 @@ def course_runs(tuning: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     found = tuning.get(label)
     if found is None or rate not in found["learning_rates"]:
         return None
-    accuracies = found["test_accuracy"][found["learning_rates"].index(rate)]
-    if len(accuracies) < 2:
+    counts = found["test_correct"][found["learning_rates"].index(rate)]
+    if len(counts) < 2:
         return None
-    return {"contestant": f"{label} at {rate:g}", "test_accuracy": [[accuracy] for accuracy in accuracies]}
+    return {"contestant": f"{label} at {rate:g}", "test_correct": [[count] for count in counts]}
 
 
-def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Second minus first: last test accuracy, as a fraction, paired by seed."""
-    before, after = ([run[-1] for run in found["test_accuracy"]] for found in (first, second))
-    gap = paired_difference(after, before)
+def difference(first: Mapping[str, Any], second: Mapping[str, Any], images: int) -> dict[str, Any]:
+    """Second minus first: last test accuracy, as a fraction of the `images`, paired by seed."""
+    before, after = ([run[-1] for run in found["test_correct"]] for found in (first, second))
+    gap = paired_difference(after, before).times(1 / images)
     return {"second": second["contestant"], "first": first["contestant"], **gap._asdict()}
 
 
-def verdict(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """What the intervals say of two optimizers, in sentences."""
+def verdict(results: Mapping[str, Any]) -> list[str]:
+    """What the intervals say of the first two optimizers, in sentences."""
+    names = list(results["final"])[:2]
     second, chosen = names[1], [results["final"][name] for name in names]
     tuned, untuned = results["paired_difference"], results.get("paired_difference_of_the_course")
     sentences = []
@@ -124,23 +142,42 @@ def verdict(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         sentences.append(f"As the course sets them, {comparison(untuned)}.")
     rates = "; ".join(f"{found['contestant']}: {found['learning_rate']:g}" for found in chosen)
     sentences.append(f"Each at its own learning rate ({rates}), {comparison(tuned)}.")
-    if untuned and untuned["low"] > 0:
-        if tuned["low"] > 0:
-            sentences.append(f"So on this net {second} is better, and not only better tuned.")
-        elif tuned["mean"] <= 0:
-            sentences.append(
-                f"So on this net {second} was only better tuned: tuned alike, nothing is left of its lead."
-            )
-        else:
-            share = 100 * (1 - tuned["mean"] / untuned["mean"])
-            sentences.append(
-                f"So on this net tuning explains about {share:.0f} % of {second}'s lead, and the rest may be chance."
-            )
+    if untuned and untuned["low"] > 0 and tuned["low"] > 0:
+        sentences.append(f"So on this net {second} is better, and not only better tuned.")
+    config = results["config"]
     for target in TARGETS:
-        steps = [median_steps(found["steps_to"][str(target)]) for found in chosen]
-        words = ["never by half of the runs" if count == math.inf else f"{count:,.0f}" for count in steps]
-        sentences.append(f"Steps to {target:.0%}: {', '.join(map(' '.join, zip(names, words, strict=True)))}.")
-    return sentences
+        first_steps, second_steps = (found["steps_to"][str(target)] for found in chosen)
+        limit = config["epochs"] * config["steps_per_epoch"]
+        words = compared_steps(names, first_steps, second_steps, limit, config["test_every"])
+        sentences.append(f"Steps to {target} %: {words}.")
+    return [*sentences, "Each interval is at 95 % by itself, over seeds, on these test images."]
+
+
+def compared_steps(
+    names: Sequence[str], first: Sequence[int | None], second: Sequence[int | None], limit: int, every: int
+) -> str:
+    """How many more steps the second optimizer needs than the first, seed by seed, in words.
+
+    Args:
+      names: of the two.
+      first: for each seed the steps to the target, None if never.
+      second: the same of the second.
+      limit: steps of a whole run, as which never counts (a restricted mean).
+      every: steps between two tests; no smaller difference is claimed.
+    """
+    reached = [len(steps) - steps.count(None) for steps in (first, second)]
+    if 2 * min(reached) < len(first):
+        return " and ".join(
+            f"reached by {n} of {len(first)} runs of {name}" for n, name in zip(reached, names, strict=True)
+        )
+    before, after = ([limit if step is None else step for step in steps] for steps in (first, second))
+    gap = paired_difference(after, before)
+    interval = f"{gap.mean:+,.0f} [{gap.low:+,.0f}, {gap.high:+,.0f}]"
+    if gap.low == gap.high:
+        return f"{names[1]} minus {names[0]} {gap.mean:+,.0f} for every seed"
+    if gap.excludes_zero and abs(gap.mean) >= every:
+        return f"{names[1]} needs {'more' if gap.mean > 0 else 'fewer'} than {names[0]} ({interval})"
+    return f"{names[1]} is not shown to need more or fewer than {names[0]} ({interval})"
 
 
 def comparison(gap: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ from mnist_jax.results import (
     data_words,
     environment,
     make_folder,
-    write_file,
+    write_files,
     write_results,
 )
 from mnist_jax.startup import parsed
@@ -172,7 +172,7 @@ def run(arguments: Arguments) -> None:
         results["scaling"] = scaling_times(lessons, arguments, data, console) if arguments.scaling else {}
         results |= replica_times(lessons, arguments, data, console)
     write_results(folder, results, SPEED)
-    written = [folder / SPEED, *write_report(folder, results)]
+    written = [folder / SPEED, *write_files(folder, report(results))]
     console.print(table("An epoch", header(results), rows(results)))
     console.print(caption(results), soft_wrap=True)
     if results["replicas"]:
@@ -702,8 +702,8 @@ def paired_ratios(times: Mapping[str, Sequence[float]], others: Mapping[str, Seq
     }
 
 
-def write_report(folder: Path, results: Mapping[str, Any]) -> list[Path]:
-    """Write the tables and the figure of speed.json; returns the files."""
+def report(results: Mapping[str, Any]) -> dict[str, bytes]:
+    """File name -> content: the tables and the figure of speed.json."""
     text = f"{markdown_table(header(results), rows(results))}\n{caption(results)}\n"
     if results["replicas"]:
         text += f"\n{markdown_table(REPLICA_HEADER, replica_rows(results))}\n{replica_caption(results)}\n"
@@ -711,9 +711,7 @@ def write_report(folder: Path, results: Mapping[str, Any]) -> list[Path]:
     content = {"table.md": text.encode()}
     if results["scaling"]:
         content["speed.png"] = speed_figure(results["scaling"], f"Medians and ranges. {what_was_timed(results)}")
-    for name, data in content.items():
-        write_file(folder / name, data)
-    return [folder / name for name in content]
+    return content
 
 
 def what_was_timed(results: Mapping[str, Any]) -> str:

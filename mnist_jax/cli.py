@@ -131,7 +131,8 @@ def train(
         console=console,
     )
     entry = results["lessons"][lesson]
-    ending = "diverged" if entry["diverged"][0] else f"test accuracy {entry['test_accuracy'][0][-1]:.2%}"
+    accuracy = entry["test_correct"][0][-1] / loaded.test.size
+    ending = "diverged" if entry["diverged"][0] else f"test accuracy {accuracy:.2%}"
     console.print(f"{lesson}: {ending}, on {data_words(loaded.describe())}", style="bold", soft_wrap=True)
     console.print(f"wrote {folder / RESULTS}", soft_wrap=True)
 
@@ -361,11 +362,14 @@ def import_(
     start_jax(starting)
     file = expand_user(file)
     net = read_safetensors(file, lesson)
-    folder, results = keep_imported(net, file, load_data(data, "notebooks", data_dir), out, command_line("mnist-jax"))
-    (accuracy,) = results["lessons"][lesson]["test_accuracy"][0]
+    loaded = load_data(data, "notebooks", data_dir)
+    folder, results = keep_imported(net, file, loaded, out, command_line("mnist-jax"))
+    (correct,) = results["lessons"][lesson]["test_correct"][0]
     console = make_console()
     console.print(
-        f"{lesson}: test accuracy {accuracy:.2%}, on {data_words(results['data'])}", style="bold", soft_wrap=True
+        f"{lesson}: test accuracy {correct / loaded.test.size:.2%}, on {data_words(results['data'])}",
+        style="bold",
+        soft_wrap=True,
     )
     console.print(f"wrote {folder / RESULTS}", soft_wrap=True)
 

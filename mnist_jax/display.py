@@ -52,12 +52,14 @@ class EpochProgress:
     Use it as a context manager.
 
     Args:
-      console: where to.
-      runs: how many.
+      console: console to print to.
+      data: what is trained on.
+      runs: number of runs.
       epochs: of each run, unless it diverges.
     """
 
-    def __init__(self, console: Console, *, runs: int, epochs: int) -> None:
+    def __init__(self, console: Console, data: Dataset, *, runs: int, epochs: int) -> None:
+        self._data = data
         self._epochs = epochs
         self._total = total = runs * epochs
         self._done = 0
@@ -87,13 +89,14 @@ class EpochProgress:
         if epoch.diverged:
             self._total -= self._epochs - epoch.number
         left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
-        validation = (
-            "" if epoch.validation_accuracy is None else f"  validation accuracy {epoch.validation_accuracy:7.2%}"
-        )
+        test_accuracy = epoch.test_correct / self._data.test.size
+        validation = ""
+        if epoch.validation_correct is not None and self._data.validation is not None:
+            validation = f"  validation accuracy {epoch.validation_correct / self._data.validation.size:7.2%}"
         if line:
             self._console.print(
                 f"{label:<10}  seed {epoch.run.seed}  epoch {epoch.number:>2}  train loss {epoch.train_loss:.4f}"
-                f"{validation}  test accuracy {epoch.test_accuracy:7.2%}  {epoch.seconds:.1f} s  "
+                f"{validation}  test accuracy {test_accuracy:7.2%}  {epoch.seconds:.1f} s  "
                 f"({_duration(left)} left)",
                 soft_wrap=True,
             )

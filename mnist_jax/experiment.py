@@ -55,20 +55,21 @@ class Epoch:
       run: which.
       number: from 1.
       train_loss: mean over the epoch of each example's cross-entropy before its step, in nats, with dropout.
-      test_loss, test_accuracy: on the test split; nats, and a fraction.
-      validation_accuracy: a fraction; None without a validation split.
+      test_loss: on the test split, in nats.
+      test_correct: test images classified correctly.
+      validation_correct: the same of validation images; None without a validation split.
       seconds: of training, without compilation and evaluation; of runs side by side each gets an equal share.
-      tests: test accuracy on the way, after every `test_every` steps of this epoch.
+      tests: `test_correct` along the way, after every `test_every` steps of this epoch.
     """
 
     run: Run
     number: int
     train_loss: float
     test_loss: float
-    test_accuracy: float
-    validation_accuracy: float | None
+    test_correct: int
+    validation_correct: int | None
     seconds: float
-    tests: tuple[float, ...] = ()
+    tests: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """All but the run."""
@@ -222,10 +223,10 @@ def _train_epoch(
             number=number,
             train_loss=float(loss[i]),
             test_loss=float(tested.loss[i]),
-            test_accuracy=float(tested.accuracy[i]),
-            validation_accuracy=None if validated is None else float(validated.accuracy[i]),
+            test_correct=int(tested.correct[i]),
+            validation_correct=None if validated is None else int(validated.correct[i]),
             seconds=seconds / len(group),
-            tests=tuple(map(float, tests[i])),
+            tests=tuple(map(int, tests[i])),
         )
         for i, run in enumerate(group)
     ]
@@ -296,9 +297,9 @@ class Trainer:
 
         def epoch(state: TrainState, train: Examples, test: Examples) -> tuple[TrainState, jax.Array, jax.Array]:
             if test_every is None:
-                return *train_epoch(state, train, data.epoch_length, batch_axis), jnp.zeros(0)
+                return *train_epoch(state, train, data.epoch_length, batch_axis), jnp.zeros(0, jnp.int32)
             state, loss, tests = train_epoch_with_tests(state, train, test, test_every, data.epoch_length, batch_axis)
-            return state, loss, tests.accuracy
+            return state, loss, tests.correct
 
         self._start = _grouped(start, self._mesh)
         self._evaluate = _grouped(evaluate, self._mesh, shared=1)
@@ -317,7 +318,7 @@ class Trainer:
           states: of a group; donated.
 
         Returns:
-          The states, each run's mean loss `[width]`, and its test accuracies on the way `[width, tests]`.
+          The states, each run's mean loss `[width]`, and its correct test images along the way `[width, tests]`.
         """
         return self._compiled(states, self._train, self._test)
 
@@ -451,13 +452,13 @@ def run_record(epochs: Sequence[Epoch]) -> dict[str, Any]:
     def curve(field: str) -> list[float | None]:
         return [_finite(getattr(epoch, field)) for epoch in epochs]
 
-    validated = all(epoch.validation_accuracy is not None for epoch in epochs)
+    validated = all(epoch.validation_correct is not None for epoch in epochs)
     return {
         "seed": epochs[0].run.seed,
-        "test_accuracy": curve("test_accuracy"),
+        "test_correct": curve("test_correct"),
         "test_loss": curve("test_loss"),
         "train_loss": curve("train_loss"),
-        **({"validation_accuracy": curve("validation_accuracy")} if validated else {}),
+        **({"validation_correct": curve("validation_correct")} if validated else {}),
         "seconds": curve("seconds"),
         **({"tests": [list(epoch.tests) for epoch in epochs]} if any(epoch.tests for epoch in epochs) else {}),
         "diverged": epochs[-1].diverged,
@@ -466,11 +467,11 @@ def run_record(epochs: Sequence[Epoch]) -> dict[str, Any]:
 
 def lesson_record(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A lesson's entry in results.json, of `run_record`s: lists of a value a run."""
-    names = "test_accuracy", "test_loss", "train_loss", "validation_accuracy", "seconds", "tests", "diverged"
+    names = "test_correct", "test_loss", "train_loss", "validation_correct", "seconds", "tests", "diverged"
     known = [name for name in names if all(name in run for run in runs)]
     return {
         "seeds": [run["seed"] for run in runs],
-        "validation_accuracy": None,
+        "validation_correct": None,
         **{name: [run[name] for run in runs] for name in known},
     }
 

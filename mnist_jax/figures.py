@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentForma
 
 from mnist_jax import published
 from mnist_jax.lessons import LESSONS
-from mnist_jax.stats import ladder_gains, mean_interval
+from mnist_jax.stats import fractions, ladder_gains, mean_interval
 
 
 def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
@@ -29,7 +29,7 @@ def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
     figure, accuracy, loss = _two_panels(title)
     for number, (lesson_id, entry) in enumerate(results["lessons"].items()):
         colour = f"C{number}"
-        _band(accuracy, entry["test_accuracy"], color=colour, label=lesson_id)
+        _band(accuracy, fractions(entry["test_correct"], results["data"]["test"]), color=colour, label=lesson_id)
         _band(loss, entry["test_loss"], color=colour, label=lesson_id)
         if compared:
             _points(accuracy, published.accuracies(lesson_id)[:epochs], colour)
@@ -42,23 +42,23 @@ def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
     return as_png(figure)
 
 
-def curves_of_lessons(results: Mapping[str, Any], field: str) -> bytes:
+def curves_of_lessons(curves: Mapping[str, Sequence[Sequence[float | None]]], what: str) -> bytes:
     """Test accuracy or test loss of each lesson after each epoch, mean and range over seeds: a small PNG.
 
     Args:
-      results: as in results.json.
-      field: `test_accuracy` or `test_loss`.
+      curves: lesson -> a curve for each seed; accuracies are fractions, losses nats.
+      what: `accuracy` or `loss`.
     """
     figure = Figure(figsize=(5.5, 4), layout="constrained")
     axes = figure.subplots()
-    if field == "test_accuracy":
+    if what == "accuracy":
         _accuracy_scale(axes)
         axes.set(ylabel="test accuracy")
     else:
         _loss_scale(axes)
         axes.set(ylabel="test loss (nats)")
-    for lesson_id, entry in results["lessons"].items():
-        _band(axes, entry[field], color=f"C{list(LESSONS).index(lesson_id)}", label=lesson_id, marker=".")
+    for lesson_id, runs in curves.items():
+        _band(axes, runs, color=f"C{list(LESSONS).index(lesson_id)}", label=lesson_id, marker=".")
     axes.set(xlabel="epoch")
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -129,56 +129,56 @@ def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> byte
     return as_png(figure)
 
 
-def learning_rates_figure(tuning: Mapping[str, Any], marked: Sequence[float], title: str) -> bytes:
+def learning_rates_figure(results: Mapping[str, Any], marked: Sequence[float], title: str) -> bytes:
     """Validation accuracy against learning rate, a colour a contestant: a PNG.
 
     Lines are means over seeds, bands their range, crosses diverged runs, stars the chosen settings.
 
     Args:
-      tuning: as in results.json of a comparison.
+      results: as in results.json of a comparison.
       marked: learning rates to mark as the course's.
       title: says on what and how many runs.
     """
     figure = Figure(figsize=(9, 5), layout="constrained")
     figure.suptitle(title, fontsize="small", wrap=True)
     axes = figure.subplots()
-    _rates_panel(axes, tuning)
+    _rates_panel(axes, results)
     for rate in marked:
         axes.axvline(rate, color="grey", linestyle=":", label=f"the course's {rate:g}")
     axes.legend(fontsize="small")
     return as_png(figure)
 
 
-def curves_figure(runs: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
-    """Test accuracy and loss after each epoch, a line a contestant: means, 95 % intervals, a PNG.
+def curves_figure(results: Mapping[str, Any], title: str) -> bytes:
+    """Test accuracy and loss after each epoch, one line per tuned optimizer: means, 95 % intervals, a PNG.
 
     Args:
-      runs: label -> the curves of its fresh runs, `test_accuracy` and `test_loss`.
+      results: as in results.json of a comparison.
       title: says on what and how many runs.
     """
     figure, accuracy, loss = _two_panels(title)
-    for number, (label, entry) in enumerate(runs.items()):
-        _interval(accuracy, entry["test_accuracy"], color=f"C{number}", label=label)
+    for number, entry in enumerate(results["final"].values()):
+        label, correct = entry["contestant"], fractions(entry["test_correct"], results["data"]["test"])
+        _interval(accuracy, correct, color=f"C{number}", label=label)
         _interval(loss, entry["test_loss"], color=f"C{number}", label=label)
     accuracy.legend(loc="lower right", fontsize="small")
     return as_png(figure)
 
 
-def optimizers_figure(tuning: Mapping[str, Any], final: Mapping[str, Any], title: str) -> bytes:
+def optimizers_figure(results: Mapping[str, Any], title: str) -> bytes:
     """Left validation accuracy against learning rate, right test accuracy of the tuned after each epoch: a PNG.
 
     Args:
-      tuning: as in results.json of a comparison.
-      final: as there.
+      results: as in results.json of a comparison.
       title: says on what and how many runs.
     """
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     figure.suptitle(title, fontsize="small", wrap=True)
     rates, curves = figure.subplots(1, 2)
-    _rates_panel(rates, tuning)
+    _rates_panel(rates, results)
     _accuracy_scale(curves)  # first: its ticks would widen the view
-    for number, (label, entry) in enumerate(final.items()):
-        _interval(curves, entry["test_accuracy"], color=f"C{number}", label=label)
+    for number, (label, entry) in enumerate(results["final"].items()):
+        _interval(curves, fractions(entry["test_correct"], results["data"]["test"]), color=f"C{number}", label=label)
     curves.set(xlabel="epoch", ylabel="test accuracy, tuned: mean, 95 % interval")
     curves.grid(alpha=0.3)
     curves.xaxis.get_major_locator().set_params(integer=True)
@@ -264,14 +264,16 @@ def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
     return as_png(figure)
 
 
-def _rates_panel(axes: Any, tuning: Mapping[str, Any]) -> None:
-    for number, (label, found) in enumerate(tuning.items()):
-        rates, accuracy, colour = found["learning_rates"], np.array(found["validation_accuracy"]), f"C{number}"
+def _rates_panel(axes: Any, results: Mapping[str, Any]) -> None:
+    for number, (label, found) in enumerate(results["tuning"].items()):
+        rates, colour = found["learning_rates"], f"C{number}"
+        accuracy = np.array(found["validation_correct"]) / results["data"]["validation"]
         axes.plot(rates, accuracy.mean(1), color=colour, label=label)
         axes.fill_between(rates, accuracy.min(1), accuracy.max(1), color=colour, alpha=0.25)
         lost = np.array(found["diverged"])
         axes.plot(np.repeat(rates, lost.sum(1)), accuracy[lost], "x", color=colour)
-        axes.plot(found["learning_rate"], found["mean"], "*", color=colour, markersize=12)
+        chosen = rates.index(found["learning_rate"])
+        axes.plot(rates[chosen], accuracy[chosen].mean(), "*", color=colour, markersize=12)
     axes.plot([], [], "*", color="grey", markersize=12, label="chosen")
     axes.set(xscale="log", xlabel="learning rate", ylabel="validation accuracy: mean and range over seeds")
     _accuracy_scale(axes)

@@ -58,11 +58,13 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
     """The table's cells, a row a lesson."""
     cells = []
     compared = _compared(results)
-    finals: dict[int, list[float]] = {}
+    finals: dict[int, list[int]] = {}
+    images = results["data"]["test"]
     for lesson_id, entry in results["lessons"].items():
         position = list(LESSONS).index(lesson_id)
         changed = _changed_fields(results, lesson_id)
-        percent = finals[position] = [100 * run[-1] for run in entry["test_accuracy"]]
+        correct = finals[position] = [run[-1] for run in entry["test_correct"]]
+        percent = [100 * count / images for count in correct]
         mean = statistics.mean(percent)
         spread = f" ± {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
         diverged = f" ({sum(entry['diverged'])} diverged)" if any(entry["diverged"]) else ""
@@ -75,7 +77,7 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
                 lesson_id,
                 "; ".join([what_changed(lesson_id), *(f"other {name}" for name in changed)]),
                 f"{mean:.2f}{spread} %{diverged}",
-                gain(percent, finals[position - 1]) if position - 1 in finals else "",
+                gain(correct, finals[position - 1], images) if position - 1 in finals else "",
                 *notebook,
                 _median(second for run in entry["seconds"] for second in run),
             ]
@@ -89,10 +91,16 @@ def _median(seconds: Iterable[float]) -> str:
     return f"{statistics.median(known):.1f}" if known else ""
 
 
-def gain(percent: Sequence[float], before: Sequence[float]) -> str:
-    """Percentage points over the lesson before, seed by seed, and whether that is different from zero."""
-    if len(percent) == 1:
-        return f"{percent[0] - before[0]:+.2f}"
-    difference = paired_difference(percent, before)
+def gain(correct: Sequence[int], before: Sequence[int], images: int) -> str:
+    """Percentage points over the lesson before, seed by seed, and whether that is different from zero.
+
+    Args:
+      correct: for each seed the images right.
+      before: those of the lesson before.
+      images: of how many.
+    """
+    if len(correct) == 1:
+        return f"{100 * (correct[0] - before[0]) / images:+.2f}"
+    difference = paired_difference(correct, before).times(100 / images)
     verdict = "" if difference.excludes_zero else ", not different from 0"
     return f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]{verdict}"

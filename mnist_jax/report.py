@@ -25,7 +25,7 @@ from mnist_jax.net_figures import (
 )
 from mnist_jax.pages import page
 from mnist_jax.results import count_of, data_words, what_was_run
-from mnist_jax.stats import calibration, expected_calibration_error, ladder_gains
+from mnist_jax.stats import calibration, expected_calibration_error, fractions, ladder_gains
 from mnist_jax.train import Examples, init_state
 from mnist_jax.trained import TrainedNet, probabilities
 
@@ -130,7 +130,7 @@ def _picture(alt: str, caption: str, draw: Callable[..., Any], *arguments: Any) 
 
 def _lessons(results: Mapping[str, Any]) -> dict[str, Any] | None:
     """The table of the lessons and their curves, if they are in results.json."""
-    lessons = {name: entry for name, entry in results.get("lessons", {}).items() if "test_accuracy" in entry}
+    lessons = {name: entry for name, entry in results.get("lessons", {}).items() if "test_correct" in entry}
     if not lessons:
         return None
     results = {**results, "lessons": lessons}
@@ -147,25 +147,22 @@ def _lessons(results: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _curves(results: Mapping[str, Any]) -> list[Picture]:
     pictures = []
-    for field, what, unit, scale in (
-        ("test_accuracy", "Test accuracy", " %", 100),
-        ("test_loss", "Test loss", " nats", 1),
-    ):
-        ends = {
-            lesson_id: [run[-1] for run in entry[field] if run[-1] is not None]
-            for lesson_id, entry in results["lessons"].items()
-        }
+    size = results["data"]["test"]
+    accuracies = {name: fractions(entry["test_correct"], size) for name, entry in results["lessons"].items()}
+    losses = {name: entry["test_loss"] for name, entry in results["lessons"].items()}
+    for what, curves, unit, scale in (("accuracy", accuracies, " %", 100), ("loss", losses, " nats", 1)):
+        ends = {name: [run[-1] for run in runs if run[-1] is not None] for name, runs in curves.items()}
         if not any(ends.values()):  # all diverged
             continue
         words = ", ".join(f"{name} {scale * np.mean(values):.4g}{unit}" for name, values in ends.items() if values)
         band = " (bands: range over seeds)" if len(results["config"]["seeds"]) > 1 else ""
         pictures.append(
             _picture(
-                f"{what} after each epoch; at the end {words}",
-                f"{what} after each epoch{band}.",
+                f"Test {what} after each epoch; at the end {words}",
+                f"Test {what} after each epoch{band}.",
                 curves_of_lessons,
-                results,
-                field,
+                curves,
+                what,
             )
         )
     return pictures

@@ -112,6 +112,13 @@ def new_file(path: Path) -> Iterator[Callable[[bytes], None]]:
         raise
 
 
+def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """`write_file` each, file name -> content, into a folder; returns their paths."""
+    for name, content in files.items():
+        write_file(folder / name, content)
+    return [folder / name for name in files]
+
+
 def write_results(folder: Path, results: Mapping[str, Any], file: str = RESULTS) -> None:
     """Write results.json, or `file`; a number that is not finite is refused, JSON has none."""
     write_file(folder / file, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())

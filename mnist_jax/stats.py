@@ -1,7 +1,8 @@
 """Statistics of results over seeds."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,19 +22,62 @@ class Interval(NamedTuple):
         """Whether the mean differs from zero at the interval's level."""
         return self.low > 0 or self.high < 0
 
+    def times(self, factor: float) -> "Interval":
+        """In another unit, as points for images; a factor of -1 is b - a for a - b."""
+        low, high = sorted((factor * self.low, factor * self.high))
+        return Interval(factor * self.mean, low, high)
+
+
+def fractions(counts: Sequence[Sequence[int]], size: int) -> list[list[float]]:
+    """Counts out of `size`, a list for each run, as fractions."""
+    return [[count / size for count in run] for run in counts]
+
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Student's t interval of the mean of at least two independent values."""
+    array = np.asarray(values, float)
+    mean = float(array.mean())
+    half = float(array.std(ddof=1)) / len(array) ** 0.5 * _t_quantile((1 + confidence) / 2, len(array) - 1)
+    return Interval(mean, mean - half, mean + half)
+
+
+@functools.cache
+def _t_quantile(probability: float, degrees: int) -> float:
     from scipy import stats  # half a second, which a single run need not wait
 
-    array = np.asarray(values, float)
-    half = stats.sem(array) * stats.t.ppf((1 + confidence) / 2, len(array) - 1)
-    return Interval(float(array.mean()), float(array.mean() - half), float(array.mean() + half))
+    return float(stats.t.ppf(probability, degrees))
+
+
+def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """The narrowest exact confidence interval of the median between two order statistics of independent values.
+
+    It covers with at least `confidence` for any distribution (the number of values below the median is binomial).
+    Values may be infinite, and so may its ends.
+
+    Returns:
+      Its ends, or None where all values together are too few: fewer than 6 for 95 %.
+    """
+    from scipy import stats
+
+    ordered, count = sorted(values), len(values)
+    places = [place for place in range(count // 2) if 2 * stats.binom.cdf(place, count, 0.5) <= 1 - confidence]
+    return (ordered[places[-1]], ordered[count - 1 - places[-1]]) if places else None
 
 
 def paired_difference(after: Sequence[float], before: Sequence[float], confidence: float = 0.95) -> Interval:
     """Interval of the mean of after - before, pair by pair: what the pairs share (seed, order) cancels."""
     return mean_interval(np.subtract(after, before).tolist(), confidence)
+
+
+def all_pairs(runs: Mapping[str, Sequence[float]], confidence: float = 0.95) -> dict[tuple[str, str], Interval]:
+    """(a, b) -> simultaneous confidence intervals of the mean of a - b, paired by seed, for all pairs.
+
+    Bonferroni over all of them, since the best is chosen from the same runs: all intervals cover together with at least
+    `confidence`.
+    """
+    pairs = list(combinations(runs, 2))
+    each = 1 - (1 - confidence) / len(pairs)
+    return {(a, b): paired_difference(runs[a], runs[b], each) for a, b in pairs}
 
 
 class Bin(NamedTuple):
@@ -71,11 +115,11 @@ def ladder_gains(results: Mapping[str, Any]) -> dict[tuple[str, str], list[list[
 
     Epochs that a diverged run did not reach are left out.
     """
-    entries = results["lessons"]
+    entries, size = results["lessons"], results["data"]["test"]
     gains = {}
     for before, after in pairwise(LESSONS):
         if before in entries and after in entries:
-            pairs = zip(entries[before]["test_accuracy"], entries[after]["test_accuracy"], strict=True)
-            by_seed = [[100 * (b - a) for a, b in zip(*pair, strict=False)] for pair in pairs]
+            pairs = zip(entries[before]["test_correct"], entries[after]["test_correct"], strict=True)
+            by_seed = [[100 * (b - a) / size for a, b in zip(*pair, strict=False)] for pair in pairs]
             gains[before, after] = [list(epoch) for epoch in zip(*by_seed, strict=False)]
     return gains

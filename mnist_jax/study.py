@@ -24,7 +24,7 @@ from mnist_jax.results import (
     count_of,
     data_words,
     describe_run,
-    write_file,
+    write_files,
     write_results,
 )
 from mnist_jax.startup import DistributedArguments
@@ -120,11 +120,11 @@ def run_lessons(
     with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
         event_files = EventFiles(folder, on=arguments.tensorboard)
         runs = len(lessons) * len(seeds) - len(list(journal))
-        with EpochProgress(console, runs=runs, epochs=epochs) as progress:
+        with EpochProgress(console, data, runs=runs, epochs=epochs) as progress:
             for lesson_id, lesson in lessons.items():
                 done = {entry["seed"]: entry for entry in journal if entry["lesson"] == lesson_id}
                 for seed, entry in done.items():
-                    event_files.complete((lesson_id, f"seed-{seed}"), epoch_points(entry))
+                    event_files.complete((lesson_id, f"seed-{seed}"), epoch_points(entry, data))
                 if todo := [seed for seed in seeds if seed not in done]:
                     trained = train_lesson(
                         lesson,
@@ -135,7 +135,7 @@ def run_lessons(
                         checkpoints=checkpoints.of(lesson_id),
                     )
                     for epoch, run in ended_runs(trained, epochs):
-                        event_files.add((lesson_id, f"seed-{epoch.run.seed}"), epoch)
+                        event_files.add((lesson_id, f"seed-{epoch.run.seed}"), epoch, data)
                         progress.show(lesson_id, epoch)
                         if run is not None:
                             done[epoch.run.seed] = {"lesson": lesson_id, **run_record(run)}
@@ -239,33 +239,40 @@ def run_comparison(
     return folder, {**described, **compared}
 
 
+def comparison_table(results: Mapping[str, Any], sentences: Sequence[str]) -> bytes:
+    """The tables of a comparison's results.json and its verdict, as Markdown."""
+    parts = [
+        *([f"**{_QUICK_NOTICE}**"] if results["config"]["quick"] else []),
+        f"{markdown_table(FINAL_HEADER, final_rows(results))}\n{what_was_compared(results)} {NOTE}",
+        f"**{' '.join(sentences)}**",
+        "Tuning:",
+        markdown_table(TUNING_HEADER, tuning_rows(results)).rstrip(),
+        *results.get("corrections", []),  # of recorded results, what was wrong when they were first written
+    ]
+    return ("\n\n".join(parts) + "\n").encode()
+
+
 def finish_comparison(
-    folder: Path, results: Mapping[str, Any], sentences: Sequence[str], figures: Mapping[str, bytes], console: Console
+    folder: Path, results: Mapping[str, Any], sentences: Sequence[str], files: Mapping[str, bytes], console: Console
 ) -> None:
-    """Write results.json, table.md and figures of a comparison, and show its tables.
+    """Write results.json and the other files of a comparison, and show its tables.
 
     Args:
       folder: of the study.
-      results: what results.json shall hold.
+      results: what results.json holds.
       sentences: the verdict.
-      figures: file name -> PNG.
-      console: where to.
+      files: file name -> content, table and figures.
+      console: console to print to.
     """
-    what = what_was_compared(results)
-    notice = f"**{_QUICK_NOTICE}**\n\n" if results["config"]["quick"] else ""
-    final, tuning = (FINAL_HEADER, final_rows(results)), (TUNING_HEADER, tuning_rows(results["tuning"]))
-    verdict = " ".join(sentences)
-    text = f"{notice}{markdown_table(*final)}\n{what} {NOTE}\n\n**{verdict}**\n\nTuning:\n\n{markdown_table(*tuning)}"
     write_results(folder, results)
-    for file, content in {"table.md": text.encode(), **figures}.items():
-        write_file(folder / file, content)
-    console.print(table("Tuning, on validation images", *tuning))
-    console.print(table(what, *final))
+    written = [folder / RESULTS, *write_files(folder, files)]
+    console.print(table("Tuning, on validation images", TUNING_HEADER, tuning_rows(results)))
+    console.print(table(what_was_compared(results), FINAL_HEADER, final_rows(results)))
     for sentence in sentences:
         console.print(sentence, style="bold", soft_wrap=True)
     if results["config"]["quick"]:
         console.print(_QUICK_NOTICE, style="bold red", soft_wrap=True)
-    console.print(f"wrote {', '.join(str(folder / file) for file in (RESULTS, 'table.md', *figures))}", soft_wrap=True)
+    console.print(f"wrote {', '.join(map(str, written))}", soft_wrap=True)
 
 
 def what_was_compared(results: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.experiment import Epoch, run_record
 from mnist_jax.processes import check_same, from_first
@@ -16,13 +17,8 @@ from mnist_jax.processes import check_same, from_first
 FOLDER = "tensorboard"  # in the study's
 EVENTS = "events.out.tfevents"  # the file of a run; TensorBoard finds it by its name
 
-CURVES = {
-    "accuracy/test": "test_accuracy",
-    "accuracy/validation": "validation_accuracy",
-    "loss/train": "train_loss",
-    "loss/test": "test_loss",
-    "seconds/epoch": "seconds",
-}  # tag -> of `run_record`
+CURVES = {"loss/train": "train_loss", "loss/test": "test_loss", "seconds/epoch": "seconds"}  # tag -> of `run_record`
+ACCURACIES = {"accuracy/test": "test", "accuracy/validation": "validation"}  # tag -> split
 BY_STEP = "accuracy/test by step"
 
 # A step, and tag -> value there; None, as results.json has it, is what is not finite.
@@ -69,19 +65,20 @@ class EventFiles:
         if on:
             from_first(lambda: _make(self._folder))
 
-    def add(self, run: Sequence[str], epoch: Epoch, **steps: int) -> None:
+    def add(self, run: Sequence[str], epoch: Epoch, data: Dataset, **steps: int) -> None:
         """Write an epoch of a run under way: it is in the run's file on return. Epoch 1 begins the file anew.
 
         Args:
           run: names that together are the run's, each a folder in the one before.
           epoch: the next one.
+          data: what is trained on.
           steps: as `epoch_points` takes them.
 
         Raises:
           UserError: it cannot be written.
         """
         if self._on:
-            points = epoch_points(run_record([epoch]), first=epoch.number, **steps)
+            points = epoch_points(run_record([epoch]), data, first=epoch.number, **steps)
             from_first(lambda: self._write(run, points, anew=epoch.number == 1))
 
     def complete(self, run: Sequence[str], points: Iterable[Point]) -> None:
@@ -105,23 +102,30 @@ class EventFiles:
 
 
 def epoch_points(
-    record: Mapping[str, Any], *, first: int = 1, steps_per_epoch: int = 0, test_every: int = 0
+    record: Mapping[str, Any], data: Dataset, *, first: int = 1, steps_per_epoch: int = 0, test_every: int = 0
 ) -> Iterator[Point]:
     """Points of a run by epoch number and, where it was tested on the way, by optimizer step.
 
     Args:
       record: `run_record` of all its epochs or of some.
+      data: what is trained on.
       first: number of the first of them.
       steps_per_epoch: a last partial batch is a step; of a run tested on the way.
       test_every: steps between two such tests.
     """
-    for index, accuracy in enumerate(record["test_accuracy"]):
+    sizes = {"test": data.test.size, "validation": 0 if data.validation is None else data.validation.size}
+    for index, correct in enumerate(record["test_correct"]):
         number = first + index
-        yield number, {tag: record[name][index] for tag, name in CURVES.items() if name in record}
+        accuracies = {
+            tag: record[f"{split}_correct"][index] / sizes[split]
+            for tag, split in ACCURACIES.items()
+            if f"{split}_correct" in record
+        }
+        yield number, accuracies | {tag: record[name][index] for tag, name in CURVES.items()}
         if "tests" in record:
             within = zip(itertools.count(test_every, test_every), record["tests"][index], strict=False)
-            for step, value in {**dict(within), steps_per_epoch: accuracy}.items():
-                yield (number - 1) * steps_per_epoch + step, {BY_STEP: value}
+            for step, value in {**dict(within), steps_per_epoch: correct}.items():
+                yield (number - 1) * steps_per_epoch + step, {BY_STEP: value / sizes["test"]}
 
 
 def _records(points: Iterable[Point], *, begin: bool) -> bytes:

@@ -219,7 +219,7 @@ def keep_imported(
     )
     entry = {
         "seeds": [net.seed],
-        "test_accuracy": [[float(tested.accuracy)]],
+        "test_correct": [[int(tested.correct)]],
         "test_loss": [[float(tested.loss)]],
         "seconds": [[]],
         "diverged": [False],

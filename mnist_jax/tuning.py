@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 
@@ -21,17 +20,17 @@ from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.data import Dataset
 from mnist_jax.display import EpochProgress
 from mnist_jax.errors import UserError
-from mnist_jax.experiment import MOST_SEEDS, Run, check_run, ended_runs, run_record, train_runs
+from mnist_jax.experiment import MOST_SEEDS, Run, Trainer, check_run, ended_runs, on_device, run_record, train_runs
 from mnist_jax.journal import Journal
 from mnist_jax.lessons import LESSONS, Lesson
 from mnist_jax.optimizers import Optimizer, optimizer
-from mnist_jax.stats import mean_interval
+from mnist_jax.stats import mean_interval, median_interval
 from mnist_jax.tensorboard import EventFiles, epoch_points
-from mnist_jax.train import init_state, train_epoch
 
-# A learning rate is good if the mean validation accuracy is at most this much below the best rate's.
-GOOD_WITHIN = 0.005
-TARGETS = (0.95, 0.97, 0.98)  # test accuracies to reach
+# Right answers are integers, and so is what they are compared with: 0.98 of 10,000 is no float.
+GOOD_WITHIN = 5  # validation images per 1,000 that a good learning rate may lie below the best one
+TARGETS = (95, 97, 98)  # test accuracies to reach, in percent
+AT_CHANCE = 20  # percent right: twice what guessing gives; a run that ends with no more learned nothing, or lost it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +145,9 @@ def compare(
     tries = len(budget.tuning_seeds) * sum(len(entrant.learning_rates) for entrant in contestants)
     runs = finals + tries - sum(entry["stage"] != "timing" for entry in journal)
     tuning: dict[str, Any] = {}
-    with EpochProgress(console, runs=runs, epochs=budget.epochs) as progress:
+    assert data.validation is not None  # `check_comparison`
+    images = data.validation.size
+    with EpochProgress(console, data, runs=runs, epochs=budget.epochs) as progress:
 
         def train(stage: str, label: str, optimizer: Optimizer, rates: Sequence[float]) -> None:
             changed = dataclasses.replace(lesson, optimizer=optimizer)
@@ -154,20 +155,26 @@ def compare(
 
         for entrant in contestants:
             train("tuning", entrant.label, entrant.optimizer, entrant.learning_rates)
-            tuning[entrant.label] = tuning_summary(journal, entrant, budget.tuning_seeds)
-        best = {name: max(group, key=lambda entrant: tuning[entrant.label]["mean"]) for name, group in groups.items()}
+            tuning[entrant.label] = tuning_summary(journal, entrant, budget.tuning_seeds, images)
+        best = {name: best_of(group, tuning) for name, group in groups.items()}
         for entrant in best.values():
             train("final", entrant.label, entrant.optimizer, [tuning[entrant.label]["learning_rate"]])
-    seconds = _seconds_alone({entrant.label: entrant.optimizer for entrant in best.values()}, lesson, data, journal)
+    lessons = {entrant.label: dataclasses.replace(lesson, optimizer=entrant.optimizer) for entrant in best.values()}
+    seconds = _seconds_alone(lessons, data, journal)
     steps = math.ceil(data.epoch_length / lesson.batch_size)
 
     return {
         "tuning": tuning,
         "final": {
-            name: final_summary(journal, entrant.label, budget, steps, seconds[entrant.label])
+            name: final_summary(journal, entrant.label, budget, data.test.size, steps, seconds[entrant.label])
             for name, entrant in best.items()
         },
     }
+
+
+def best_of(group: Sequence[Contestant], tuning: Mapping[str, Any]) -> Contestant:
+    """The contestant whose chosen setting has the most validation images right; of equals the first."""
+    return max(group, key=lambda entrant: _chosen(tuning[entrant.label])[0])
 
 
 def check_comparison(lesson: Lesson, data: Dataset, budget: Budget) -> None:
@@ -198,7 +205,7 @@ def _train(
     steps = {"steps_per_epoch": math.ceil(data.epoch_length / lesson.batch_size), "test_every": budget.test_every}
     done = {(entry["learning_rate"], entry["seed"]): entry for entry in _entries(journal, stage, label)}
     for name, entry in done.items():
-        event_files.complete(folders(*name), epoch_points(entry, **steps))
+        event_files.complete(folders(*name), epoch_points(entry, data, **steps))
     seeds = budget.tuning_seeds if stage == "tuning" else budget.final_seeds
     todo = [Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds if (rate, seed) not in done]
     if not todo:
@@ -214,7 +221,7 @@ def _train(
     )
     for epoch, run in ended_runs(trained, budget.epochs):
         rate = dict(epoch.run.hyperparameters)["learning_rate"]
-        event_files.add(folders(rate, epoch.run.seed), epoch, **steps)
+        event_files.add(folders(rate, epoch.run.seed), epoch, data, **steps)
         progress.show(f"{stage}  {label}, learning rate {rate:g}", epoch, line=run is not None)
         if run is not None:
             journal.add({"stage": stage, "optimizer": label, "learning_rate": rate, **run_record(run)})
@@ -228,38 +235,48 @@ def _entries(journal: Iterable[Mapping[str, Any]], stage: str, label: str) -> li
 
 
 def tuning_summary(
-    journal: Iterable[Mapping[str, Any]], contestant: Contestant, seeds: Sequence[int]
+    journal: Iterable[Mapping[str, Any]], contestant: Contestant, seeds: Sequence[int], images: int
 ) -> dict[str, Any]:
-    """What tuning found, by validation accuracy after the last epoch (of a diverged run: the one it ended with).
+    """What tuning found, by validation images right after the last epoch (of a diverged run: the one it ended with).
 
     Returns:
-      `learning_rates`; `validation_accuracy`, a list a rate of a number a seed; of the same shape `diverged`, and
-      `test_accuracy`, which has no part in the choice;
-      `learning_rate`, the one with the highest mean, and that `mean`; `at_edge`, whether it is the grid's first or
-      last; `good_learning_rates`, the lowest and highest of the good ones around it.
+      `learning_rates`; `validation_correct`, for each rate a list of one count per seed; of the same shape `diverged`,
+      and `test_correct`, which has no part in the choice;
+      `learning_rate`, the one with the highest sum; `at_edge`, whether it is the grid's first or last;
+      `good_learning_rates`, the lowest and highest of the good ones around it.
     """
     rates = contestant.learning_rates
     found = {(entry["learning_rate"], entry["seed"]): entry for entry in _entries(journal, "tuning", contestant.label)}
     runs = [[found[rate, seed] for seed in seeds] for rate in rates]
-    accuracy = [[run["validation_accuracy"][-1] for run in row] for row in runs]
-    means = [statistics.mean(row) for row in accuracy]
-    best = means.index(max(means))
+    correct = [[run["validation_correct"][-1] for run in row] for row in runs]
+    totals = [sum(row) for row in correct]
+    best = totals.index(max(totals))
     return {
         "learning_rates": list(rates),
-        "validation_accuracy": accuracy,
-        "test_accuracy": [[run["test_accuracy"][-1] for run in row] for row in runs],
+        "validation_correct": correct,
+        "test_correct": [[run["test_correct"][-1] for run in row] for row in runs],
         "diverged": [[run["diverged"] for run in row] for row in runs],
         "learning_rate": rates[best],
-        "mean": means[best],
         "at_edge": best in (0, len(rates) - 1),
-        "good_learning_rates": [rates[place] for place in good_range(means)],
+        "good_learning_rates": [rates[place] for place in good_range(totals, images * len(seeds))],
     }
 
 
-def good_range(means: Sequence[float]) -> tuple[int, int]:
-    """First and last place of the unbroken stretch around the largest of `means` that is within `GOOD_WITHIN` of it."""
-    best = int(np.argmax(means))
-    good = np.asarray(means) >= means[best] - GOOD_WITHIN
+def _chosen(found: Mapping[str, Any]) -> tuple[int, int]:
+    """Validation images right at the chosen learning rate, over all seeds; and how many seeds."""
+    counts = found["validation_correct"][found["learning_rates"].index(found["learning_rate"])]
+    return sum(counts), len(counts)
+
+
+def good_range(correct: Sequence[int], images: int) -> tuple[int, int]:
+    """First and last place of the unbroken stretch around the largest count that is within `GOOD_WITHIN` of it.
+
+    Args:
+      correct: for each learning rate the validation images right.
+      images: of how many.
+    """
+    best = int(np.argmax(correct))
+    good = 1000 * (correct[best] - np.asarray(correct)) <= GOOD_WITHIN * images
     first = best - int(np.argmin([*good[best::-1], False])) + 1
     last = best + int(np.argmin([*good[best:], False])) - 1
     return first, last
@@ -269,20 +286,22 @@ def final_summary(
     journal: Iterable[Mapping[str, Any]],
     label: str,
     budget: Budget,
+    images: int,
     steps_per_epoch: int,
     seconds_per_epoch: float,
 ) -> dict[str, Any]:
     """The fresh runs of a contestant.
 
     Returns:
-      `contestant`, `learning_rate`, `seeds`; for each seed the curves `test_accuracy`, `test_loss`, `train_loss`,
-      `validation_accuracy`, `tests` (test accuracy on the way) and whether it `diverged`; `steps_to`: target -> for
-      each seed the steps to reach that test accuracy, None if never; `seconds_per_epoch`, of one run alone.
+      `contestant`, `learning_rate`, `seeds`; for each seed the curves `test_correct`, `test_loss`, `train_loss`,
+      `validation_correct`, `tests` (test images right along the way) and whether it `diverged`; `steps_to`: target in
+      percent -> for each seed the steps to reach it on the `images` test images, None if never; `seconds_per_epoch`,
+      of one run alone.
     """
     by_seed = {entry["seed"]: entry for entry in _entries(journal, "final", label)}
     # An epoch of fewer than `test_every` steps is tested at its end only.
-    runs = [{"tests": [[] for _ in by_seed[seed]["test_accuracy"]], **by_seed[seed]} for seed in budget.final_seeds]
-    curves = ("test_accuracy", "test_loss", "train_loss", "validation_accuracy", "tests", "diverged")
+    runs = [{"tests": [[] for _ in by_seed[seed]["test_correct"]], **by_seed[seed]} for seed in budget.final_seeds]
+    curves = ("test_correct", "test_loss", "train_loss", "validation_correct", "tests", "diverged")
     return {
         "contestant": label,
         "learning_rate": runs[0]["learning_rate"],
@@ -290,54 +309,54 @@ def final_summary(
         **{name: [run[name] for run in runs] for name in curves},
         "steps_to": {
             str(target): [
-                steps_to(target, run["tests"], run["test_accuracy"], budget.test_every, steps_per_epoch) for run in runs
+                steps_to(needed, run["tests"], run["test_correct"], budget.test_every, steps_per_epoch) for run in runs
             ]
-            for target in TARGETS
+            for target, needed in ((target, -(-target * images // 100)) for target in TARGETS)  # rounded up
         },
         "seconds_per_epoch": seconds_per_epoch,
     }
 
 
 def steps_to(
-    target: float, tests: Sequence[Sequence[float]], ends: Sequence[float], every: int, steps_per_epoch: int
+    target: int, tests: Sequence[Sequence[int]], ends: Sequence[int], every: int, steps_per_epoch: int
 ) -> int | None:
-    """Steps until the accuracy was first measured to be `target` or more, or None.
+    """Steps after which a test first found `target` or more images right, or None.
 
     Args:
-      target: a fraction.
-      tests: for each epoch the accuracies after `every`, 2 `every`, ... of its steps.
-      ends: for each epoch the accuracy after its last step.
+      target: number of images.
+      tests: for each epoch the images right after `every`, 2 `every`, ... of its steps.
+      ends: for each epoch those after its last step.
       every: steps between two tests.
       steps_per_epoch: a last partial batch is a step.
     """
     for number, (within, end) in enumerate(zip(tests, ends, strict=True)):
-        for step, accuracy in [*zip(itertools.count(every, every), within, strict=False), (steps_per_epoch, end)]:
-            if accuracy >= target:
+        for step, correct in [*zip(itertools.count(every, every), within, strict=False), (steps_per_epoch, end)]:
+            if correct >= target:
                 return number * steps_per_epoch + step
     return None
 
 
 def _seconds_alone(
-    optimizers: Mapping[str, Optimizer], lesson: Lesson, data: Dataset, journal: Journal, repeats: int = 3
+    lessons: Mapping[str, Lesson], data: Dataset, journal: Journal, repeats: int = 3
 ) -> dict[str, float]:
-    """Label -> median seconds an epoch of one run by itself, the optimizers in turn; kept in the journal."""
+    """Label -> median seconds per epoch of one run by itself, as its runs were compiled; kept in the journal."""
     seconds: dict[str, list[float]] = {}
     for entry in journal:
         if entry["stage"] == "timing":
             seconds = entry["seconds"]
     if not seconds:
-        seconds = {label: [] for label in optimizers}
-        train = jax.device_put(data.train, jax.devices()[0])
-        states = {
-            label: init_state(dataclasses.replace(lesson, optimizer=optimizer), jax.random.key(0))
-            for label, optimizer in optimizers.items()
-        }
-        for repeat in range(repeats + 1):
-            for label, state in states.items():
+        seconds = {label: [] for label in lessons}
+        run, placed = Run(0), on_device(data)
+        trainers = {label: Trainer(lesson, placed, [run]) for label, lesson in lessons.items()}
+        states = {label: trainer.start([run]) for label, trainer in trainers.items()}
+        for label, trainer in trainers.items():
+            trainer.compile(states[label])
+        for repeat in range(repeats + 1):  # in turn; the first does not count
+            for label, trainer in trainers.items():
                 began = time.perf_counter()
-                states[label], loss = train_epoch(state, train, length=data.epoch_length)
+                states[label], loss, _ = trainer.epoch(states[label])
                 loss.block_until_ready()
-                if repeat:  # the first compiles
+                if repeat:
                     seconds[label].append(time.perf_counter() - began)
         journal.add({"stage": "timing", "seconds": seconds})
     return {label: statistics.median(times) for label, times in seconds.items()}
@@ -345,50 +364,63 @@ def _seconds_alone(
 
 # --- tables ---
 
-TUNING_HEADER = ["optimizer", "best learning rate", "validation accuracy", "good learning rates", "decades", "diverged"]
+TUNING_HEADER = [
+    "optimizer", "best learning rate", "validation accuracy", "good learning rates", "decades", "diverged", "at chance",
+]  # fmt: skip
 FINAL_HEADER = [
     "optimizer", "learning rate", "test accuracy", "test loss",
-    *(f"steps (seconds) to {target:.0%}" for target in TARGETS),
+    *(f"steps (seconds) to {target} %" for target in TARGETS),
 ]  # fmt: skip
 NOTE = (
-    f"Good learning rates: those around the best whose mean validation accuracy is within {100 * GOOD_WITHIN:g} points "
-    "of its; decades: how wide that is. Test accuracy and loss: mean and 95 % confidence interval over seeds. Steps: "
-    "median over seeds, found by testing every "
-    f"{Budget.test_every}; seconds: as many of a run by itself."
+    f"Good learning rates: those around the best whose mean validation accuracy is within {GOOD_WITHIN / 10:g} points "
+    f"of its; decades: how wide that is. At chance: runs that ended finite with at most {AT_CHANCE} % right, guessing "
+    "being 10 %. Test accuracy and loss: mean and 95 % confidence interval over seeds, on these test images. Steps: "
+    "median over seeds and, for 6 seeds or more, its exact confidence interval of at least 95 %, found by testing "
+    f"every {Budget.test_every} steps; seconds: as many of a run by itself."
 )
 
 
-def tuning_rows(tuning: Mapping[str, Any]) -> list[list[str]]:
-    """A row a contestant."""
-    rows = []
-    for label, found in tuning.items():
+def tuning_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """One row per contestant."""
+    rows, images = [], results["data"]["validation"]
+    for label, found in results["tuning"].items():
         rates, (low, high) = found["learning_rates"], found["good_learning_rates"]
         at_least = "at least " if low == rates[0] or high == rates[-1] else ""
-        diverged = [run for row in found["diverged"] for run in row]
+        correct, seeds = _chosen(found)
+        lost, ends = (list(itertools.chain(*found[name])) for name in ("diverged", "validation_correct"))
         rows.append(
             [
                 label,
                 f"{found['learning_rate']:g}{' (edge of the grid)' if found['at_edge'] else ''}",
-                f"{found['mean']:.2%}",
+                f"{correct / (seeds * images):.2%}",
                 f"{low:g} to {high:g}",
                 f"{at_least}{math.log10(high / low):.1f}",
-                f"{sum(diverged)} of {len(diverged)} runs",
+                f"{sum(lost)} of {len(lost)} runs",
+                f"{at_chance(ends, lost, images)} of {len(lost)} runs",
             ]
         )
     return rows
 
 
+def at_chance(correct: Sequence[int], diverged: Sequence[bool], images: int) -> int:
+    """How many runs ended finite, but with at most `AT_CHANCE` percent of the images right."""
+    return sum(100 * count <= AT_CHANCE * images for count, lost in zip(correct, diverged, strict=True) if not lost)
+
+
 def final_rows(results: Mapping[str, Any]) -> list[list[str]]:
-    """A row a contestant that was chosen."""
-    rows = []
+    """One row per contestant that was chosen."""
+    rows, images = [], results["data"]["test"]
     for found in results["final"].values():
         seconds = found["seconds_per_epoch"] / results["config"]["steps_per_epoch"]
-        diverged = f" ({sum(found['diverged'])} diverged)" if any(found["diverged"]) else ""
+        ends = [run[-1] for run in found["test_correct"]]
+        lost = {"diverged": sum(found["diverged"]), "at chance": at_chance(ends, found["diverged"], images)}
+        words = [f"{count} {what}" for what, count in lost.items() if count]
         rows.append(
             [
                 found["contestant"],
                 f"{found['learning_rate']:g}",
-                interval_words([run[-1] for run in found["test_accuracy"]], percent=True) + diverged,
+                interval_words([count / images for count in ends], percent=True)
+                + (f" ({', '.join(words)})" if words else ""),
                 interval_words([run[-1] for run in found["test_loss"]]),
                 *(_steps_words(found["steps_to"][str(target)], seconds) for target in TARGETS),
             ]
@@ -412,8 +444,10 @@ def median_steps(steps: Sequence[int | None]) -> float:
 
 
 def _steps_words(steps: Sequence[int | None], seconds_per_step: float) -> str:
-    median = median_steps(steps)
-    missing = f", {steps.count(None)} of {len(steps)} runs never" if None in steps else ""
+    median, missing = median_steps(steps), steps.count(None)
+    never = f", {missing} of {len(steps)} runs never" if missing else ""
     if median == math.inf:
-        return "never" if missing.startswith(f", {len(steps)} of") else f"never by half{missing}"
-    return f"{median:,.0f} ({median * seconds_per_step:.1f} s){missing}"
+        return "never" if missing == len(steps) else f"never by half{never}"
+    ends = median_interval([math.inf if step is None else step for step in steps])
+    interval = f" [{', '.join('never' if end == math.inf else f'{end:,.0f}' for end in ends)}]" if ends else ""
+    return f"{median:,.0f}{interval} ({median * seconds_per_step:.1f} s){never}"

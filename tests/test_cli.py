@@ -59,7 +59,7 @@ def test_train_writes_a_run(run_main, toy_folder, tmp_path):
     }
     entry = results["lessons"]["he"]
     assert entry["seeds"] == [7]
-    assert f"test accuracy {entry['test_accuracy'][0][-1]:.2%}" in out
+    assert f"test accuracy {entry['test_correct'][0][-1] / 20:.2%}" in out
     assert "epoch  1" in out
     assert "left)" in out
     assert sorted(path.name for path in out_folder.iterdir()) == ["checkpoints", RESULTS, JOURNAL]
@@ -274,7 +274,7 @@ def not_trained(lessons, data, *, seeds, epochs, devices_per_run, arguments, out
         check_run(lesson, data, seeds=seeds, epochs=epochs)
         check_devices(lesson, devices_per_run)
     arguments.checkpoints(Path(name), console, keep_last=True)
-    return out or Path(name), {"lessons": {name: {"diverged": [False], "test_accuracy": [[0.5]]}}}
+    return out or Path(name), {"lessons": {name: {"diverged": [False], "test_correct": [[1]]}}}
 
 
 def not_prepared(*_):

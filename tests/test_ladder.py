@@ -31,7 +31,7 @@ def test_the_ladder_from_end_to_end(run_main, toy_folder, tmp_path, split, count
     assert list(results["lessons"]) == list(LESSONS)
     for entry in results["lessons"].values():
         assert entry["seeds"] == [0, 1]
-        assert [len(run) for run in entry["test_accuracy"]] == [2, 2]
+        assert [len(run) for run in entry["test_correct"]] == [2, 2]
     for lesson_id in LESSONS:
         assert lesson_id in out
         assert f"| {lesson_id} |" in (out_folder / "table.md").read_text()
@@ -66,13 +66,17 @@ def test_bad_input_gets_status_2_and_leaves_nothing(run_main, toy_folder, tmp_pa
 
 
 def results_of(epochs=2, **lessons):
+    """Of accuracies, a list for each seed."""
     entries = {
-        lesson_id: {"diverged": [False] * len(runs), "test_accuracy": runs, "seconds": [[1.0, 3.0]] * len(runs)}
+        lesson_id: {
+            "diverged": [False] * len(runs),
+            "test_correct": [[round(10_000 * accuracy) for accuracy in run] for run in runs],
+            "seconds": [[1.0, 3.0]] * len(runs),
+        }
         for lesson_id, runs in lessons.items()
     }
-    return {
-        "data": {"name": "MNIST", "split": "notebooks"}, "config": {"epochs": epochs, "seeds": [0]}, "lessons": entries
-    }  # fmt: skip
+    data = {"name": "MNIST", "split": "notebooks", "test": 10_000}
+    return {"data": data, "config": {"epochs": epochs, "seeds": [0]}, "lessons": entries}
 
 
 def test_rows_state_gain_and_difference():
@@ -86,16 +90,18 @@ def test_rows_state_gain_and_difference():
 
 
 def test_a_gain_that_may_be_none_is_called_so():
-    assert ladder.gain([90.0], [91.0]) == "-1.00"
-    assert ladder.gain([90.0, 92.0, 91.0], [91.0, 91.0, 91.5]).endswith("not different from 0")
+    assert ladder.gain([180], [182], 200) == "-1.00"
+    assert ladder.gain([180, 184, 182], [182, 182, 183], 200).endswith("not different from 0")
+    assert ladder.gain([9_803, 9_804, 9_805], [9_804, 9_805, 9_803], 10_000).startswith("+0.00 [")  # no -0.00
 
 
 def test_a_change_for_the_worse_is_told():
-    worse = results_of(mlp=[[0.5, 0.90], [0.5, 0.91], [0.5, 0.92]], dropout=[[0.1, 0.8], [0.2, 0.81], [0.15, 0.82]])
+    lower = [[0.1, 0.8], [0.2, 0.81], [0.15, 0.82]]
+    worse = results_of(mlp=[[0.5, 0.90], [0.5, 0.91], [0.5, 0.92]], dropout=lower)
     (sentence,) = ladder.surprises(worse)
     assert sentence.startswith("`dropout` does worse than `mlp`: -10.00 points")
     assert "-35.00 at its worst, epoch 1" in sentence
-    better = results_of(mlp=worse["lessons"]["dropout"]["test_accuracy"], dropout=[[0.9, 0.9]] * 3)
+    better = results_of(mlp=lower, dropout=[[0.9, 0.9]] * 3)
     assert ladder.surprises(better) == []
     assert ladder.surprises(results_of(mlp=[[0.9]], dropout=[[0.8]])) == []
 

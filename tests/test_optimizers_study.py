@@ -1,6 +1,8 @@
 import json
 
+import numpy as np
 import pytest
+from scipy.stats import binom
 from test_ladder import script
 
 from mnist_jax import OPTIMIZERS
@@ -24,16 +26,38 @@ def test_quick_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path, monk
     assert set(json.loads((out_folder / "results.json").read_text())["final"]) == {"adam", "sgd, momentum 0.9"}
 
 
-@pytest.mark.parametrize(
-    ("others", "says"),
-    [
-        ([0.90, 0.91, 0.92], "Shown to be better than b by 7.10 points"),
-        ([0.97, 0.985, 0.981], "Not shown to be better than b by"),
-        ([0.5, 0.99, 0.99], "Not shown to be better than b by"),
-    ],
-)
-def test_the_verdict_names_what_is_shown_to_be_worse_than_the_best(others, says):
-    final = {"a": {"test_accuracy": [[0.98], [0.981], [0.982]]}, "b": {"test_accuracy": [[value] for value in others]}}
-    best, rest, _ = script("optimizers").verdict(final)
-    assert best.endswith(" a.")
-    assert rest.startswith(says)
+def results_of(**correct):
+    """Fresh runs that ended with so many of 10,000 test images right."""
+    final = {label: {"test_correct": [[0, count] for count in counts]} for label, counts in correct.items()}
+    seeds = len(next(iter(correct.values())))
+    return {"data": {"test": 10_000}, "config": {"final_seeds": list(range(seeds))}, "final": final}
+
+
+def test_the_verdict_s_words():
+    verdict = script("optimizers").verdict
+    assert verdict(results_of(a=[9800, 9810, 9820], b=[9000, 9011, 9019])) == [
+        "Shown to be better: a than b by 8.00 points [7.98, 8.02].",
+        "The best is among: a. No other is shown to be better than one of these.",
+        "All 1 pair compared; 3 seeds, paired, on these test images; simultaneous 95 % intervals (Bonferroni).",
+    ]
+    assert verdict(results_of(a=[9700, 9850], b=[9800, 9810]))[0] == (
+        "None is shown to be better than another; the largest difference is b than a by 0.30 points [-8.59, 9.19]."
+    )
+
+
+def test_a_difference_that_one_pair_would_show_is_not_shown_among_many():
+    pair = {"a": [9800, 9810, 9820], "b": [9770, 9785, 9800]}
+    verdict = script("optimizers").verdict
+    assert verdict(results_of(**pair))[0].startswith("Shown to be better: a than b")
+    others = {name: [9760, 9800, 9840] for name in "cdefgh"}
+    assert "Shown" not in verdict(results_of(**pair, **others))[0]
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_of_eight_equal_optimizers_at_most_5_percent_of_studies_claim_one_to_be_better(seeds):
+    """Correcting only the best one's 7 pairs, as if it had not been chosen, makes 8 to 12 % false claims."""
+    rng, studies = np.random.default_rng(seeds), 600
+    verdict = script("optimizers").verdict
+    counts = np.rint(rng.normal(9_820, 8, (studies, 8, seeds))).astype(int).tolist()
+    claims = sum("Shown" in verdict(results_of(**dict(zip("abcdefgh", study, strict=True))))[0] for study in counts)
+    assert claims <= binom.ppf(0.999, studies, 0.05)

@@ -207,7 +207,7 @@ def test_a_run_under_way_in_its_first_lesson(run_main, toy_ladder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"environment": {}}, {"data": {}}, {"lessons": {"mlp": {"test_accuracy": "x"}}}, {"lessons": {"mlp": 1}}]
+    "change", [{"environment": {}}, {"data": {}}, {"lessons": {"mlp": {"test_correct": "x"}}}, {"lessons": {"mlp": 1}}]
 )
 def test_results_that_lack_something_get_a_sentence(run_main, toy_ladder, tmp_path, change):
     run = shutil.copytree(toy_ladder, tmp_path / "run")

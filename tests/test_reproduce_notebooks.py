@@ -20,7 +20,7 @@ def fake_lessons(shift=0.0, seeds=10):
     for lesson_id in LESSONS:
         accuracy, loss = (np.array(curve(lesson_id)) for curve in (published.accuracies, published.losses))
         lessons[lesson_id] = {
-            "test_accuracy": (accuracy + shift + rng.normal(0, 0.001, (seeds, 10))).tolist(),
+            "test_correct": (10_000 * (accuracy + shift + rng.normal(0, 0.001, (seeds, 10)))).round().tolist(),
             "test_loss": (loss + rng.normal(0, 0.01, (seeds, 10))).tolist(),
         }
     return lessons
@@ -41,13 +41,13 @@ def test_rounding_widens_the_spread(reproduce):
 
 
 def test_close_runs_are_reproduced_and_a_shift_is_noticed(reproduce):
-    points = reproduce.compare(fake_lessons())
+    points = reproduce.compare(fake_lessons(), 10_000)
     assert len(points) == 120
     assert not any(point["outside"] for point in points)
     assert reproduce.verdict(points).startswith("Reproduced: none of the 120")
     lessons = fake_lessons()
     lessons["he"] = fake_lessons(shift=0.02)["he"]
-    points = reproduce.compare(lessons)
+    points = reproduce.compare(lessons, 10_000)
     outside = [(point["lesson"], point["what"]) for point in points if point["outside"]]
     assert outside == [("he", "accuracy")] * 10
     words = reproduce.verdict(points)

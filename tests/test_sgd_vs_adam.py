@@ -35,15 +35,15 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     assert set(results["tuning"]) == {"sgd, momentum 0.9", "adam"}
     assert set(results["final"]) == {"sgd", "adam"}
     for found in results["tuning"].values():
-        assert [len(row) for row in found["validation_accuracy"]] == [1] * len(found["learning_rates"]) == [1, 1]
+        assert [len(row) for row in found["validation_correct"]] == [1] * len(found["learning_rates"]) == [1, 1]
     for found in results["final"].values():
         assert found["learning_rate"] == results["tuning"][found["contestant"]]["learning_rate"]
-        assert [len(run) for run in found["test_accuracy"]] == [2, 2]
+        assert [len(run) for run in found["test_correct"]] == [2, 2]
     gap = results["paired_difference"]
     assert gap["low"] <= gap["mean"] <= gap["high"]
-    ends = {label: [run[-1] for run in found["test_accuracy"]] for label, found in results["final"].items()}
+    ends = {label: [run[-1] for run in found["test_correct"]] for label, found in results["final"].items()}
     pairs = zip(ends["adam"], ends["sgd"], strict=True)
-    assert gap["mean"] == pytest.approx(sum(adam - sgd for adam, sgd in pairs) / 2)
+    assert gap["mean"] == pytest.approx(sum(adam - sgd for adam, sgd in pairs) / 2 / 20)
     table = (tmp_path / "out" / "table.md").read_text()
     assert "| adam |" in table
     assert "QUICK" not in table + out
@@ -63,9 +63,10 @@ def gap(mean, low, high):
 
 
 def results_of(tuned, untuned=None):
-    sgd = {"0.95": [250, 500], "0.97": [None, 750], "0.98": [None, None]}
-    adam = {"0.95": [250, 250], "0.97": [500, 500], "0.98": [1000, 1500]}
+    sgd = {"95": [250, 500, 500], "97": [None, 750, 500], "98": [None, None, 750]}
+    adam = {"95": [500, 750, 750], "97": [500, 500, 500], "98": [1000, 1500, 500]}
     return {
+        "config": {"epochs": 2, "steps_per_epoch": 1000, "test_every": 250},
         "final": {
             "sgd": {"contestant": "sgd, momentum 0.9", "learning_rate": 0.1, "steps_to": sgd},
             "adam": {"contestant": "adam", "learning_rate": 0.001, "steps_to": adam},
@@ -76,43 +77,56 @@ def results_of(tuned, untuned=None):
 
 
 @pytest.mark.parametrize(
-    ("tuned", "says"),
+    ("tuned", "untuned", "both"),
     [
-        (
-            gap(0.0015, -0.001, 0.004),
-            "So on this net tuning explains about 80 % of adam's lead, and the rest may be chance.",
-        ),
-        (gap(-0.002, -0.003, -0.001), "adam was only better tuned: tuned alike, nothing is left of its lead."),
-        (gap(-0.001, -0.003, 0.001), "adam was only better tuned: tuned alike, nothing is left of its lead."),
-        (gap(0.002, 0.001, 0.003), "So on this net adam is better, and not only better tuned."),
+        (gap(0.002, 0.001, 0.003), gap(0.0075, 0.006, 0.009), True),
+        (gap(0.0015, -0.001, 0.004), gap(0.0075, 0.006, 0.009), False),
+        (gap(-0.002, -0.003, -0.001), gap(0.0075, 0.006, 0.009), False),
+        (gap(0.002, 0.001, 0.003), gap(0.0075, -0.006, 0.019), False),
+        (gap(0.002, 0.001, 0.003), None, False),
     ],
 )
-def test_the_verdict_follows_from_the_intervals(tuned, says):
-    sentences = script("sgd_vs_adam").verdict(results_of(tuned, gap(0.0075, 0.006, 0.009)), ("sgd", "adam"))
-    assert says in " ".join(sentences)
+def test_better_and_not_only_better_tuned_takes_both_intervals(tuned, untuned, both):
+    sentences = script("sgd_vs_adam").verdict(results_of(tuned, untuned))
+    assert ("So on this net adam is better, and not only better tuned." in sentences) == both
 
 
 def test_the_course_s_settings_are_points_of_the_grid():
     runs = script("sgd_vs_adam").course_runs
-    found = {"learning_rates": [0.001, 0.01], "test_accuracy": [[0.1, 0.2], [0.3, 0.4]]}
+    found = {"learning_rates": [0.001, 0.01], "test_correct": [[1, 2], [3, 4]]}
     tuning = {"sgd": found, "sgd, momentum 0.5": found}
-    assert runs(tuning, "sgd") == {"contestant": "sgd, momentum 0.5 at 0.01", "test_accuracy": [[0.3], [0.4]]}
+    assert runs(tuning, "sgd") == {"contestant": "sgd, momentum 0.5 at 0.01", "test_correct": [[3], [4]]}
     assert runs(tuning, "adam") is None
     assert runs(tuning, "lion") is None
     assert runs({"sgd, momentum 0.5": {**found, "learning_rates": [0.001, 0.1]}}, "sgd") is None
-    assert runs({"sgd, momentum 0.5": {**found, "test_accuracy": [[0.1], [0.3]]}}, "sgd") is None
+    assert runs({"sgd, momentum 0.5": {**found, "test_correct": [[1], [3]]}}, "sgd") is None
 
 
 def test_the_verdict_s_words():
     sgd_vs_adam = script("sgd_vs_adam")
-    assert sgd_vs_adam.verdict(results_of(gap(-0.002, -0.003, -0.001)), ("sgd", "adam")) == [
+    assert sgd_vs_adam.verdict(results_of(gap(-0.002, -0.003, -0.001))) == [
         "Each at its own learning rate (sgd, momentum 0.9: 0.1; adam: 0.001), adam is worse than sgd, momentum 0.9 by "
         "-0.20 points [-0.30, -0.10].",
-        "Steps to 95%: sgd 375, adam 250.",
-        "Steps to 97%: sgd never by half of the runs, adam 500.",
-        "Steps to 98%: sgd never by half of the runs, adam 1,250.",
+        "Steps to 95 %: adam minus sgd +250 for every seed.",
+        # -1,500, -250, 0: mean -583, standard error 464, t(0.975, 2) = 4.303.
+        "Steps to 97 %: adam is not shown to need more or fewer than sgd (-583 [-2,580, +1,413]).",
+        "Steps to 98 %: reached by 1 of 3 runs of sgd and reached by 3 of 3 runs of adam.",
+        "Each interval is at 95 % by itself, over seeds, on these test images.",
     ]
     assert "is not shown to be better or worse than" in sgd_vs_adam.comparison(gap(0.001, -0.001, 0.003))
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        ([1250, 1500, 1750], "adam needs more than sgd"),
+        ([600, 520, 690], "is not shown to need"),  # excludes 0, but is less than two tests apart
+        ([1500, None, 500], "is not shown to need"),
+    ],
+)
+def test_a_difference_in_steps_takes_an_interval_and_more_than_the_resolution(second, says):
+    words = script("sgd_vs_adam").compared_steps(("sgd", "adam"), [500, 400, 600], second, 2000, 250)
+    assert says in words
 
 
 @pytest.mark.parametrize(

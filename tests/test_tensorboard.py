@@ -78,6 +78,20 @@ def curve(values):
     return [(number, np.float32(math.nan if value is None else value)) for number, value in enumerate(values, start=1)]
 
 
+def curves(run):
+    """What a run's record is in an event file, on 20 test and 5 validation images."""
+    tags = {tag: curve(run[name]) for tag, name in CURVES.items()}
+    for split, images in (("test", 20), ("validation", 5)):
+        if run.get(f"{split}_correct") is not None:
+            tags[f"accuracy/{split}"] = curve(count / images for count in run[f"{split}_correct"])
+    return tags
+
+
+def row(entry, number):
+    """One run of a lesson's entry in results.json."""
+    return {name: values and values[number] for name, values in entry.items()}
+
+
 def assert_same(found, expected):
     assert found.keys() == expected.keys()
     for tag, points in expected.items():
@@ -103,8 +117,7 @@ def test_the_ladder_s_curves_are_those_of_results_json(run_main, toy_folder, tmp
     assert sorted(found) == ["adam/seed-0", "adam/seed-1", "mlp/seed-0", "mlp/seed-1"]
     for lesson_id, entry in lessons.items():
         for seed in entry["seeds"]:
-            expected = {tag: curve(entry[name][seed]) for tag, name in CURVES.items() if entry[name] is not None}
-            assert_same(found[f"{lesson_id}/seed-{seed}"], expected)
+            assert_same(found[f"{lesson_id}/seed-{seed}"], curves(row(entry, seed)))
     assert ("accuracy/validation" in found["mlp/seed-0"]) == (split == "slides")
     times = [event.wall_time for path in out.rglob(EVENTS) for event in events(path)]
     assert began <= min(times) <= max(times) <= time.time()
@@ -115,7 +128,7 @@ def test_what_is_not_finite_is_nan(run_main, toy_folder, tmp_path):
     assert run_main(cli.main, "train", "relu", *arguments)[0] == 0
     entry = json.loads((tmp_path / "run" / "results.json").read_text())["lessons"]["relu"]
     found = runs(tmp_path / "run")
-    assert_same(found["relu/seed-0"], {tag: curve(entry[name][0]) for tag, name in CURVES.items()})
+    assert_same(found["relu/seed-0"], curves(row(entry, 0)))
     assert math.isnan(found["relu/seed-0"]["loss/train"][-1][1])
 
 
@@ -212,11 +225,11 @@ def test_a_comparison_has_a_folder_for_each_setting_and_tests_by_step(dataset, t
     for entry in compared(tmp_path, dataset):
         if entry["stage"] == "timing":
             continue
-        tags = {tag: curve(entry[name]) for tag, name in CURVES.items()}
+        tags = curves(entry)
         if entry["stage"] == "final":
             # Three steps an epoch, the third of one image, each tested: the end's accuracy is the third's.
-            tested = [[*within, end] for within, end in zip(entry["tests"], entry["test_accuracy"], strict=True)]
-            tags[BY_STEP] = curve(value for epoch in tested for value in epoch)
+            tested = [[*within, end] for within, end in zip(entry["tests"], entry["test_correct"], strict=True)]
+            tags[BY_STEP] = curve(count / 20 for epoch in tested for count in epoch)
             assert [step for step, _ in tags[BY_STEP]] == [1, 2, 3, 4, 5, 6]
         label = {"sgd, momentum 0.9": "sgd-momentum-0.9", "sgd, momentum 0.5": "sgd-momentum-0.5"}
         name = label.get(entry["optimizer"], entry["optimizer"])
@@ -237,10 +250,10 @@ def test_a_comparison_has_a_folder_for_each_setting_and_tests_by_step(dataset, t
         assert_same(again[run], tags)
 
 
-def test_a_test_after_an_epoch_s_last_step_is_its_end(tmp_path):
-    epochs = [Epoch(Run(0), number, 0.1, 0.2, 0.9, None, 1.0, tests=(0.5, 0.9)) for number in (1, 2)]
+def test_a_test_after_an_epoch_s_last_step_is_its_end(dataset, tmp_path):
+    epochs = [Epoch(Run(0), number, 0.1, 0.2, 18, None, 1.0, tests=(10, 18)) for number in (1, 2)]
     for epoch in epochs:
-        EventFiles(tmp_path, on=True).add(("run",), epoch, steps_per_epoch=6, test_every=3)
+        EventFiles(tmp_path, on=True).add(("run",), epoch, dataset, steps_per_epoch=6, test_every=3)
     expected = [(3, np.float32(0.5)), (6, np.float32(0.9)), (9, np.float32(0.5)), (12, np.float32(0.9))]
     np.testing.assert_array_equal(runs(tmp_path)["run"][BY_STEP], expected)
 
@@ -254,7 +267,9 @@ def test_sgd_vs_adam_takes_the_flag(run_main, toy_folder, tmp_path):
     final = results["final"]["adam"]
     for index, seed in enumerate(final["seeds"]):
         tags = found[f"final/adam/{final['learning_rate']}/seed-{seed}"]
-        np.testing.assert_array_equal(tags["accuracy/test"], curve(final["test_accuracy"][index]))
+        np.testing.assert_array_equal(
+            tags["accuracy/test"], curve(count / 20 for count in final["test_correct"][index])
+        )
 
 
 def test_running_variance_has_both_kinds_at_the_end_of_each_run(run_main, toy_folder, tmp_path):
@@ -267,9 +282,12 @@ def test_running_variance_has_both_kinds_at_the_end_of_each_run(run_main, toy_fo
     for lesson_id, entry in lessons.items():
         for seed in entry["seeds"]:
             expected = {
-                f"{what}/{kept}": curve([entry[kept][seed][what]])
-                for what in ("accuracy", "loss")
+                f"{tag}/{kept}": curve([value])
                 for kept in ("flax", "pytorch")
+                for tag, value in (
+                    ("accuracy", entry[kept][seed]["correct"] / 20),
+                    ("loss", entry[kept][seed]["loss"]),
+                )
             }
             assert_same(found[f"{lesson_id}/seed-{seed}"], expected)
 

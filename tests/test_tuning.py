@@ -1,24 +1,30 @@
 import dataclasses
 import json
 import math
+from fractions import Fraction
 
 import pytest
 
 from mnist_jax import LESSONS, UserError, optimizer
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.display import EpochProgress, make_console
+from mnist_jax.experiment import Trainer
 from mnist_jax.figures import curves_figure
 from mnist_jax.journal import CHECKPOINTS, JOURNAL, Journal
 from mnist_jax.tensorboard import EventFiles
 from mnist_jax.tuning import (
     FINAL_HEADER,
+    TARGETS,
     TUNING_HEADER,
     Budget,
+    at_chance,
+    best_of,
     check_comparison,
     compare,
     contestant,
     course_optimizers,
     final_rows,
+    final_summary,
     good_range,
     learning_rates,
     median_steps,
@@ -96,32 +102,60 @@ def test_the_course_s_optimizers():
 
 
 @pytest.mark.parametrize(
-    ("means", "expected"),
+    ("correct", "images", "expected"),
     [
-        ([0.1, 0.97, 0.98, 0.976, 0.5], (2, 3)),
-        ([0.98, 0.98, 0.98], (0, 2)),
-        ([0.979, 0.5, 0.98], (2, 2)),  # the first is good too, but not next to the best
-        ([0.98], (0, 0)),
+        ([100, 970, 980, 976, 500], 1000, (2, 3)),
+        ([980, 980, 980], 1000, (0, 2)),
+        ([979, 500, 980], 1000, (2, 2)),  # the first is good too, but not next to the best
+        ([980], 1000, (0, 0)),
+        ([4_875, 4_900, 4_874], 5_000, (0, 1)),  # exactly 25 of 5,000 below the best is still good
+        ([14_624, 14_700, 14_625], 15_000, (1, 2)),
     ],
 )
-def test_the_good_range_is_the_unbroken_one_around_the_best(means, expected):
-    assert good_range(means) == expected
+def test_the_good_range_is_the_unbroken_one_around_the_best(correct, images, expected):
+    assert good_range(correct, images) == expected
+
+
+@pytest.mark.parametrize("images", [500, 4_999, 5_000, 10_000])
+def test_a_rate_exactly_at_the_limit_is_good_whatever_the_best(images):
+    limit = 5 * images // 1000
+    for best in range(limit, images + 1):
+        assert good_range([best - limit, best, best - limit - 1], images) == (0, 1)
 
 
 @pytest.mark.parametrize(
     ("target", "expected"),
-    [(0.5, 2), (0.8, 4), (0.9, 5), (0.95, 5 + 2), (0.96, 5 + 5), (0.99, None)],
+    [(50, 2), (80, 4), (90, 5), (95, 5 + 2), (96, 5 + 5), (99, None)],
 )
 def test_steps_are_counted_to_the_first_test_that_is_good_enough(target, expected):
     # Five steps an epoch, tested after 2, 4 and at the end.
-    assert steps_to(target, [[0.5, 0.8], [0.95, 0.7]], [0.9, 0.96], 2, 5) == expected
+    assert steps_to(target, [[50, 80], [95, 70]], [90, 96], 2, 5) == expected
+
+
+def final_entry(seed, tests, ends):
+    curves = dict.fromkeys(("test_loss", "train_loss"), [0.1] * len(ends))
+    return {
+        "stage": "final", "optimizer": "sgd", "learning_rate": 0.1, "seed": seed, "tests": tests, "test_correct": ends,
+        "validation_correct": ends, "diverged": False, **curves,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("images", [20, 500, 7_777, 10_000])
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_exact_hit_of_a_target_counts(target, images):
+    budget = Budget((), (7,), epochs=1, test_every=10)
+    needed = math.ceil(Fraction(target * images, 100))
+    missed, hit = ([final_entry(7, [[0, count]], [images])] for count in (needed - 1, needed))
+    assert final_summary(hit, "sgd", budget, images, 30, 1.0)["steps_to"][str(target)] == [20]
+    assert final_summary(missed, "sgd", budget, images, 30, 1.0)["steps_to"][str(target)] == [30]
 
 
 def entries(label, accuracies, *, diverged=()):
+    """Runs that end with these fractions of 100 images right."""
     return [
         {
             "stage": "tuning", "optimizer": label, "learning_rate": rate, "seed": seed,
-            "validation_accuracy": [0.0, accuracy], "test_accuracy": [1 - accuracy],
+            "validation_correct": [0, round(100 * accuracy)], "test_correct": [100 - round(100 * accuracy)],
             "diverged": (rate, seed) in diverged,
         }
         for rate, row in accuracies.items()
@@ -130,20 +164,56 @@ def entries(label, accuracies, *, diverged=()):
 
 
 def test_the_choice_is_the_highest_mean_on_validation_images():
-    accuracies = {0.01: [0.90, 0.92], 0.1: [0.97, 0.99], 1.0: [1.00, 0.10]}
+    accuracies = {0.01: [0.90, 0.92], 0.1: [0.97, 0.99], 1.0: [1.00, 0.10], 10.0: [0.2, 0.21]}
     found = tuning_summary(
-        entries("sgd", accuracies, diverged={(1.0, 1)}), contestant("sgd", tuple(accuracies)), (0, 1)
+        entries("sgd", accuracies, diverged={(1.0, 1)}), contestant("sgd", tuple(accuracies)), (0, 1), 100
     )
     assert found["learning_rate"] == 0.1
-    assert found["validation_accuracy"] == list(accuracies.values())
-    assert found["diverged"] == [[False, False], [False, False], [False, True]]
+    assert found["validation_correct"] == [[90, 92], [97, 99], [100, 10], [20, 21]]
+    assert found["diverged"] == [[False, False], [False, False], [False, True], [False, False]]
     assert not found["at_edge"]
-    assert tuning_rows({"sgd": found}) == [["sgd", "0.1", "98.00%", "0.1 to 0.1", "0.0", "1 of 6 runs"]]
+    (cells,) = tuning_rows(tuned(sgd=found))
+    assert cells == ["sgd", "0.1", "98.00%", "0.1 to 0.1", "0.0", "1 of 8 runs", "1 of 8 runs"]
+
+
+def tuned(**tuning):
+    return {"data": {"validation": 100, "test": 100}, "tuning": tuning}
 
 
 def test_a_choice_at_the_edge_is_called_so():
-    found = tuning_summary(entries("sgd", {0.1: [0.5], 1.0: [0.9]}), contestant("sgd", (0.1, 1.0)), (0,))
-    assert "edge of the grid" in tuning_rows({"sgd": found})[0][1]
+    found = tuning_summary(entries("sgd", {0.1: [0.5], 1.0: [0.9]}), contestant("sgd", (0.1, 1.0)), (0,), 100)
+    assert "edge of the grid" in tuning_rows(tuned(sgd=found))[0][1]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_best_of_a_group_goes_on(order):
+    group = [contestant("sgd", (0.1, 1.0), momentum=momentum) for momentum in (0.5, 0.9)]
+    accuracies = [{0.1: [0.90], 1.0: [0.10]}, {0.1: [0.10], 1.0: [0.91]}]
+    tuning = {
+        entrant.label: tuning_summary(entries(entrant.label, found), entrant, (0,), 100)
+        for entrant, found in zip(group, accuracies, strict=True)
+    }
+    assert best_of([group[place] for place in order], tuning) == group[1]
+
+
+@pytest.mark.parametrize(
+    ("correct", "diverged", "expected"),
+    [([11, 13, 20, 21, 98], [False] * 5, 3), ([11, 13], [True, False], 1), ([], [], 0)],
+)
+def test_runs_at_chance_are_those_that_end_finite_and_right_no_more_than_by_twice_guessing(correct, diverged, expected):
+    assert at_chance(correct, diverged, 100) == expected
+
+
+def test_the_timed_program_is_compiled_as_the_runs_are(dataset, tmp_path, monkeypatch):
+    run_compare(tmp_path, dataset)  # the same again finds all runs in the journal, but no timing
+    lines = (tmp_path / JOURNAL).read_text().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_text("".join(line for line in lines if "timing" not in line))
+    asked = []
+    compile_epoch = Trainer.compile
+    monkeypatch.setattr(Trainer, "compile", lambda self, states: asked.append(self) or compile_epoch(self, states))
+    monkeypatch.setattr("mnist_jax.tuning.train_runs", None)
+    run_compare(tmp_path, dataset)
+    assert len(asked) == len(GROUPS)
 
 
 @pytest.mark.parametrize(("tuning", "final"), [(0, 2), (1, 1), (10**9, 2), (1, 10**9)])
@@ -192,11 +262,12 @@ def test_a_finished_comparison_is_drawn_anew_without_training(dataset, tmp_path,
     first = run_compare(tmp_path, dataset)
     monkeypatch.setattr("mnist_jax.tuning.train_runs", None)
     assert run_compare(tmp_path, dataset) == first
-    assert [len(row) for row in tuning_rows(first["tuning"])] == [len(TUNING_HEADER)] * 3
-    rows = final_rows({**first, "config": {"steps_per_epoch": 3}})
+    results = {**first, "data": dataset.describe(), "config": {"steps_per_epoch": 3}}
+    assert [len(row) for row in tuning_rows(results)] == [len(TUNING_HEADER)] * 3
+    rows = final_rows(results)
     assert [len(row) for row in rows] == [len(FINAL_HEADER)] * 2
-    best = max(("sgd, momentum 0.9", "sgd, momentum 0.5"), key=lambda label: first["tuning"][label]["mean"])
-    assert [row[0] for row in rows] == [best, "adam"]
+    best = max(GROUPS["sgd"], key=lambda entrant: max(map(sum, first["tuning"][entrant.label]["validation_correct"])))
+    assert [row[0] for row in rows] == [best.label, "adam"]
 
 
 def test_final_runs_are_paired(dataset, tmp_path):
@@ -215,12 +286,13 @@ def test_runs_that_diverge_are_shown(dataset, tmp_path):
     with Journal(tmp_path, HEADER) as journal:
         results = compared(groups, LESSONS["relu"], dataset, tmp_path, journal)
     assert results["tuning"]["sgd"]["diverged"] == [[False], [True]]
-    assert [row[-1] for row in tuning_rows(results["tuning"])] == ["1 of 2 runs", "2 of 2 runs"]
-    kept, lost = final_rows({**results, "config": {"steps_per_epoch": 3}})
+    results = {**results, "data": dataset.describe(), "config": {"steps_per_epoch": 3}}
+    assert [row[-2] for row in tuning_rows(results)] == ["1 of 2 runs", "2 of 2 runs"]
+    kept, lost = final_rows(results)
     assert "diverged" not in kept[2]
     assert lost[2].endswith("(2 diverged)")
     assert lost[3] == "not finite"
-    assert curves_figure(results["final"], "title")
+    assert curves_figure(results, "title")
 
 
 @pytest.mark.parametrize(

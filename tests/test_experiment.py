@@ -1,12 +1,13 @@
 import dataclasses
 import json
+import math
 import operator
 
 import jax
 import pytest
 
 from mnist_jax import LESSONS, UserError, data, experiment, optimizer, train_epoch
-from mnist_jax.experiment import Run, Trainer, lesson_record, run_record, train_lesson, train_runs
+from mnist_jax.experiment import Epoch, Run, Trainer, lesson_record, run_record, train_lesson, train_runs
 
 
 def record(epochs):
@@ -181,6 +182,14 @@ def test_one_run_diverges_and_the_others_of_its_group_go_on(dataset):
 def test_runs_that_cannot_be_are_refused(dataset, runs, rest, error):
     with pytest.raises(ValueError, match=error):
         train_runs(LESSONS["mlp"], dataset, runs, epochs=1, **rest)
+
+
+@pytest.mark.parametrize(
+    ("train_loss", "test_loss", "diverged"),
+    [(0.1, 0.2, False), (math.nan, 0.2, True), (0.1, math.inf, True), (math.inf, math.nan, True)],
+)
+def test_a_run_has_diverged_where_either_loss_is_not_finite(train_loss, test_loss, diverged):
+    assert Epoch(Run(0), 1, train_loss, test_loss, 10, None, 1.0).diverged == diverged
 
 
 def test_a_diverged_run_ends_and_says_so(dataset):

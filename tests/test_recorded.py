@@ -1,6 +1,7 @@
 """Every recorded table, verdict and number follows from the runs that are recorded."""
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_a_comparison_s_results_follow_from_its_runs(study):
     (timing,) = (run["seconds"] for run in runs if run["stage"] == "timing")
     for name, group in groups.items():
         label, found = best_of(group, tuning).label, results["final"][name]
-        seconds = sorted(timing[label])[len(timing[label]) // 2]
+        seconds = statistics.median(timing[label])
         assert final_summary(runs, label, budget, images["test"], config["steps_per_epoch"], seconds) == found
     if study == "sgd_vs_adam":
         derived = script(study).differences(results)

@@ -35,7 +35,7 @@ import numpy as np
 import tyro
 from flax import linen as nn
 
-from mnist_jax.display import load_data, make_console, markdown_table, table, with_time_left
+from mnist_jax.display import load_data, make_console, markdown_table, notifier, table, with_time_left
 from mnist_jax.errors import exit_on_user_error
 from mnist_jax.experiment import check_run
 from mnist_jax.figures import initialisation_figure
@@ -49,6 +49,7 @@ from mnist_jax.results import (
     count_of,
     data_words,
     describe_run,
+    device_words,
     write_files,
     write_results,
 )
@@ -252,7 +253,8 @@ def run(arguments: Arguments) -> None:
     console = make_console()
     if arguments.quick:
         console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
-    results: dict[str, Any] = describe_run(
+    described = describe_run(
+        "initialisation",
         data,
         chosen,
         command=command_line("python experiments/initialisation.py"),
@@ -263,7 +265,9 @@ def run(arguments: Arguments) -> None:
     )
     pixels = data.train.images[:MEASURED_ON].reshape(-1, 784) / 255
     examples = jax.device_put(data.train)
-    folder, journal = open_study(arguments.out, "initialisation", results, resume=arguments.resume)
+    notify = notifier(console)
+    folder, journal = open_study(arguments.out, "initialisation", described, resume=arguments.resume, notify=notify)
+    results: dict[str, Any] = {**journal.header}
     with journal, ends_at_once(how_to_go_on(folder)):
         event_files = EventFiles(folder, on=arguments.tensorboard)
         done = {(entry["net"], entry["seed"]): entry["run"] for entry in journal}
@@ -313,7 +317,7 @@ def what_was_measured(results: Mapping[str, Any]) -> str:
     return (
         f"Widths, optimizer and batches of lesson {results['config']['lesson']}, no dropout; "
         f"{data_words(results['data'])}; mean of {count_of(len(results['config']['seeds']), 'seed')}; "
-        f"{results['environment']['device']}."
+        f"{device_words(results)}."
     )
 
 

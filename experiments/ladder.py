@@ -63,7 +63,7 @@ def run(arguments: Arguments) -> None:
         epochs=arguments.epochs,
         arguments=arguments,
         out=arguments.out,
-        name="ladder",
+        study="ladder",
         command=command_line("python experiments/ladder.py"),
         console=console,
     )

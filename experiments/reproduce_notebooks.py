@@ -78,7 +78,7 @@ def run(arguments: Arguments) -> None:
         epochs=EPOCHS,
         arguments=arguments,
         out=arguments.out,
-        name="reproduce_notebooks",
+        study="reproduce_notebooks",
         command=command_line("python experiments/reproduce_notebooks.py"),
         console=console,
     )

@@ -19,7 +19,7 @@ import jax
 import tyro
 
 from mnist_jax.data import Dataset
-from mnist_jax.display import load_data, make_console, markdown_table, table
+from mnist_jax.display import load_data, make_console, markdown_table, notifier, table
 from mnist_jax.errors import UserError, exit_on_user_error
 from mnist_jax.experiment import EPOCHS, check_run, on_device
 from mnist_jax.interrupts import ends_at_once
@@ -93,11 +93,14 @@ def run(arguments: Arguments) -> None:
         check_run(lesson, data, seeds=seeds, epochs=arguments.epochs)
     check_event_files(arguments.tensorboard)
     command = command_line("python experiments/running_variance.py")
-    described = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=arguments.epochs)
-    results: dict[str, Any] = {**described, "lessons": {}}
+    described = describe_run(
+        "running_variance", data, lessons, command=command, seeds=list(seeds), epochs=arguments.epochs
+    )
     console = make_console()
     placed = on_device(data)
-    folder, journal = open_study(arguments.out, "running_variance", described, resume=arguments.resume)
+    notify = notifier(console)
+    folder, journal = open_study(arguments.out, "running_variance", described, resume=arguments.resume, notify=notify)
+    results: dict[str, Any] = {**journal.header, "lessons": {}}
     with journal, ends_at_once(how_to_go_on(folder)):
         event_files = EventFiles(folder, on=arguments.tensorboard)
         for lesson_id, lesson in lessons.items():

@@ -65,6 +65,7 @@ from mnist_jax.figures import speed_figure
 from mnist_jax.lessons import LESSONS, Lesson, lesson_by_id
 from mnist_jax.model import CLASSES
 from mnist_jax.results import (
+    SPEED,
     command_line,
     count_of,
     data_words,
@@ -76,7 +77,6 @@ from mnist_jax.results import (
 from mnist_jax.startup import parsed
 from mnist_jax.train import Examples, TrainState, init_state, train_step
 
-SPEED = "speed.json"
 PEERS = {
     "jax_step_loop": "JAX, a call a step",
     "torch_in_memory": "PyTorch, in memory",

@@ -126,6 +126,7 @@ def train(
         devices_per_run=devices_per_run,
         arguments=keeping,
         out=out,
+        study="train",
         name=lesson,
         command=command_line("mnist-jax"),
         console=console,

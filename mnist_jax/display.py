@@ -1,7 +1,8 @@
 """What a person sees in the terminal: progress and tables."""
 
+import functools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def make_console(*, stderr: bool = False) -> Console:
     options: dict[str, Any] = {"stderr": stderr, "highlight": False, "markup": False, "emoji": False, "quiet": quiet}
     console = Console(**options)
     return console if console.is_terminal else Console(**options, width=_PIPE_WIDTH)
+
+
+def notifier(console: Console) -> Callable[[str], None]:
+    """What prints a sentence on the console so that it cannot be missed."""
+    return functools.partial(console.print, style="bold red", soft_wrap=True)
 
 
 def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:

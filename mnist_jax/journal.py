@@ -1,83 +1,60 @@
-"""A study's finished runs, one line of JSON each, so that an interrupted study goes on where it was."""
+"""A study's finished runs, one line of JSON each, so that an interrupted study continues where it stopped."""
 
 import contextlib
+import hashlib
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mnist_jax.errors import UserError, expand_user
+from mnist_jax.locks import alone_in
 from mnist_jax.processes import check_same, from_first
-from mnist_jax.results import RESULTS, make_folder
+from mnist_jax.results import CHECKPOINTS, JOURNAL, differences, environment_changes, make_folder
 
-if sys.platform != "win32":
-    import fcntl
-
-JOURNAL = "runs.jsonl"
-CHECKPOINTS = "checkpoints"  # the folder beside it
+_RESUMED_IN = "resumed_in"  # of an environment, in a line that is no finished part; and of all of them in the results
+_CHOOSE = "choose another folder with --out."
 
 
 class Journal:
     """The file `runs.jsonl` of a study's folder: what is studied, then a line for each finished part.
 
-    A line is on the disk before `add` returns. A last line that an interrupt cut short is dropped. While a journal is
-    open no other process can open it; use it as a context manager.
+    A line is on the disk before `add` returns. A last line that an interrupt cut short is dropped; other damage is
+    refused. While a journal is open no other process can open it; use it as a context manager.
 
     Args:
       folder: of the study.
-      header: what is studied, of `describe_run`; to go on, it must be that of the folder's journal but for the command.
+      header: what is studied, of `describe_run`; to resume, it must be that of the folder's journal in all but the
+        command and the environment.
+      notify: receives a sentence where the environment has changed, or the folder cannot be locked.
+
+    Attributes:
+      header: as results.json begins: with the environment of the start, and others in which the study was resumed.
 
     Raises:
-      UserError: the folder holds something else, another process works on it, or it cannot be read or written.
+      UserError: the folder holds something else, another process works in it, or it cannot be written.
     """
 
-    def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
-        self._path = folder / JOURNAL
-        self._file: BinaryIO | None = None
+    def __init__(
+        self, folder: Path, header: Mapping[str, Any], *, notify: Callable[[str], object] = lambda sentence: None
+    ) -> None:
+        self._path, self._notify = folder / JOURNAL, notify
+        self._resources = contextlib.ExitStack()  # lock and file, in the first process
         self._is_new = False
-        self._entries = from_first(lambda: self._open(header))
-
-    def _open(self, header: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Open and lock the file, and write or compare the header; returns the entries."""
-        header = _identity(header)
-        folder = self._path.parent
-        try:
-            file = self._path.open("a+b")
-        except OSError as error:
-            raise self._cannot("written", error) from error
-        try:
-            _lock(file, folder)
-            file.seek(0)
-            lines = [line for line in file if line.endswith(b"\n")]
-            entries = [json.loads(line) for line in lines]
-            if entries and entries[0] != header:
-                raise UserError(
-                    f"{folder} holds another study ({_difference(entries[0], header)}); name another folder with --out."
-                )
-            file.truncate(sum(map(len, lines)))
-            if not entries:
-                self._is_new = True
-                _write(file, header)
-        except BaseException as error:
-            file.close()
-            if isinstance(error, OSError | ValueError) and not isinstance(error, UserError):
-                raise self._cannot("read", error) from error
-            raise
-        self._file = file
-        return entries[1:]
+        self._entries: list[dict[str, Any]]
+        environments, self._entries = from_first(lambda: self._open(header))
+        resumed = {_RESUMED_IN: environments[1:]} if len(environments) > 1 else {}
+        self.header = {**header, "environment": environments[0], **resumed}
 
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._file is None:
-            return
-        folder = self._path.parent
-        if self._is_new and exception[0] is not None and not self._entries and not (folder / CHECKPOINTS).exists():
-            self._path.unlink(missing_ok=True)  # nothing came of it: the folder is free again
-        self._file.close()
+        if exception[0] is not None and self._is_new and not self._entries and not self._has_checkpoints():
+            with contextlib.suppress(OSError):
+                self._path.unlink()  # nothing came of it: the folder is free again
+        self._resources.close()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._entries)
@@ -92,40 +69,106 @@ class Journal:
         self._entries.append(entry)
 
     def _keep(self, entry: Mapping[str, Any]) -> None:
-        assert self._file is not None  # the first process opened it
-        size = self._file.seek(0, os.SEEK_END)
         try:
-            _write(self._file, entry)
+            self._write(entry)
+        except OSError as error:
+            raise self._cannot_write(error, "put that right and continue with --resume.") from error
+
+    def _open(self, header: Mapping[str, Any]) -> tuple[list[Any], list[dict[str, Any]]]:
+        """Lock the folder and open the file; the environments so far, and the finished parts."""
+        try:
+            with contextlib.ExitStack() as resources:
+                resources.enter_context(alone_in(self._path.parent, wait=False, notify=self._notify))
+                # Without a buffer: closing the file would try again to write what did not fit on the disk.
+                self._file = resources.enter_context(self._path.open("a+b", buffering=0))
+                found = self._begin_or_resume(header)
+                self._resources = resources.pop_all()
+                return found
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._file.truncate(size)  # what was written of the line
-            raise self._cannot("written", error) from error
+                if b"\n" not in self._path.read_bytes():
+                    self._path.unlink()  # not even a header fitted on the disk: the folder is free again
+            raise self._cannot_write(error, _CHOOSE) from error
 
-    def _cannot(self, what: str, error: Exception) -> UserError:
-        reason = getattr(error, "strerror", None) or error
-        return UserError(f"{self._path} cannot be {what} ({reason}); name another folder with --out.")
+    def _begin_or_resume(self, header: Mapping[str, Any]) -> tuple[list[Any], list[dict[str, Any]]]:
+        self._file.seek(0)
+        *lines, _ = self._file.readall().split(b"\n")
+        self._size = sum(len(line) + 1 for line in lines)
+        now = header.get("environment", {})
+        if not lines:
+            if self._has_checkpoints():
+                raise UserError(f"{self._path} does not say what the checkpoints beside it are of; {_CHOOSE}")
+            self._write({**_identity(header), "environment": now})
+            self._is_new = True
+            return [now], []
+        first, *rest = [self._decoded(line, number) for number, line in enumerate(lines, start=1)]
+        if difference := _difference(_identity(first), _identity(header)):
+            raise UserError(f"{self._path.parent} holds another study ({difference}); {_CHOOSE}")
+        environments = [first["environment"], *(line[_RESUMED_IN] for line in rest if _RESUMED_IN in line)]
+        if changes := environment_changes(environments[0], now):
+            self._notify(
+                f"This study is resumed in another environment ({', '.join(changes)}): its results may differ from "
+                "those of an uninterrupted one in the last digits, and its results.json records both environments."
+            )
+        if all(environment_changes(known, now) for known in environments):
+            self._write({_RESUMED_IN: now})
+            environments.append(now)
+        return environments, [line for line in rest if _RESUMED_IN not in line]
+
+    def _decoded(self, line: bytes, number: int) -> dict[str, Any]:
+        with contextlib.suppress(ValueError, RecursionError):  # the latter of JSON nested thousands deep
+            entry = json.loads(line.decode())
+            if isinstance(entry, dict) and entry.pop("digest", None) == _digest(entry):
+                return entry
+        repair = "delete it to repeat what it holds, or " if number > 1 else ""
+        raise UserError(
+            f"Line {number} of {self._path} is damaged or of another version of this program; {repair}{_CHOOSE}"
+        )
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        content = memoryview((json.dumps({**entry, "digest": _digest(entry)}, allow_nan=False) + "\n").encode())
+        end = self._size + len(content)
+        self._file.truncate(self._size)  # what an earlier error left of a line
+        while content:
+            content = content[self._file.write(content) :]
+        os.fsync(self._file.fileno())
+        self._size = end
+
+    def _has_checkpoints(self) -> bool:
+        return (self._path.parent / CHECKPOINTS).exists()
+
+    def _cannot_write(self, error: OSError, advice: str) -> UserError:
+        return UserError(f"{self._path} cannot be written ({error.strerror or error}); {advice}")
 
 
-def open_study(out: Path | None, name: str, header: Mapping[str, Any], *, resume: bool = False) -> tuple[Path, Journal]:
+def open_study(
+    out: Path | None,
+    name: str,
+    header: Mapping[str, Any],
+    *,
+    resume: bool = False,
+    notify: Callable[[str], object] = lambda sentence: None,
+) -> tuple[Path, Journal]:
     """The folder of a study, new or with what an interrupted one of the same header has done.
 
     Args:
       out: the user's choice; None is a new folder, `runs/NAME-DATE-TIME`.
-      name: of the study.
-      header: as in `Journal`.
-      resume: go on with the study in `out`, which is otherwise refused.
+      name: of a new folder.
+      header: see `Journal`.
+      resume: the study in `out`, which is otherwise refused.
+      notify: see `Journal`.
 
     Raises:
-      UserError: there is nothing to go on with, or something that may not be overwritten, or another process is at
-        work on it, or it cannot be read or written.
+      UserError: there is nothing to resume, or something that may not be overwritten, or another process works on it,
+        or it cannot be written.
     """
-    # Several processes that were told different things would train them as one.
-    config = _identity(header)["config"]
+    # Several processes with different settings would train them as one.
+    own = {key: value for key, value in _identity(header).items() if key != "data"}
     check_same(
-        config, lambda first: f"This process was told something else than the first ({_difference(first, config)})."
+        own, lambda first: f"This process was started with other arguments than process 0 ({_difference(first, own)})."
     )
     folder = Path(from_first(lambda: str(_study_folder(out, name, resume))))
-    return folder, Journal(folder, header)
+    return folder, Journal(folder, header, notify=notify)
 
 
 def _study_folder(out: Path | None, name: str, resume: bool) -> Path:
@@ -135,21 +178,26 @@ def _study_folder(out: Path | None, name: str, resume: bool) -> Path:
         return make_folder(None, name, JOURNAL)
     folder = expand_user(out)
     holds_study = _is_there(folder / JOURNAL)
-    if resume:
-        if not holds_study:
-            raise UserError(f"{folder} holds no run to go on with; leave out --resume, or name another with --out.")
-        return folder
-    if holds_study:
+    if resume and not holds_study:
+        raise UserError(f"{folder} holds no run to go on with; leave out --resume, or name another with --out.")
+    if holds_study and not resume:
         raise UserError(f"{folder} already holds a run; go on with it with --resume, or name another with --out.")
-    if _is_there(folder / RESULTS):
-        raise UserError(f"{folder} already holds a run; name another folder with --out.")
-    return make_folder(folder, name, JOURNAL)
+    return folder if resume else make_folder(folder, name, JOURNAL)
 
 
 def _identity(header: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two studies the same: all but the command, as JSON gives it back."""
-    config = {key: value for key, value in header["config"].items() if key != "command"}
-    return json.loads(json.dumps({**header, "config": config}))
+    """What makes two studies the same: all but command and environment, as JSON gives it back."""
+    config = {key: value for key, value in header.get("config", {}).items() if key != "command"}
+    return json.loads(json.dumps({**header, "config": config, "environment": None}))
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The first thing in which two headers differ, `config.epochs is 5, not 10`; empty where they do not."""
+    return next((f"{name} is {was}, not {now}" for name, was, now in differences(old, new)), "")
+
+
+def _digest(entry: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry).encode()).hexdigest()[:16]
 
 
 def _is_there(path: Path) -> bool:
@@ -157,27 +205,3 @@ def _is_there(path: Path) -> bool:
         return path.exists()
     except OSError:  # a name that no file can have: `make_folder` says so
         return False
-
-
-def _write(file: BinaryIO, entry: Mapping[str, Any]) -> None:
-    file.write((json.dumps(entry, allow_nan=False) + "\n").encode())
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _lock(file: BinaryIO, folder: Path) -> None:
-    """Until the file is closed no other process gets the lock."""
-    if sys.platform == "win32":
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"Another process is at work on the study in {folder}; wait for it, or stop it.") from error
-
-
-def _difference(old: Any, new: Mapping[str, Any]) -> str:
-    """The first thing in which two headers differ: `config.epochs is 5, not 10`."""
-    key = next(key for key in {**new, **old} if old.get(key) != new.get(key))
-    if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
-        return f"{key}.{_difference(old[key], new[key])}"
-    return f"{key} is {old.get(key)}, not {new.get(key)}"

@@ -24,7 +24,7 @@ from mnist_jax.net_figures import (
     weights_figure,
 )
 from mnist_jax.pages import page
-from mnist_jax.results import count_of, data_words, what_was_run
+from mnist_jax.results import count_of, data_words, environment_changes, what_was_run
 from mnist_jax.stats import calibration, expected_calibration_error, fractions, ladder_gains
 from mnist_jax.train import Examples, init_state
 from mnist_jax.trained import TrainedNet, probabilities
@@ -198,6 +198,10 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Data", f"{data_words(results['data'])}, SHA-256 {results['data']['sha256']}"),
         ("Versions", versions),
         ("Device", environment["device"]),
+        *(
+            ("Resumed with", ", ".join(environment_changes(environment, other)))
+            for other in results.get("resumed_in", [])
+        ),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import enum
 import functools
 import itertools
 import json
@@ -10,7 +11,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,31 @@ from mnist_jax.lessons import Lesson
 from mnist_jax.processes import from_first
 
 RESULTS = "results.json"
+JOURNAL = "runs.jsonl"
+CHECKPOINTS = "checkpoints"
+SPEED = "speed.json"
+# Any of these in a folder belongs to a run, which another one would overwrite or continue with.
+_OF_A_RUN = (RESULTS, JOURNAL, CHECKPOINTS, SPEED)
+
+# Settings of JAX that change which numbers are computed, and those that may change how they are rounded.
+_NUMERICS = (
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_enable_x64",
+    "jax_explicit_x64_dtypes",
+    "jax_random_seed_offset",
+    "jax_threefry_partitionable",
+)
+_ROUNDING = (
+    "jax_allow_f16_reductions",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+    "jax_exec_time_optimization_effort",
+    "jax_optimization_level",
+    "jax_softmax_custom_jvp",
+    "jax_use_direct_linearize",
+    "jax_use_shardy_partitioner",
+)
 
 
 def make_folder(out: Path | None, name: str, file: str) -> Path:
@@ -34,7 +60,7 @@ def make_folder(out: Path | None, name: str, file: str) -> Path:
       file: the empty one.
 
     Raises:
-      UserError: it holds a run already, another process's too, or cannot be written.
+      UserError: it holds a run already, of whatever kind, or cannot be written.
     """
     if out is not None:
         return _claim(expand_user(out), file)
@@ -54,12 +80,10 @@ def make_folder(out: Path | None, name: str, file: str) -> Path:
 def _claim(folder: Path, file: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if any((folder / name).exists() for name in _OF_A_RUN):
+            raise UserError(f"{folder} already holds a run; name another folder with --out.")
         (folder / file).open("x").close()
-    except FileExistsError as error:
-        if (folder / file).exists():
-            raise UserError(f"{folder} already holds a run; name another folder with --out.") from error
-        raise _cannot_write(folder, error) from error
-    except OSError as error:
+    except OSError as error:  # also where another process was faster
         raise _cannot_write(folder, error) from error
     return folder
 
@@ -129,35 +153,82 @@ def command_line(program: str) -> str:
     return f"{program} {shlex.join(argument for argument in sys.argv[1:] if argument != '--resume')}".strip()
 
 
-def describe_run(data: Dataset, lessons: Mapping[str, Lesson], *, command: str, **settings: Any) -> dict[str, Any]:
-    """What was run, as results.json begins.
+def describe_run(
+    study: str, data: Dataset, lessons: Mapping[str, Lesson], *, command: str, **settings: Any
+) -> dict[str, Any]:
+    """What is run, as results.json begins.
 
     Args:
+      study: its name; no other study continues with it.
       data: what is trained on.
       lessons: id -> lesson, as trained or as the study starts from.
       command: what makes these results again.
       settings: seeds, epochs and the like.
     """
     return {
+        "study": study,
         "data": data.describe(),
         "config": {
             "command": command,
             **settings,
             "lessons": {key: dataclasses.asdict(lesson) for key, lesson in lessons.items()},
+            "jax": _jax_settings(_NUMERICS),
         },
         "environment": environment(),
     }
 
 
-def environment() -> dict[str, str]:
-    """Versions and device, for results.json."""
+def environment() -> dict[str, Any]:
+    """Versions, device and settings: what may change how results are rounded, and Python's version."""
     device = jax.devices()[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        **{name: version(name) for name in ("jax", "flax", "optax")},
+        **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "python": platform.python_version(),
         "backend": device.platform,
-        "device": f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else device.device_kind,
+        "backend_version": device.client.platform_version,
+        "device": f"{cores} CPU cores" if device.platform == "cpu" else device.device_kind,
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "processor": _processor(),
+        "settings": {
+            **{name: os.environ.get(name) for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")},
+            **_jax_settings(_ROUNDING),
+        },
     }
+
+
+def environment_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What may make results of two `environment`s differ in rounding: `jax 0.10.2 instead of 0.10.1`."""
+    changed = differences({**old, "python": None}, {**new, "python": None})
+    return [f"{name} {now} instead of {was}" for name, was, now in changed]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, old value, new value) wherever two nested mappings differ: `("config.epochs", 5, 10)`."""
+    found = []
+    for name in {**new, **old}:
+        was, now = old.get(name), new.get(name)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            found += [(f"{name}.{inner}", *values) for inner, *values in differences(was, now)]
+        elif was != now:
+            found.append((name, was, now))
+    return found
+
+
+def _jax_settings(names: Sequence[str]) -> dict[str, Any]:
+    """Their values now; of one that this version of JAX lacks, None."""
+    values = {name: getattr(jax.config, name, jax.config.values.get(name)) for name in names}
+    return {name: value.name if isinstance(value, enum.Enum) else value for name, value in values.items()}
+
+
+def _processor() -> str:
+    """The processor's model, or its architecture where that is not known."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def what_was_run(results: Mapping[str, Any]) -> str:
@@ -165,8 +236,14 @@ def what_was_run(results: Mapping[str, Any]) -> str:
     config = results["config"]
     return (
         f"{data_words(results['data'])}; {count_of(config['epochs'], 'epoch')}; "
-        f"{count_of(len(config['seeds']), 'seed')}; {results['environment']['device']}"
+        f"{count_of(len(config['seeds']), 'seed')}; {device_words(results)}"
     )
+
+
+def device_words(results: Mapping[str, Any]) -> str:
+    """On what device it ran, and whether it was resumed in another environment."""
+    resumed = ", resumed in another environment" if "resumed_in" in results else ""
+    return f"{results['environment']['device']}{resumed}"
 
 
 def count_of(number: int, noun: str) -> str:

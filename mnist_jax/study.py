@@ -12,18 +12,20 @@ from rich.console import Console
 
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.data import Dataset
-from mnist_jax.display import EpochProgress, load_data, markdown_table, table
+from mnist_jax.display import EpochProgress, load_data, markdown_table, notifier, table
 from mnist_jax.errors import UserError
 from mnist_jax.experiment import EPOCHS, check_devices, check_run, ended_runs, lesson_record, run_record, train_lesson
 from mnist_jax.interrupts import ends_at_once
-from mnist_jax.journal import CHECKPOINTS, open_study
+from mnist_jax.journal import open_study
 from mnist_jax.lessons import Lesson, lesson_by_id
 from mnist_jax.results import (
+    CHECKPOINTS,
     RESULTS,
     command_line,
     count_of,
     data_words,
     describe_run,
+    device_words,
     write_files,
     write_results,
 )
@@ -70,7 +72,7 @@ class RunArguments(DistributedArguments):
             every=self.checkpoint_every,
             keep=self.keep_checkpoints,
             keep_last=keep_last,
-            notify=lambda sentence: console.print(sentence, style="bold red", soft_wrap=True),
+            notify=notifier(console),
         )
 
 
@@ -83,7 +85,8 @@ def run_lessons(
     devices_per_run: int = 1,
     arguments: RunArguments,
     out: Path | None,
-    name: str,
+    study: str,
+    name: str | None = None,
     command: str,
     console: Console,
 ) -> tuple[Path, dict[str, Any]]:
@@ -98,8 +101,9 @@ def run_lessons(
       epochs: of each run.
       devices_per_run: as in `train_runs`.
       arguments: the user's, for resuming, checkpoints and event files.
-      out: the user's folder; None is a new one in `runs/` named after `name`.
-      name: of the run.
+      out: the user's folder; None is a new one in `runs/`.
+      study: its name.
+      name: of a new folder, if not the study's.
       command: what makes these results again.
       console: where progress is shown.
 
@@ -113,9 +117,10 @@ def run_lessons(
         check_run(lesson, data, seeds=seeds, epochs=epochs)
         check_devices(lesson, devices_per_run)
     check_event_files(arguments.tensorboard)
-    described = describe_run(data, lessons, command=command, seeds=list(seeds), epochs=epochs)
-    results: dict[str, Any] = {**described, "lessons": {}}
-    folder, journal = open_study(out, name, described, resume=arguments.resume)
+    described = describe_run(study, data, lessons, command=command, seeds=list(seeds), epochs=epochs)
+    notify = notifier(console)
+    folder, journal = open_study(out, name or study, described, resume=arguments.resume, notify=notify)
+    results: dict[str, Any] = {**journal.header, "lessons": {}}
     checkpoints = arguments.checkpoints(folder, console, keep_last=True)
     with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
         event_files = EventFiles(folder, on=arguments.tensorboard)
@@ -214,6 +219,7 @@ def run_comparison(
     check_comparison(lesson, data, budget)
     check_event_files(arguments.tensorboard)
     described = describe_run(
+        name,
         data,
         {arguments.lesson: lesson},
         command=command_line(f"python experiments/{name}.py"),
@@ -222,7 +228,8 @@ def run_comparison(
         steps_per_epoch=math.ceil(data.epoch_length / lesson.batch_size),
         quick=arguments.quick,
     )
-    folder, journal = open_study(arguments.out, name, described, resume=arguments.resume)
+    notify = notifier(console)
+    folder, journal = open_study(arguments.out, name, described, resume=arguments.resume, notify=notify)
     checkpoints = arguments.checkpoints(folder, console, keep_last=False)
     console.print(f"Every epoch is kept at once; interrupted, {how_to_go_on(folder)}", soft_wrap=True)
     with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
@@ -236,7 +243,7 @@ def run_comparison(
             event_files=EventFiles(folder, on=arguments.tensorboard),
             console=console,
         )
-    return folder, {**described, **compared}
+    return folder, {**journal.header, **compared}
 
 
 def comparison_table(results: Mapping[str, Any], sentences: Sequence[str]) -> bytes:
@@ -284,7 +291,7 @@ def what_was_compared(results: Mapping[str, Any]) -> str:
         f"Net of lesson {lesson_id}; {data_words(results['data'])}; {count_of(config['epochs'], 'epoch')}{epoch}; "
         f"each rate tried with {count_of(len(config['tuning_seeds']), 'seed')}, the best with "
         f"{count_of(len(config['final_seeds']), 'fresh seed')}; "
-        f"{results['environment']['device']}."
+        f"{device_words(results)}."
     )
 
 

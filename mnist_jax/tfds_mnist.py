@@ -6,10 +6,11 @@ gzip and Pillow and leaves everything else to TFDS: URLs, checksums, splits, fea
 """
 
 import contextlib
+import functools
 import io
 import logging
-import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,7 @@ import numpy as np
 
 from mnist_jax.errors import UserError, expand_user, first_line, is_folder
 from mnist_jax.idx import read_idx
-
-if sys.platform != "win32":
-    import fcntl
+from mnist_jax.locks import alone_in
 
 FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
@@ -214,11 +213,9 @@ def why_no_download(url: str) -> str | None:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Of several processes that come here for the same folder one works and the others wait."""
+    """Of several processes that prepare the same folder one works and the others wait."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".mnist_jax.lock").open("w") as file:
-        if sys.platform != "win32":
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with alone_in(folder, wait=True, notify=functools.partial(warnings.warn, stacklevel=2)):
         yield
 
 

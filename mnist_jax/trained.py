@@ -20,9 +20,8 @@ from mnist_jax.checkpoints import Checkpoints, last_checkpoint
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, check_choice, expand_user, first_line, is_folder
 from mnist_jax.experiment import Run, history, state_arrays, state_of_arrays
-from mnist_jax.journal import CHECKPOINTS, JOURNAL
 from mnist_jax.lessons import LESSONS, Lesson, lesson_of_json
-from mnist_jax.results import RESULTS, count_of, describe_run, make_folder, write_results
+from mnist_jax.results import CHECKPOINTS, JOURNAL, RESULTS, count_of, describe_run, make_folder, write_results
 from mnist_jax.train import TrainState, evaluate, init_state, logits
 
 LATEST = "latest"  # in place of a folder: the newest in runs/
@@ -210,6 +209,7 @@ def keep_imported(
     if not math.isfinite(tested.loss):
         raise UserError(f"{file} holds a net whose outputs are not finite.")
     described = describe_run(
+        "import",
         data,
         {net.lesson_id: net.state.lesson},
         command=command,

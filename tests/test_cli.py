@@ -44,7 +44,8 @@ def test_train_writes_a_run(run_main, toy_folder, tmp_path):
     )  # fmt: skip
     assert status == 0
     results = json.loads((out_folder / RESULTS).read_text())
-    assert set(results) == {"data", "config", "environment", "lessons"}
+    assert set(results) == {"study", "data", "config", "environment", "lessons"}
+    assert results["study"] == "train"
     assert {"source", "split", "train", "validation", "test", "sha256"} <= set(results["data"])
     assert {"jax", "flax", "optax", "backend", "device"} <= set(results["environment"])
     assert results["config"]["lessons"]["he"] == {

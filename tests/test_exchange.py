@@ -275,7 +275,7 @@ def test_a_checkpoint_that_is_there_is_not_lost(toy_ladder, run_main, tmp_path):
     before = sorted(out.rglob("*"))
     status, _, err = run_main(cli.main, *arguments)
     assert status == 2
-    assert "one of epoch 0 already" in err
+    assert "already holds a run" in err
     assert sorted(out.rglob("*")) == before
 
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mnist_jax"
 ORDER = [
     "errors", "optimizers", "lessons", "stats", "dropout", "model", "train",
-    "processes", "startup",
+    "processes", "startup", "locks",
     "idx", "tfds_mnist", "data", "results", "checkpoints", "experiment", "interrupts", "journal",
     "tensorboard", "published", "ladder", "display", "tuning", "figures", "net_figures", "trained", "exchange",
     "images", "pages", "demo", "report", "study", "cli",
@@ -20,6 +20,7 @@ WITHOUT_THE_REST = """
 import sys
 for name in (
     "tyro", "tensorflow_datasets", "mlxtend", "matplotlib", "PIL", "platformdirs", "requests", "scipy", "tensorboardX",
+    "filelock", "msgspec",
 ):
     sys.modules[name] = None
 import jax, numpy as np
@@ -35,7 +36,7 @@ def test_training_from_arrays_needs_nothing_else():
 
 
 def test_a_folder_of_idx_files_needs_nothing_else(toy_folder):
-    lines = WITHOUT_THE_REST.splitlines()[:6]
+    lines = WITHOUT_THE_REST.splitlines()[:7]
     code = "\n".join([*lines, "from mnist_jax.data import load", f"assert load({str(toy_folder)!r}).train.size == 65"])
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 

@@ -1,12 +1,26 @@
+import errno
+import fcntl
 import json
+import os
 
 import pytest
+from test_results import room_for
 
 from mnist_jax import UserError
-from mnist_jax.journal import JOURNAL, Journal, open_study
-from mnist_jax.results import RESULTS
+from mnist_jax.journal import Journal, open_study
+from mnist_jax.results import CHECKPOINTS, JOURNAL, RESULTS
 
-HEADER = {"data": {"sha256": "5"}, "config": {"epochs": 3, "seeds": (0, 1), "command": "first"}}
+HERE = {"jax": "0.10", "python": "3.11.1", "device": "2 CPU cores"}
+HEADER = {
+    "study": "train",
+    "data": {"sha256": "5"},
+    "config": {"epochs": 3, "seeds": (0, 1), "command": "first"},
+    "environment": HERE,
+}
+
+
+def header_in(**environment):
+    return {**HEADER, "environment": {**HERE, **environment}}
 
 
 def test_what_was_added_is_there_after_a_new_start(tmp_path):
@@ -21,15 +35,15 @@ def test_what_was_added_is_there_after_a_new_start(tmp_path):
         assert list(journal) == [{"seed": 0, "loss": [0.5, None]}, {"seed": 1}]
 
 
-@pytest.mark.parametrize("cut", range(1, 16))
+@pytest.mark.parametrize("cut", [1, 2, 25, 39, 40, 41, 60])
 def test_a_last_line_cut_short_is_dropped(tmp_path, cut):
     with Journal(tmp_path, HEADER) as journal:
         journal.add({"seed": 0})
         journal.add({"seed": 1})
-    whole = (tmp_path / JOURNAL).read_bytes()
+    *_, last = (whole := (tmp_path / JOURNAL).read_bytes()).splitlines(keepends=True)
     (tmp_path / JOURNAL).write_bytes(whole[:-cut])
     with Journal(tmp_path, HEADER) as kept:
-        assert list(kept) == [{"seed": 0}][: 1 if cut <= len(b'{"seed": 1}\n') else 0]
+        assert list(kept) == [{"seed": 0}][: 1 if cut <= len(last) else 0]
         kept.add({"seed": 2})
     with Journal(tmp_path, HEADER) as kept:
         assert list(kept)[-1] == {"seed": 2}
@@ -99,17 +113,73 @@ def test_another_study_is_refused_and_says_why(tmp_path, change, says):
     assert (tmp_path / JOURNAL).read_bytes() == before
 
 
-def test_what_is_no_journal_is_refused(tmp_path):
-    (tmp_path / JOURNAL).write_bytes(b"junk\n")
-    with pytest.raises(UserError, match="cannot be read"):
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: b"",
+        lambda line: line[:-1],
+        lambda line: b"\x00" * len(line),
+        lambda line: b"\xff" + line,
+        lambda line: line.decode().encode("utf-16"),
+        lambda line: b"[" * 100_000,
+        lambda line: b"[1]",
+        lambda line: b"null",
+        lambda line: b"{}",
+        lambda line: line.replace(b"0", b"1", 1),
+        lambda line: line.replace(b'"seed": 0, ', b"").replace(b'"study": "train", ', b""),
+    ],
+    ids=[
+        "empty",
+        "cut",
+        "zeros",
+        "not UTF-8",
+        "UTF-16",
+        "deep",
+        "list",
+        "null",
+        "no keys",
+        "flipped digit",
+        "lost key",
+    ],
+)
+def test_a_damaged_line_is_refused_and_named(tmp_path, number, damage):
+    with Journal(tmp_path, HEADER) as journal:
+        journal.add({"seed": 0, "loss": 0.25})
+        journal.add({"seed": 1, "loss": 0.25})
+    lines = (tmp_path / JOURNAL).read_bytes().split(b"\n")
+    lines[number - 1] = damage(lines[number - 1])
+    (tmp_path / JOURNAL).write_bytes(damaged := b"\n".join(lines))
+    with pytest.raises(UserError, match=f"Line {number} of .* is damaged"):
         Journal(tmp_path, HEADER)
+    assert (tmp_path / JOURNAL).read_bytes() == damaged
+    assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]
 
 
-def test_a_folder_with_another_kind_of_run_is_refused(tmp_path):
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_with_another_kind_of_run_is_refused(tmp_path, resume):
     (tmp_path / RESULTS).write_text("precious")
-    with pytest.raises(UserError, match="already holds a run"):
-        open_study(tmp_path, "name", HEADER)
-    assert (tmp_path / RESULTS).read_text() == "precious"
+    with pytest.raises(UserError, match="holds no run to go on with" if resume else "already holds a run"):
+        open_study(tmp_path, "name", HEADER, resume=resume)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_journal_without_its_header_is_refused(tmp_path):
+    with Journal(tmp_path, HEADER) as kept:
+        kept.add({"seed": 0})
+    _, entry = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_bytes(entry)
+    with pytest.raises(UserError, match="holds another study"):
+        Journal(tmp_path, HEADER)
+    assert (tmp_path / JOURNAL).read_bytes() == entry
+
+
+def test_checkpoints_of_nobody_knows_what_are_not_resumed(tmp_path):
+    (tmp_path / JOURNAL).touch()
+    (tmp_path / CHECKPOINTS).mkdir()
+    with pytest.raises(UserError, match="does not say"):
+        open_study(tmp_path, "name", HEADER, resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKPOINTS, JOURNAL]
 
 
 def test_a_journal_that_cannot_be_written_says_so(tmp_path, monkeypatch):
@@ -131,3 +201,82 @@ def test_a_folder_in_the_journal_s_place_is_refused(tmp_path):
     (tmp_path / JOURNAL).mkdir()
     with pytest.raises(UserError, match="cannot be written"):
         Journal(tmp_path, HEADER)
+
+
+def test_another_environment_is_said_and_kept(tmp_path):
+    said = []
+    Journal(tmp_path, HEADER, notify=said.append).__exit__(None)
+    assert said == []
+    for step, (environment, resumed_in) in enumerate(
+        [
+            ({"jax": "0.11"}, ["0.11"]),
+            ({"jax": "0.11"}, ["0.11"]),
+            ({"jax": "0.12"}, ["0.11", "0.12"]),
+            ({}, ["0.11", "0.12"]),
+        ]
+    ):
+        now = header_in(**environment)
+        with Journal(tmp_path, now, notify=said.append) as kept:
+            assert len(list(kept)) == step
+            kept.add({"seed": step})
+        assert kept.header["environment"] == HERE
+        assert [other["jax"] for other in kept.header["resumed_in"]] == resumed_in
+    assert [sentence.partition(":")[0] for sentence in said] == [
+        f"This study is resumed in another environment (jax {jax} instead of 0.10)" for jax in ("0.11", "0.11", "0.12")
+    ]
+
+
+def test_what_changes_nothing_is_not_asked(tmp_path):
+    Journal(tmp_path, HEADER).__exit__(None)
+    again = {**header_in(python="3.12.0"), "config": {**HEADER["config"], "command": "second"}}
+    with Journal(tmp_path, again, notify=pytest.fail) as kept:
+        assert "resumed_in" not in kept.header
+
+
+def test_a_header_that_does_not_fit_on_the_disk_leaves_the_folder_free(tmp_path):
+    with room_for(100), pytest.raises(UserError, match=f"cannot be written \\({os.strerror(errno.EFBIG)}\\)"):
+        open_study(tmp_path / "out", "name", HEADER)
+    assert not list((tmp_path / "out").iterdir())
+    with open_study(tmp_path / "out", "name", HEADER)[1]:
+        pass
+
+
+@pytest.mark.parametrize("room", [0, 1, 30])
+def test_an_entry_that_does_not_fit_on_the_disk_is_one_sentence_and_nothing_before_is_lost(tmp_path, room):
+    with Journal(tmp_path, HEADER) as kept:
+        kept.add({"seed": 0})
+        size = (tmp_path / JOURNAL).stat().st_size
+        with room_for(size + room), pytest.raises(UserError, match="cannot be written"):
+            kept.add({"seed": 1})
+        assert (tmp_path / JOURNAL).stat().st_size == size + room  # the half line is there
+    with Journal(tmp_path, HEADER) as kept:
+        assert list(kept) == [{"seed": 0}]
+
+
+def test_after_half_a_line_the_next_one_is_whole(tmp_path):
+    with Journal(tmp_path, HEADER) as kept:
+        with room_for((tmp_path / JOURNAL).stat().st_size + 10), pytest.raises(UserError):
+            kept.add({"seed": 0})
+        kept.add({"seed": 1})
+    with Journal(tmp_path, HEADER) as kept:
+        assert list(kept) == [{"seed": 1}]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO], ids=errno.errorcode.get)
+def test_without_locks_a_study_works_and_a_refused_one_claims_nothing(tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    said = []
+    if number == errno.EIO:
+        with pytest.raises(UserError, match="cannot be written"):
+            open_study(tmp_path / "out", "name", HEADER, notify=said.append)
+        assert JOURNAL not in [path.name for path in (tmp_path / "out").iterdir()]
+        return
+    for resume in (False, True):
+        with open_study(tmp_path / "out", "name", HEADER, resume=resume, notify=said.append)[1] as kept:
+            kept.add({"seed": 0})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [JOURNAL]
+    assert len(said) == 2
+    assert "cannot be locked" in said[0]

@@ -1,0 +1,45 @@
+"""A lock on a folder: of several processes one works in it."""
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mnist_jax.errors import UserError
+
+LOCK = ".mnist_jax.lock"
+# What a file system without locks answers: some network and FUSE ones.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, *, wait: bool, notify: Callable[[str], object]) -> Iterator[None]:
+    """Hold the folder's lock; a process that ends in any way gives it up, and no child process inherits it.
+
+    Args:
+      folder: that exists.
+      wait: for a process that holds it, instead of raising.
+      notify: receives a sentence where the file system has no locks; the block then runs without one.
+
+    Raises:
+      UserError: another process holds it.
+      OSError: the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    # Not filelock's soft lock: it cannot know whether a process that was killed on another machine still holds it.
+    lock = FileLock(folder / LOCK, blocking=wait, fallback_to_soft=False, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"Another process is at work in {folder}; wait for it, or stop it.") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        notify(f"{folder} cannot be locked ({error.strerror}): make sure that no other process works in it.")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / LOCK).unlink()  # while it is held: who waits for it notices, and makes another
+        lock.release()

@@ -103,13 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is_for_us() and self.path == "/":
             self._reply(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page)
         else:
-            self._say(HTTPStatus.NOT_FOUND, "There is one page, /.")
+            self._say(HTTPStatus.NOT_FOUND, self._what_is_answered("GET /"))
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
         if not self._is_for_us() or self.path != "/predict":
             self.close_connection = True  # what was sent is not read
-            return self._say(HTTPStatus.NOT_FOUND, "There is one question, /predict.")
+            return self._say(HTTPStatus.NOT_FOUND, self._what_is_answered("POST /predict"))
         if not re.fullmatch("[0-9]{1,12}", length):
             self.close_connection = True
             return self._say(HTTPStatus.LENGTH_REQUIRED, "The length of the picture is needed.")
@@ -131,11 +131,21 @@ class _Handler(BaseHTTPRequestHandler):
             for _ in range(0, size, _PIECE):
                 self.rfile.read(min(_PIECE, size))
 
+    def _own(self) -> list[str]:
+        """The addresses that are answered: those that a browser on this machine says."""
+        port = self.server.server_port
+        return [f"{name}:{port}" for name in (_HOST, "localhost")] + ([_HOST, "localhost"] if port == 80 else [])
+
+    def _what_is_answered(self, request: str) -> str:
+        port = self.server.server_port
+        return (
+            f"Only {request} at {' or '.join(self._own())} is answered; forward a port with the same number on both "
+            f"sides, as in: ssh -L {port}:localhost:{port} ..."
+        )
+
     def _is_for_us(self) -> bool:
         """Whether it was this address that was asked, by its own page: others' pages may reach loopback too."""
-        port = self.server.server_port
-        own = {f"{name}:{port}" for name in (_HOST, "localhost")} | ({_HOST, "localhost"} if port == 80 else set())
-        origin = self.headers.get("Origin")
+        own, origin = self._own(), self.headers.get("Origin")
         return self.headers.get("Host", "").lower() in own and (origin is None or origin.removeprefix("http://") in own)
 
     def _say(self, status: HTTPStatus, sentence: str) -> None:

@@ -58,16 +58,18 @@ def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: in
     Raises:
       UserError: a tensor is missing, of another shape or dtype, not finite, or no part of the net.
     """
-    state = init_state(lesson, jax.random.key(seed))
+    start = functools.partial(init_state, lesson)
+    state = jax.eval_shape(start, jax.random.key(seed))  # all is checked before any of the net is made
     counts = {name: tensor for name, tensor in tensors.items() if name.endswith(".num_batches_tracked")}
     left = {name: tensor for name, tensor in tensors.items() if name not in counts}
 
-    expected = sorted(pytorch_tensors(state), key=lambda name: name.startswith("batch_norm"))
-    for name in expected:
-        if name not in tensors and not name.endswith(".num_batches_tracked"):
+    expected = [f"{layer}.{_names(layer)[name]}" for layer, arrays in state.params.items() for name in arrays]
+    expected += [f"{layer}.{_BATCH_STATS[name]}" for layer, arrays in state.batch_stats.items() for name in arrays]
+    for name in sorted(expected, key=lambda name: name.startswith("batch_norm")):
+        if name not in tensors:
             raise UserError(f"{name} is missing; there is {', '.join(list(tensors)[:3]) or 'nothing'}.")
 
-    def taken(name: str, like: jax.Array, *, turned: bool = False) -> jax.Array:
+    def taken(name: str, like: jax.ShapeDtypeStruct, *, turned: bool = False) -> jax.Array:
         tensor = left.pop(name)
         shape = like.shape[::-1] if turned else like.shape
         if tensor.shape != shape:
@@ -99,7 +101,7 @@ def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: in
             raise UserError(f"{name} is not a whole number.")
     steps = max(map(int, counts.values()), default=0)
     return dataclasses.replace(
-        state,
+        start(jax.random.key(seed)),
         params=params,
         batch_stats=batch_stats,
         step=jnp.int32(min(max(steps, 0), np.iinfo(np.int32).max)),
@@ -183,7 +185,7 @@ def _kept_lesson(file: Path, metadata: Mapping[str, str], lesson_id: str) -> Les
     try:
         return lesson_of_json(json.loads(metadata[_LESSON]))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} says of its lesson what this version of the program does not understand.") from error
+        raise UserError(f"{file} says of its lesson what cannot be: {first_line(error)}.") from error
 
 
 def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:

@@ -18,11 +18,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import Lesson
+from mnist_jax.lessons import Lesson, check_activations, check_batches
 from mnist_jax.train import Examples, Metrics, TrainState, evaluate, init_state, train_epoch, train_epoch_with_tests
 
 EPOCHS = 10  # as in the notebooks
 MOST_SEEDS = 10_000  # of a study; more is a slip of the finger
+MOST_STEPS = 2**31 - 1  # of a run: an int32 counts them
 
 # Runs that one device trains side by side under vmap. A CPU is busy with one net, and slower a net with more; a GPU
 # or TPU is idle with one. This many take about 2 GB to evaluate (by the sizes of their activations).
@@ -151,6 +152,11 @@ def check_run(
             f"A batch of {lesson.batch_size} is larger than the {data.train.size} training images; "
             "make it smaller or use more data."
         )
+    check_batches(lesson, data.epoch_length)
+    check_activations(lesson, max(data.test.size, 0 if data.validation is None else data.validation.size))
+    steps = epochs * math.ceil(data.epoch_length / lesson.batch_size)
+    if steps > MOST_STEPS:
+        raise UserError(f"A run may take at most {MOST_STEPS:,} steps, not {steps:,}; train fewer epochs.")
 
 
 def check_devices(lesson: Lesson, devices_per_run: int) -> None:
@@ -410,7 +416,9 @@ def _stacked(runs: Sequence[Run], mesh: Mesh) -> tuple[jax.Array, dict[str, jax.
     """Seeds and hyperparameters of a group, one a row, each row on its device."""
     seeds = np.array([run.seed for run in runs], np.uint32)
     rows = [dict(run.hyperparameters) for run in runs]
-    values = {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
+    values = {
+        name: np.array([row[name] for row in rows], float) for name in rows[0]
+    }  # cast to the lesson's dtype by `init_state`
     return jax.device_put((seeds, values), NamedSharding(mesh, PartitionSpec("run")))
 
 

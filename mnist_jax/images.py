@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from scipy.ndimage import binary_erosion, label
 
 from mnist_jax.errors import UserError, first_line
@@ -16,7 +16,8 @@ from mnist_jax.model import IMAGE_SHAPE
 _BOX = 20  # pixels, the longest side of a digit in MNIST
 _WORKING_SIZE = 1000  # pixels; a larger picture is first made smaller, as nothing that a digit has needs more
 
-_MOST_PIXELS = 50_000_000  # what cameras make; decoded that is up to 200 MB
+_MOST_PIXELS = 50_000_000  # what cameras make; decoded that is up to 200 MB, and little comes on top
+_STRIP_PIXELS = 1_000_000  # of a large picture that are converted at a time
 
 # What turns a picture upright, by EXIF's orientation. ImageOps.exif_transpose writes the EXIF anew as well, and fails
 # where that is damaged.
@@ -51,16 +52,18 @@ def read_digit(source: Path | bytes) -> np.ndarray:
     """
     name = str(source) if isinstance(source, Path) else "The picture"
     try:
-        content = source.read_bytes() if isinstance(source, Path) else source
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+            file = source if isinstance(source, Path) else io.BytesIO(source)
+            with Image.open(file, formats=("PNG", "JPEG")) as image:
                 if image.width * image.height > _MOST_PIXELS:
                     raise Image.DecompressionBombError
+                gain = _gain(image)  # first: to look for EXIF in a PNG decodes it
                 turn = _TURNS.get(_orientation(image))
                 image.draft("L", (_WORKING_SIZE, _WORKING_SIZE))  # of a JPEG no more is decoded than is needed
-                brightness = _brightness(image if turn is None else image.transpose(turn))
+                small = _small(image, gain)
+                brightness = _brightness(small if turn is None else small.transpose(turn))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(
             f"{name} has more than {_MOST_PIXELS:,} pixels; make it smaller, a digit needs no more than 28 x 28."
@@ -152,16 +155,50 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _gain(image: ImageFile.ImageFile) -> float:
+    """What a picture with 16 bits a channel is to be multiplied by to reach from black to white; 1 for others.
+
+    Scanners and microscopes use 8, 10, 12 or 14 of the bits, and leave the picture almost black to other programs.
+    """
+    is_grey = image.mode.startswith("I")
+    if not is_grey and not any("16B" in str(tile) for tile in image.tile):
+        return 1
+    extrema = np.atleast_2d(image.getextrema())
+    highest = max(high for band, (_, high) in zip(image.getbands(), extrema, strict=True) if band != "A")
+    if not is_grey:  # of which Pillow keeps the upper 8 bits
+        if highest == 0:
+            raise ValueError("its colours use only the lower 8 of 16 bits; save it with 8")
+        highest = 256 * highest + 255
+    return next(65_535 / white for white in (2**bits - 1 for bits in (8, 10, 12, 14, 16)) if highest <= white)
+
+
+def _small(image: Image.Image, gain: float) -> Image.Image:
+    """The picture in RGB, or RGBA if parts are transparent, at most `_WORKING_SIZE` a side.
+
+    Strip by strip, so that there is no second copy of a large picture.
+    """
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    factor = max(1, max(image.size) // _WORKING_SIZE)
+    small = Image.new(mode, (math.ceil(image.width / factor), math.ceil(image.height / factor)))
+    rows = factor * max(1, _STRIP_PIXELS // (image.width * factor))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        if strip.mode.startswith("I"):
+            strip = Image.fromarray(np.rint(np.asarray(strip) * np.float32(gain / 257)).astype(np.uint8))
+        small.paste(strip.convert(mode).reduce(factor), (0, top // factor))
+    if not image.mode.startswith("I") and gain > 1:
+        ramp = [min(255, round(value * gain)) for value in range(256)]
+        small = small.point([*ramp * 3, *range(256)][: 256 * len(mode)])
+    small.thumbnail((_WORKING_SIZE, _WORKING_SIZE), Image.Resampling.BOX)
+    return small
+
+
 def _brightness(image: Image.Image) -> np.ndarray:
-    """float32 `[height, width]`, 0 black to 1 white, at most `_WORKING_SIZE` a side; transparent parts are paper."""
-    if image.mode.startswith("I"):  # 16 bits a pixel
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    with_alpha = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    with_alpha.thumbnail((_WORKING_SIZE, _WORKING_SIZE), Image.Resampling.BOX)
-    grey = np.asarray(with_alpha.convert("RGB").convert("L"), np.float32) / 255
-    if with_alpha.mode == "RGB":
+    """float32 `[height, width]`, 0 black to 1 white, of a picture in RGB or RGBA; transparent parts are paper."""
+    grey = np.asarray(image.convert("RGB").convert("L"), np.float32) / 255
+    if image.mode == "RGB":
         return grey
-    alpha = np.asarray(with_alpha.getchannel("A"), np.float32) / 255
+    alpha = np.asarray(image.getchannel("A"), np.float32) / 255
     shown = alpha > 0.5
     if not shown.any():
         return np.ones_like(grey)

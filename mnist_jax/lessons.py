@@ -1,15 +1,21 @@
 """The six lessons: the whole course on one screen, each the lesson before with one field replaced."""
 
 import dataclasses
-from collections.abc import Mapping
+from itertools import pairwise
+from reprlib import repr as short
 from typing import Any
 
 from mnist_jax.errors import UserError, check_choice
-from mnist_jax.optimizers import Optimizer, optimizer
+from mnist_jax.optimizers import Optimizer, is_number, is_whole, optimizer
 
 ACTIVATIONS = ("sigmoid", "relu", "tanh", "gelu")
 INITIALISATIONS = ("pytorch", "he")
 DTYPES = ("float32", "float64")
+
+# Far above what MNIST has a use for, and below what takes minutes to compile or more memory than a machine has.
+MOST_LAYERS = 20
+MOST_PARAMETERS = 100_000_000  # 0.4 GB in float32; Adam and the gradients hold as much again, each three times
+MOST_ACTIVATIONS = 2**28  # of a batch, 1 GB in float32; the course's nets reach it with batches of 170,000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,7 +23,7 @@ class Lesson:
     """All that a lesson fixes; a hashable value, so jit takes it as static.
 
     Attributes:
-      hidden: widths of the hidden layers; each is dense, batch norm (if on), activation, dropout.
+      hidden: widths of at most `MOST_LAYERS` hidden layers; each is dense, batch norm (if on), activation, dropout.
       activation: one of `ACTIVATIONS`.
       dropout_rate: probability that a hidden output is dropped, in [0, 1).
       batch_norm: whether each hidden block normalises its batch.
@@ -27,7 +33,8 @@ class Lesson:
       dtype: of parameters and arithmetic; `float64` needs jax_enable_x64.
 
     Raises:
-      UserError: a field outside its range.
+      UserError: a field of another type or outside its range, or a net too large (`MOST_PARAMETERS`,
+        `MOST_ACTIVATIONS`).
     """
 
     hidden: tuple[int, ...]
@@ -40,17 +47,59 @@ class Lesson:
     dtype: str
 
     def __post_init__(self) -> None:
-        if any(not 1 <= width < 2**31 for width in self.hidden):
-            raise UserError(f"Hidden widths must be 1 to {2**31 - 1}, not {self.hidden}.")
+        if not isinstance(self.hidden, tuple) or not all(map(is_whole, self.hidden)):
+            raise UserError(f"Hidden widths must be a tuple of whole numbers, not {short(self.hidden)}.")
+        if any(width < 1 for width in self.hidden) or len(self.hidden) > MOST_LAYERS:
+            raise UserError(
+                f"A net has at most {MOST_LAYERS} hidden layers, each of at least 1 unit, not {short(self.hidden)}."
+            )
         check_choice("activation", self.activation, ACTIVATIONS)
-        if not 0 <= self.dropout_rate < 1:
-            raise UserError(f"The dropout rate must be at least 0 and below 1, not {self.dropout_rate}.")
+        if not is_number(self.dropout_rate) or not 0 <= self.dropout_rate < 1:
+            raise UserError(f"The dropout rate must be a number of at least 0 and below 1, not {self.dropout_rate!r}.")
+        if not isinstance(self.batch_norm, bool):
+            raise UserError(f"Batch norm must be True or False, not {self.batch_norm!r}.")
         check_choice("initialisation", self.initialisation, INITIALISATIONS)
-        if self.batch_size < 1:
-            raise UserError(f"The batch size must be at least 1, not {self.batch_size}.")
-        if self.batch_norm and self.batch_size == 1:
-            raise UserError("Batch norm needs batches of at least 2: one example's variance is 0.")
+        if not isinstance(self.optimizer, Optimizer):
+            raise UserError(f"The optimizer must be an Optimizer, not {self.optimizer!r}.")
+        if not is_whole(self.batch_size) or self.batch_size < 1:
+            raise UserError(f"The batch size must be a whole number of at least 1, not {self.batch_size!r}.")
         check_choice("dtype", self.dtype, DTYPES)
+        if self.parameters > MOST_PARAMETERS:
+            raise UserError(
+                f"The net would have more than {MOST_PARAMETERS:,} parameters; make its hidden layers smaller, they "
+                f"are {short(self.hidden)}."
+            )
+        check_activations(self, self.batch_size)
+        check_batches(self, self.batch_size)
+
+    @property
+    def parameters(self) -> int:
+        """How many the net has, those of batch norm included."""
+        dense = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise((784, *self.hidden, 10)))
+        return dense + 2 * sum(self.hidden) * self.batch_norm
+
+
+def check_activations(lesson: Lesson, examples: int) -> None:
+    """Raise `UserError` if the net cannot be applied to so many examples at once."""
+    if examples * (784 + sum(lesson.hidden) + 10) > MOST_ACTIVATIONS:
+        raise UserError(
+            f"A net with hidden layers {short(lesson.hidden)} cannot be applied to {examples:,} images at once: that "
+            f"takes more than {MOST_ACTIVATIONS:,} activations; make the layers or the batch smaller."
+        )
+
+
+def check_batches(lesson: Lesson, examples: int) -> None:
+    """Raise `UserError` if batch norm would meet a last batch of a single example, whose variance is 0."""
+    last = examples % lesson.batch_size or lesson.batch_size
+    if not lesson.batch_norm or last > 1:
+        return
+    if examples == 1 or lesson.batch_size == 1:
+        raise UserError("Batch norm needs batches of at least 2: one example's variance is 0.")
+    other = next(size for size in range(lesson.batch_size + 1, examples + 1) if examples % size != 1)
+    raise UserError(
+        f"Batch norm cannot train on a batch of one example, and {examples:,} examples in batches of "
+        f"{lesson.batch_size:,} leave one over; choose another batch size, such as {other:,}."
+    )
 
 
 MLP = Lesson(
@@ -111,21 +160,25 @@ def lesson_by_id(lesson_id: str) -> Lesson:
     return LESSONS[lesson_id]
 
 
-def lesson_of_json(values: Mapping[str, Any]) -> Lesson:
+def lesson_of_json(values: Any) -> Lesson:
     """The lesson of which `values` is `dataclasses.asdict`, as JSON gives it back.
 
     Raises:
       UserError: it is none.
     """
-    try:
-        chosen = values["optimizer"]
-        numbers = tuple((str(name), float(value)) for name, value in chosen["hyperparameters"])
-        optimizer = Optimizer(chosen["name"], float(chosen["learning_rate"]), numbers)
-        return Lesson(**{**values, "hidden": tuple(values["hidden"]), "optimizer": optimizer})
-    except UserError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError("The run's lesson is not one that this version of the program writes.") from error
+    if not _has_fields(values, Lesson) or not _has_fields(values["optimizer"], Optimizer):
+        raise UserError("The run's lesson is not one that this version of the program writes.")
+    chosen = Optimizer(**{name: _tupled(value) for name, value in values["optimizer"].items()})
+    return Lesson(**{**values, "hidden": _tupled(values["hidden"]), "optimizer": chosen})
+
+
+def _has_fields(values: Any, kind: type[Lesson | Optimizer]) -> bool:
+    return isinstance(values, dict) and set(values) == {field.name for field in dataclasses.fields(kind)}
+
+
+def _tupled(value: Any) -> Any:
+    """JSON has lists only."""
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def changes(lesson: Lesson, before: Lesson) -> dict[str, tuple[object, object]]:

@@ -1,13 +1,16 @@
 """The network of all six lessons, and PyTorch's initial weights for it."""
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.nn.initializers import Initializer
 
 from mnist_jax.dropout import Dropout
+from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson
 
 IMAGE_SHAPE = (28, 28)
@@ -40,6 +43,16 @@ def pytorch_bias(fan_in: int) -> Callable[..., jax.Array]:
 _KERNELS = {"pytorch": pytorch_kernel, "he": he_kernel}
 
 
+def check_images(images: jax.Array) -> None:
+    """Raise `UserError` unless they are uint8 `[n, 28, 28]`: when traced, so that it costs nothing when run."""
+    shape, dtype = getattr(images, "shape", ()), getattr(images, "dtype", np.dtype(object))
+    if dtype != jnp.uint8 or len(shape) != 3 or shape[1:] != IMAGE_SHAPE:
+        raise UserError(
+            f"Images must be uint8 of shape (n, 28, 28), 0 the background and 255 the ink; these are {dtype} of shape "
+            f"{shape}."
+        )
+
+
 class Network(nn.Module):
     """784 pixels -> hidden blocks -> 10 logits, as `lesson` says.
 
@@ -61,10 +74,16 @@ class Network(nn.Module):
 
         Returns:
           The lesson's dtype, `[batch, 10]`, unnormalised log probabilities.
+
+        Raises:
+          UserError: other images, or in training with batch norm a single one.
         """
         lesson = self.lesson
+        check_images(images)
+        if train and lesson.batch_norm and images.shape[0] == 1:
+            raise UserError("Batch norm needs batches of at least 2: one example's variance is 0.")
         activation = getattr(jax.nn, lesson.activation)
-        x = images.reshape(images.shape[0], -1).astype(lesson.dtype) / 255
+        x = images.reshape(images.shape[0], math.prod(IMAGE_SHAPE)).astype(lesson.dtype) / 255
         for layer, width in enumerate(lesson.hidden, start=1):
             x = self._dense(x, width, name=f"fc{layer}")
             if lesson.batch_norm:

@@ -8,6 +8,7 @@ serves every learning rate, and `jax.vmap` can run over them.
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
+from reprlib import repr as short
 from typing import Any
 
 import jax
@@ -30,8 +31,18 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 # Of float32, in which they are used: outside these a number would become 0 or infinity.
 _SMALLEST, _LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
-# Weights of running averages: outside [0, 1) the average grows without bound.
+# Weights of running averages: outside [0, 1) the average grows without bound. So does one that float32 rounds to 1.
 _AVERAGES = {"momentum", "b1", "b2", "decay"}
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number: JSON and Python take True for 1."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a number, whole or not, as JSON can hold it."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +65,23 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.name, OPTIMIZERS)
-        if not _SMALLEST <= self.learning_rate <= _LARGEST:
-            raise UserError(f"The learning rate must be a number above 0 that float32 holds, not {self.learning_rate}.")
+        if not is_number(self.learning_rate) or not _SMALLEST <= self.learning_rate <= _LARGEST:
+            raise UserError(
+                f"The learning rate must be a number above 0 that float32 holds, not {self.learning_rate!r}."
+            )
+        pairs = self.hyperparameters
+        if not isinstance(pairs, tuple) or not all(map(_is_pair, pairs)):
+            raise UserError(f"The hyperparameters must be a tuple of (name, value) pairs, not {short(pairs)}.")
+        names = [name for name, _ in pairs]
+        if names != sorted(set(names)):
+            raise UserError(f"Each hyperparameter must be given once, in the order of their names, not {names}.")
         allowed = hyperparameter_names(self.name)
-        for key, value in self.hyperparameters:
+        for key, value in pairs:
             check_choice(f"hyperparameter of {self.name}", key, allowed)
-            if not 0 <= value <= _LARGEST or (key in _AVERAGES and value >= 1):
+            below = np.float32(1) if key in _AVERAGES else np.float32("inf")
+            if not is_number(value) or not (value == 0 or _SMALLEST <= value <= _LARGEST) or np.float32(value) >= below:
                 limits = "at least 0 and below 1" if key in _AVERAGES else "at least 0"
-                raise UserError(f"{key} must be a number {limits}, not {value}.")
+                raise UserError(f"{key} must be a number {limits} that float32 holds, not {value!r}.")
 
     def __str__(self) -> str:
         rest = "".join(f", {key} {value:g}" for key, value in self.hyperparameters)
@@ -77,7 +97,9 @@ class Optimizer:
         Raises:
           UserError: an override of a number that this optimizer does not have.
         """
-        numbers: dict[str, Any] = {"learning_rate": self.learning_rate, **dict(self.hyperparameters)}
+        # As floats: optax would hold the learning rate 1 as an integer.
+        own = {"learning_rate": self.learning_rate, **dict(self.hyperparameters)}
+        numbers: dict[str, Any] = {name: float(value) for name, value in own.items()}
         optax_defaults = _numeric_defaults(self.name)
         for key in overrides or {}:
             # A number that optax leaves out by default (sgd's momentum) changes the program, not only a value.
@@ -94,6 +116,10 @@ def hyperparameter_names(name: str) -> list[str]:
     """The numbers, beside the learning rate, that optax's optimizer of this name takes."""
     optional = [key for key, value in _parameters(name).items() if key == "momentum" and value is None]
     return sorted([*_numeric_defaults(name), *optional])
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
 
 
 def _numeric_defaults(name: str) -> dict[str, float]:

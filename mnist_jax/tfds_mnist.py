@@ -20,6 +20,7 @@ import numpy as np
 from mnist_jax.errors import UserError, expand_user, first_line, is_folder
 from mnist_jax.idx import read_idx
 from mnist_jax.locks import alone_in
+from mnist_jax.model import CLASSES, IMAGE_SHAPE
 
 FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
@@ -166,20 +167,19 @@ def read_folder(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
       UserError: not a TFDS folder, not readable without TensorFlow, or not images with labels.
     """
     tfds = _tfds()
-    from PIL import Image
-
-    def decoded(example: dict[str, Any]) -> np.ndarray:
-        return np.asarray(Image.open(io.BytesIO(example["image"])))
 
     try:
         with _quiet():
-            made = tfds.builder_from_directory(str(folder))
+            made = _reader(folder)
+            bytes_there = sum(path.stat().st_size for path in folder.iterdir())
             splits = {}
             for split in FILES:
                 source = made.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+                if len(source) > bytes_there:  # the count is what dataset_info.json says
+                    raise ValueError(f"it says that it holds {len(source):,} images, in {bytes_there:,} bytes")
                 examples = source.__getitems__(range(len(source)))
                 splits[split] = (
-                    np.stack([decoded(example) for example in examples]),
+                    np.stack([_decoded(example["image"]) for example in examples]),
                     np.array([example["label"] for example in examples]),
                 )
         return splits
@@ -188,6 +188,35 @@ def read_folder(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             f"{folder} cannot be read as TFDS image data in array_record form ({first_line(error)}); if it "
             "should be MNIST, move it away and run `mnist-jax data --prepare`."
         ) from error
+
+
+def _reader(folder: Path) -> Any:
+    """A builder that reads a prepared folder of images with labels.
+
+    TFDS imports whatever modules features.json and dataset_info.json name, so the features come from here instead.
+    """
+    tfds = _tfds()
+    from tensorflow_datasets.core.dataset_info import read_proto_from_builder_dir
+    from tensorflow_datasets.core.read_only_builder import builder_from_metadata
+
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(*IMAGE_SHAPE, 1)),
+            "label": tfds.features.ClassLabel(num_classes=CLASSES),
+        }
+    )
+    info = read_proto_from_builder_dir(str(folder))
+    info.features.CopyFrom(features.to_proto())
+    return builder_from_metadata(str(folder), info)
+
+
+def _decoded(encoded: bytes) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
+        if image.size != IMAGE_SHAPE[::-1]:  # before it is decoded: a few bytes can say that they are a gigabyte
+            raise ValueError(f"an image is {image.width} x {image.height} pixels")
+        return np.asarray(image)
 
 
 def why_no_download(url: str) -> str | None:

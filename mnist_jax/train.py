@@ -16,12 +16,13 @@ from typing import Any, NamedTuple, cast
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import Lesson
-from mnist_jax.model import CLASSES, IMAGE_SHAPE, Network
+from mnist_jax.lessons import Lesson, check_batches
+from mnist_jax.model import CLASSES, IMAGE_SHAPE, Network, check_images
 
 
 class Examples(NamedTuple):
@@ -90,16 +91,20 @@ def init_state(
         `{"learning_rate": rate}` trains a whole grid with one compilation.
 
     Raises:
-      UserError: a hyperparameter that the lesson's optimizer does not have, or float64 without jax_enable_x64.
+      UserError: a hyperparameter that the lesson's optimizer does not have, another kind of key, or float64 without
+        jax_enable_x64.
     """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
+        raise UserError("The key must be one of `jax.random.key(seed)`; for several at once use jax.vmap.")
     if jax.dtypes.canonicalize_dtype(lesson.dtype) != lesson.dtype:
         raise UserError("A lesson in float64 needs jax.enable_x64(True) around it, or JAX_ENABLE_X64=1.")
+    numbers = {name: jnp.asarray(value, lesson.dtype) for name, value in (hyperparameters or {}).items()}
     params_key, order_key, dropout_key = jax.random.split(key, 3)
     variables = Network(lesson).init(params_key, jnp.zeros((1, *IMAGE_SHAPE), jnp.uint8), train=False)
     return TrainState(
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=lesson.optimizer.transformation(hyperparameters).init(variables["params"]),
+        opt_state=lesson.optimizer.transformation(numbers).init(variables["params"]),
         order_key=order_key,
         dropout_key=dropout_key,
         step=jnp.zeros((), jnp.int32),
@@ -123,6 +128,9 @@ def train_step(state: TrainState, batch: Examples) -> tuple[TrainState, jax.Arra
 
     Returns:
       The state after the step (the one given is donated), and the batch's mean loss before it.
+
+    Raises:
+      UserError: examples of other shapes or dtypes, none at all, or with batch norm a single one.
     """
     _check(batch)
 
@@ -173,10 +181,14 @@ def train_epoch(
     Returns:
       The state, and the mean over the drawn examples of the loss each had before its step. A last partial batch
       is a step of its own.
+
+    Raises:
+      UserError: examples of other shapes or dtypes, none at all, or with batch norm a last batch of one.
     """
     _check(examples)
-    state, total = _train_in_order(state, examples, _next_order(state, examples, length), batch_axis)
-    return state, total / (length or examples.size)
+    order = _next_order(state, examples, length)
+    state, total = _train_in_order(state, examples, order, batch_axis)
+    return state, total / len(order)
 
 
 @functools.partial(jax.jit, donate_argnames="state", static_argnames=("every", "length", "batch_axis"))
@@ -200,8 +212,13 @@ def train_epoch_with_tests(
 
     Returns:
       The state, the mean loss as in `train_epoch`, and metrics of shape `[steps // every]`, after each `every` steps.
+
+    Raises:
+      UserError: as there, or `every` below 1.
     """
     _check(examples)
+    if every < 1:
+        raise UserError(f"At least 1 step must lie between two evaluations, not {every}.")
     order = _next_order(state, examples, length)
     span = every * state.lesson.batch_size
     tests = len(order) // span
@@ -217,7 +234,11 @@ def train_epoch_with_tests(
 
 def _next_order(state: TrainState, examples: Examples, length: int | None) -> jax.Array:
     """The indices of the epoch that starts at this state."""
-    return epoch_order(jax.random.fold_in(state.order_key, state.step), examples.size, length or examples.size)
+    length = examples.size if length is None else length
+    if length < 1:
+        raise UserError(f"An epoch must draw at least 1 example, not {length}.")
+    check_batches(state.lesson, length)
+    return epoch_order(jax.random.fold_in(state.order_key, state.step), examples.size, length)
 
 
 def _train_in_order(
@@ -246,20 +267,28 @@ def _train_in_order(
 
 @jax.jit
 def logits(state: TrainState, images: jax.Array) -> jax.Array:
-    """The network's `[n, 10]` outputs for uint8 `[n, 28, 28]`: no dropout, running averages in batch norm."""
+    """The network's `[n, 10]` outputs for uint8 `[n, 28, 28]`: no dropout, running averages in batch norm.
+
+    Raises:
+      UserError: images of another shape or dtype.
+    """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     return cast(jax.Array, Network(state.lesson).apply(variables, images, train=False))
 
 
 @jax.jit
 def predict(state: TrainState, images: jax.Array) -> jax.Array:
-    """The digits, int32 `[n]`, with the highest output for uint8 `[n, 28, 28]` images."""
+    """The digits, int32 `[n]`, with the highest output for uint8 `[n, 28, 28]` images; raises as `logits`."""
     return logits(state, images).argmax(-1).astype(jnp.int32)
 
 
 @jax.jit
 def evaluate(state: TrainState, examples: Examples) -> Metrics:
-    """Mean loss and number of correct predictions over every example, none dropped."""
+    """Mean loss and number of correct predictions over every example, none dropped.
+
+    Raises:
+      UserError: examples of other shapes or dtypes, or none at all.
+    """
     _check(examples)
     outputs = logits(state, examples.images)
     correct = outputs.argmax(-1).astype(jnp.int32) == examples.labels.astype(jnp.int32)
@@ -267,8 +296,14 @@ def evaluate(state: TrainState, examples: Examples) -> Metrics:
 
 
 def _check(examples: Examples) -> None:
-    """Shapes and dtypes, at trace time: costs nothing when run."""
-    chex.assert_shape(examples.images, (None, *IMAGE_SHAPE))
-    chex.assert_type(examples.images, jnp.uint8)
-    chex.assert_type(examples.labels, int)
-    chex.assert_shape(examples.labels, (examples.images.shape[0],))
+    """Raise `UserError` unless shapes and dtypes are those of `Examples`: when traced, so it costs nothing when run.
+
+    The values of labels cannot be checked under jit: one that is not a digit has no part in the loss.
+    """
+    check_images(examples.images)
+    labels, count = examples.labels, examples.images.shape[0]
+    shape, dtype = getattr(labels, "shape", ()), getattr(labels, "dtype", np.dtype(object))
+    if shape != (count,) or not jnp.issubdtype(dtype, jnp.integer):
+        raise UserError(f"Labels of {count} images must be {count} integers; these are {dtype} of shape {shape}.")
+    if count == 0:
+        raise UserError("At least one example is needed; there is none.")

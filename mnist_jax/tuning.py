@@ -27,6 +27,8 @@ from mnist_jax.optimizers import Optimizer, optimizer
 from mnist_jax.stats import mean_interval, median_interval
 from mnist_jax.tensorboard import EventFiles, epoch_points
 
+MOST_RATES = 1_000  # of a grid; more is a slip of the finger
+
 # Right answers are integers, and so is what they are compared with: 0.98 of 10,000 is no float.
 GOOD_WITHIN = 5  # validation images per 1,000 that a good learning rate may lie below the best one
 TARGETS = (95, 97, 98)  # test accuracies to reach, in percent
@@ -85,11 +87,11 @@ def learning_rates(low: float, high: float, count: int) -> tuple[float, ...]:
     """`count` rates from `low` to `high`, each the same factor above the one before, to three digits.
 
     Raises:
-      UserError: not ascending from above 0, or fewer than 2.
+      UserError: not ascending from above 0, fewer than 2, or more than `MOST_RATES`.
     """
-    if not 0 < low < high < math.inf or count < 2:
+    if not 0 < low < high < math.inf or not 2 <= count <= MOST_RATES:
         raise UserError(
-            f"A grid takes at least 2 learning rates from above 0 upwards, not {count} from {low} to {high}."
+            f"A grid takes 2 to {MOST_RATES:,} learning rates from above 0 upwards, not {count:,} from {low} to {high}."
         )
     rates = tuple(float(f"{rate:.3g}") for rate in np.geomspace(low, high, count))
     if len(set(rates)) < count:

@@ -71,8 +71,8 @@ def toy_digits(n, seed=0):
 
 @pytest.fixture(scope="session")
 def toy():
-    """70 images: two batches of 32 and one of 6."""
-    return toy_digits(70)
+    """72 images: two batches of 32 and one of 8."""
+    return toy_digits(72)
 
 
 def idx_bytes(array):
@@ -95,13 +95,13 @@ def write_idx_folder(folder, train, test, *, zipped=True):
 
 @pytest.fixture
 def toy_folder(tmp_path, toy):
-    """IDX files of 70 training and 20 test images."""
+    """IDX files of 72 training and 20 test images."""
     return write_idx_folder(tmp_path / "toy", toy, toy_digits(20, seed=1))
 
 
 @pytest.fixture(scope="session")
 def dataset(toy):
-    """65 images for training, 5 for validation, 20 for testing."""
+    """66 images for training, two batches of 32 and one of 2; 6 for validation, 20 for testing."""
     return data._split(data._arrays(toy, toy_digits(20, seed=1), "toy"), "folder", "slides")
 
 
@@ -117,7 +117,7 @@ def ladder_run(folder, *arguments):
 
 @pytest.fixture(scope="session")
 def toy_ladder(tmp_path_factory, toy):
-    """A run of the six lessons with two seeds, on 70 and 20 images, for two epochs; not to be changed."""
+    """A run of the six lessons with two seeds, on 72 and 20 images, for two epochs; not to be changed."""
     root = tmp_path_factory.mktemp("toy_ladder")
     digits = write_idx_folder(root / "toy", toy, toy_digits(20, seed=1))
     return ladder_run(root / "run", "--data", digits, "--split", "notebooks", "--epochs", 2, "--seeds", 2)

@@ -98,11 +98,17 @@ BAD = {
     "dropout": (["mlp", "--dropout-rate", "1"], "below 1"),
     "epochs": (["mlp", "--epochs", "0"], "at least 1"),
     "seed": (["mlp", "--seed", "-1"], "0 to"),
-    "batch": (["mlp", "--batch-size", "71"], "larger than the 65 training images"),
+    "batch": (["mlp", "--batch-size", "71"], "larger than the 66 training images"),
     "epsilon infinite": (["adam", "--hyperparameters", "eps", "inf"], "at least 0"),
     "learning rate as hyperparameter": (["mlp", "--hyperparameters", "learning_rate", "0.1"], "momentum"),
     "batch norm of one": (["he", "--batch-size", "1"], "at least 2"),
-    "huge width": (["mlp", "--hidden", str(2**63)], "1 to 2147483647"),
+    "last batch of one": (["he", "--batch-size", "13"], "66 examples in batches of 13 leave one over"),
+    "huge width": (["mlp", "--hidden", str(2**63)], "more than 100,000,000 parameters"),
+    "huge widths": (["mlp", "--hidden", "2147483647", "2147483647"], "more than 100,000,000 parameters"),
+    "many layers": (["mlp", "--hidden", *["2"] * 21], "at most 20 hidden layers"),
+    "huge batch": (["mlp", "--batch-size", str(10**9)], "activations"),
+    "huge number of epochs": (["mlp", "--epochs", str(10**400)], "at most 2,147,483,647 steps"),
+    "many devices": (["mlp", "--devices-per-run", str(2**63)], "cannot be split"),
     "name too long": (["mlp", "--data", "x" * 300], "cannot be looked at"),
     "data_dir a file": (["mlp", "--data", "tfds", "--data-dir", __file__], "is a file"),
     "momentum twice": (["mlp", "--momentum", "0.1", "--hyperparameters", "momentum", "0.2"], "given twice"),
@@ -158,7 +164,9 @@ def test_a_name_that_is_too_long_is_refused(tmp_path):
         make_folder(tmp_path / ("x" * 300), "mlp", JOURNAL)
 
 
-def test_a_net_that_does_not_fit_is_refused_and_leaves_nothing(run_main, toy_folder, tmp_path):
+def test_a_net_that_does_not_fit_is_refused_and_leaves_nothing(run_main, toy_folder, tmp_path, monkeypatch):
+    for most in ("MOST_PARAMETERS", "MOST_ACTIVATIONS"):  # that a small machine has
+        monkeypatch.setattr(f"mnist_jax.lessons.{most}", 2**63)
     status, _, err = run_main(
         cli.main, "train", "mlp", "--data", toy_folder, "--hidden", 10**8, "--out", tmp_path / "run"
     )
@@ -258,7 +266,7 @@ WORDS = [
 
 @functools.cache
 def tiny_dataset():
-    return data._split(data._arrays(toy_digits(70), toy_digits(20, seed=1), "toy"), "folder", "slides")
+    return data._split(data._arrays(toy_digits(72), toy_digits(20, seed=1), "toy"), "folder", "slides")
 
 
 def not_loaded(source, split, data_dir):

@@ -1,5 +1,7 @@
+import contextlib
 import gzip
 import io
+import json
 import shutil
 import sys
 import threading
@@ -196,6 +198,88 @@ def test_a_damaged_tfds_folder_gets_one_sentence(tfds_folder, tmp_path):
     with pytest.raises(UserError, match="cannot be read as TFDS") as error:
         data.load(str(folder))
     assert "\n" not in str(error.value)
+
+
+def json_changed(path, change):
+    """Change a JSON file, or make it."""
+    values = json.loads(path.read_text()) if path.exists() else {}
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def named(features, name):
+    """The features, of which one is of the class `name`, in each way that TFDS writes or has written them."""
+    inner = {"pythonClassName": name, "jsonFeature": {"json": "{}"}}
+    return {
+        "the whole": {**features, "pythonClassName": name},
+        "the whole, as the proto has it": {"python_class_name": name, "featuresDict": features["featuresDict"]},
+        "the whole, as of old": {"type": name, "content": {}},
+        "one of them": {
+            **features,
+            "featuresDict": {"features": {**features["featuresDict"]["features"], "label": inner}},
+        },
+        "one more": {
+            **features,
+            "featuresDict": {"features": {**features["featuresDict"]["features"], "more": inner}},
+        },
+        "in a sequence": {
+            "pythonClassName": "tensorflow_datasets.core.features.sequence_feature.Sequence",
+            "sequence": {"feature": inner, "length": "-1"},
+        },
+        "in JSON within JSON": {
+            "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+            "jsonFeature": {"json": json.dumps({"label": {"type": name, "content": {}}})},
+        },
+    }
+
+
+@pytest.fixture
+def evil(tmp_path, monkeypatch):
+    """A module beside the data that can be imported, and a function that says whether it was."""
+    package = tmp_path / "digits_of_a_stranger"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "evil.py").write_text(f"open({str(tmp_path / 'was here')!r}, 'w').close()")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield lambda: (tmp_path / "was here").exists() or package.name in sys.modules
+    for name in [name for name in sys.modules if name.startswith(package.name)]:
+        del sys.modules[name]
+
+
+EVIL = "digits_of_a_stranger.evil.Digits"
+
+
+@pytest.mark.parametrize("way", named({"featuresDict": {"features": {}}}, ""))
+@pytest.mark.parametrize("file", ["features.json", "dataset_info.json"])
+@pytest.mark.parametrize("source", ["a folder", "TFDS's"])
+def test_nothing_that_tfds_data_name_is_imported(tfds_folder, tmp_path, evil, source, file, way):
+    if source == "a folder":
+        folder = shutil.copytree(tfds_folder, tmp_path / "copy")
+        arguments = {"source": str(folder)}
+    else:
+        folder = shutil.copytree(tfds_folder, tmp_path / "tfds" / "mnist" / "3.0.1")
+        for path in folder.glob("toy_digits*"):
+            path.rename(path.with_name(path.name.replace("toy_digits", "mnist")))
+        json_changed(folder / "dataset_info.json", lambda info: info.update(name="mnist", version="3.0.1"))
+        arguments = {"source": "tfds", "data_dir": tmp_path / "tfds"}
+    features = named(json.loads((folder / "features.json").read_text()), EVIL)[way]
+    (folder / "evil.py").write_text((tmp_path / "digits_of_a_stranger" / "evil.py").read_text())
+    if file == "features.json":
+        (folder / file).write_text(json.dumps(features))
+    else:
+        json_changed(folder / file, lambda info: info.update(features=features, moduleName=EVIL.rsplit(".", 1)[0]))
+    with contextlib.suppress(UserError):
+        assert same(data.load(**arguments).train, data.load(str(tfds_folder)).train)
+    assert not evil()
+
+
+@pytest.mark.parametrize("count", [10**6, 2**31, 2**62])
+def test_counts_that_tfds_data_claim_are_not_trusted(tfds_folder, tmp_path, count):
+    folder = shutil.copytree(tfds_folder, tmp_path / "copy")
+    json_changed(folder / "dataset_info.json", lambda info: info["splits"][0].update(shardLengths=[str(count)]))
+    with pytest.raises(UserError, match=f"cannot be read as TFDS.*it holds {count:,} images"):
+        data.load(str(folder))
 
 
 @pytest.mark.parametrize("content", ["{", '{"name": "mnist", "version": "3.0.1", "fileFormat": "tfrecord"}'])

@@ -105,6 +105,21 @@ def test_other_questions_are_refused(server, method, path, headers, status):
     assert asked(server, method, path, **headers)[0] == status
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/predict")])
+@pytest.mark.parametrize("host", ["localhost:1", "localhost", "machine.example:8000", ""])
+def test_another_address_is_told_which_are_answered(server, method, path, host):
+    """As through a port that is forwarded from another one."""
+    status, _, reply = asked(server, method, path, b"x" if method == "POST" else None, Host=host)
+    port, said = server.server_port, json.loads(reply)["error"]
+    assert status == 404
+    assert f"Only {method} {path} at 127.0.0.1:{port} or localhost:{port} is answered" in said
+    assert f"ssh -L {port}:localhost:{port}" in said
+
+
+def test_through_a_port_of_the_same_number_it_is_answered(server):
+    assert asked(server, "GET", "/", Host=f"localhost:{server.server_port}")[0] == 200
+
+
 def test_a_picture_that_is_too_large_is_told_so(server):
     status, _, reply = asked(server, "POST", "/predict", bytes(21_000_000))
     assert status == 413

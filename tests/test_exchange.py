@@ -152,6 +152,53 @@ def test_another_net_is_refused_with_a_sentence(tensors, says, run_main, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def saying(lesson, **changed):
+    """A file of a small net whose metadata say this of its lesson."""
+    values = {**dataclasses.asdict(lesson), **changed}
+    metadata = {"mnist_jax.lesson_id": "adam", "mnist_jax.lesson": json.dumps(values)}
+    return save(pytorch_tensors(init_state(lesson, jax.random.key(0))), metadata=metadata)
+
+
+SMALL = dataclasses.replace(LESSONS["adam"], hidden=(3,))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (saying(SMALL, hidden=[2**31 - 1, 2**31 - 1]), "more than 100,000,000 parameters"),
+        (saying(SMALL, hidden=[512.5, 256]), "tuple of whole numbers"),
+        (saying(SMALL, hidden=[1] * 10_000), "at most 20 hidden layers"),
+        (saying(SMALL, batch_norm=[1]), "True or False"),
+        (saying(SMALL, batch_size=10**9), "activations"),
+        (saying(SMALL, optimizer={"name": "sgd", "learning_rate": [], "hyperparameters": []}), "learning rate"),
+        (saying(SMALL, optimizer=7), "not one that this version"),
+        (
+            save({f"fc{n}.weight": np.zeros((10, 784 if n == 1 else 10), np.float32) for n in range(1, 99)}),
+            "at most 20 hidden layers",
+        ),
+    ],
+    ids=["widths", "a fraction", "layers", "batch norm", "batch", "learning rate", "optimizer", "layers there are"],
+)
+def test_what_a_file_says_of_sizes_is_checked_before_a_net_is_made(content, says, tmp_path, monkeypatch):
+    (tmp_path / "net").write_bytes(content)
+    monkeypatch.setattr("mnist_jax.exchange.init_state", failing)
+    with pytest.raises(UserError, match=says):
+        read_safetensors(tmp_path / "net", "adam")
+
+
+def test_tensors_are_checked_before_a_net_is_made(monkeypatch):
+    """A file of a few bytes whose lesson would be a net of 0.4 GB."""
+
+    def traced_only(lesson, key):
+        assert isinstance(key, jax.core.Tracer)
+        return init_state(lesson, key)
+
+    monkeypatch.setattr("mnist_jax.exchange.init_state", traced_only)
+    lesson = dataclasses.replace(LESSONS["relu"], hidden=(100_000, 200))
+    with pytest.raises(UserError, match=r"fc1\.bias is missing"):
+        state_of_tensors({"fc1.weight": np.zeros((3, 784), np.float32)}, lesson)
+
+
 def test_a_count_of_steps_is_taken_over_and_not_needed():
     lesson = LESSONS["adam"]
     assert int(state_of_tensors(changed(batch_norm1__num_batches_tracked=lambda _: np.int64(77)), lesson).step) == 77

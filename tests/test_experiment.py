@@ -60,7 +60,7 @@ def test_runs_on_four_devices_are_what_they_are_on_one(lesson, dataset, one_devi
 
 @pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
 def test_a_batch_spread_over_four_devices_trains_the_same(lesson, dataset):
-    # In float64: sums over a batch are in another order, and nothing else may differ. 65 is two batches and one.
+    # In float64: sums over a batch are in another order, and nothing else may differ. 66 is two batches and two more.
     lesson = dataclasses.replace(lesson, dtype="float64")
     with jax.enable_x64(True):
         spread = list(train_runs(lesson, dataset, [Run(3)], epochs=2, devices_per_run=4))
@@ -150,7 +150,7 @@ def test_a_grid_of_12_rates_is_one_compilation(dataset, monkeypatch, name):
 
 
 def test_tests_on_the_way_change_nothing_and_come_after_so_many_steps(dataset):
-    # 65 examples in batches of 8: steps 1 to 9, the last with one example.
+    # 66 examples in batches of 8: steps 1 to 9, the last with two examples.
     lesson = dataclasses.replace(LESSONS["relu"], batch_size=8)
     plain = list(train_runs(lesson, dataset, [Run(0)], epochs=2))
     tested = list(train_runs(lesson, dataset, [Run(0)], epochs=2, test_every=4))
@@ -192,6 +192,29 @@ def test_a_run_has_diverged_where_either_loss_is_not_finite(train_loss, test_los
     assert Epoch(Run(0), 1, train_loss, test_loss, 10, None, 1.0).diverged == diverged
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("side_by_side", [1, 2])
+def test_a_run_s_hyperparameters_are_the_lesson_s_own_to_the_last_bit(dataset, dtype, side_by_side):
+    own = dataclasses.replace(LESSONS["adam"], optimizer=optimizer("adam", 0.1), hidden=(3,), dtype=dtype)
+    other = dataclasses.replace(own, optimizer=optimizer("adam", 0.3))
+    with jax.enable_x64(dtype == "float64"):
+        expected = train_runs(own, dataset, [Run(0), Run(1)], epochs=1, side_by_side=side_by_side)
+        found = train_runs(other, dataset, grid([0.1], seeds=[0, 1]), epochs=1, side_by_side=side_by_side)
+        for mine, its in zip(found, expected, strict=True):
+            assert (mine.train_loss, mine.test_loss) == (its.train_loss, its.test_loss)
+
+
+@pytest.mark.parametrize("lesson_id", ["batch_norm", "adam"])
+def test_a_device_s_share_of_a_batch_may_be_one_example(dataset, lesson_id):
+    """Batch norm's statistics are of the whole batch."""
+    lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(3,), batch_size=4, dtype="float64")
+    with jax.enable_x64(True):
+        spread = list(train_runs(lesson, dataset, [Run(3)], epochs=1, devices_per_run=4))
+        whole = list(train_runs(lesson, dataset, [Run(3)], epochs=1))
+    assert spread[0].train_loss == pytest.approx(whole[0].train_loss, rel=1e-9)
+    assert spread[0].test_loss == pytest.approx(whole[0].test_loss, rel=1e-9)
+
+
 def test_a_diverged_run_ends_and_says_so(dataset):
     lesson = dataclasses.replace(LESSONS["relu"], optimizer=optimizer("sgd", 1e30))
     entry = record(train_lesson(lesson, dataset, seeds=[0], epochs=5))
@@ -212,7 +235,11 @@ def test_without_validation_there_is_none(toy):
         ({"seeds": []}, "seeds must be 1 to"),
         ({"seeds": range(10**9)}, "seeds must be 1 to 10,000, not 1,000,000,000"),
         ({"seeds": [-1]}, "Seeds must be"),
-        ({"lesson": dataclasses.replace(LESSONS["mlp"], batch_size=66)}, "batch of 66 is larger than the 65"),
+        ({"lesson": dataclasses.replace(LESSONS["mlp"], batch_size=67)}, "batch of 67 is larger than the 66"),
+        ({"lesson": dataclasses.replace(LESSONS["he"], batch_size=13)}, "66 examples in batches of 13 leave one over"),
+        ({"lesson": dataclasses.replace(LESSONS["adam"], batch_size=5)}, "choose another batch size, such as 6"),
+        ({"epochs": 2**31 // 3 + 1}, "at most 2,147,483,647 steps"),
+        ({"epochs": 10**400}, "at most 2,147,483,647 steps"),
     ],
 )
 def test_what_cannot_run_is_refused_before_it_starts(dataset, change, says):

@@ -40,7 +40,7 @@ def uninterrupted(tmp_path_factory):
     from conftest import toy_digits, write_idx_folder
 
     root = tmp_path_factory.mktemp("uninterrupted")
-    toy_folder = write_idx_folder(root / "toy", toy_digits(70), toy_digits(20, seed=1))
+    toy_folder = write_idx_folder(root / "toy", toy_digits(72), toy_digits(20, seed=1))
     for number in range(2):
         began = time.monotonic()
         done = run(command(toy_folder, root / f"run{number}"))

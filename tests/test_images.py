@@ -1,6 +1,9 @@
 import contextlib
 import io
 import json
+import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -130,6 +133,79 @@ def test_any_picture_of_a_digit_comes_out_as_it_was(digits, picture):
         similar.append(likeness(found, digit))
     assert np.median(similar) > 0.97
     assert min(similar) > 0.8
+
+
+def deep_png(channels):
+    """A PNG with 16 bits a channel, of uint16 `[height, width, 1 to 4]`: Pillow writes grey ones only."""
+    height, width, count = channels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[count], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in channels)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4], ids=["grey", "grey with alpha", "colours", "colours with alpha"])
+@pytest.mark.parametrize("white", [255, 1023, 4080, 4095, 16383, 65535])
+@pytest.mark.parametrize("inverse", [False, True])
+def test_a_picture_with_16_bits_a_channel_may_use_fewer(digits, count, white, inverse):
+    for digit in digits[::7]:
+        page = (inverted if inverse else large)(digit)
+        channels = np.repeat(np.uint16(np.rint(np.asarray(page) / 255 * white))[..., None], count, -1)
+        if count in (2, 4):
+            channels[..., -1] = 65535
+        if white == 255 and count > 1:  # Pillow drops the lower bytes of colours
+            with pytest.raises(UserError, match="only the lower 8 of 16 bits"):
+                read_digit(deep_png(channels))
+        else:
+            found = read_digit(deep_png(channels))
+            assert_form(found)
+            # Of 10-bit colours 2 bits are left.
+            assert likeness(found, read_digit(encoded(page))) > (0.9 if white == 1023 and count > 1 else 0.99)
+
+
+def test_a_picture_with_16_bits_that_is_even_shows_no_digit():
+    for value in (0, 3, 4080, 65535):
+        with pytest.raises(UserError, match="all of one brightness"):
+            read_digit(deep_png(np.full((40, 40, 1), value, np.uint16)))
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from mnist_jax.images import read_digit
+peak = lambda: int(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1]) / 1024
+before = peak()
+digit = read_digit(Path(sys.argv[1]))
+print(digit.max(), peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says a process's largest memory there")
+@pytest.mark.parametrize(
+    ("mode", "form", "options", "megabytes"),
+    [
+        ("L", "PNG", {"compress_level": 1}, 130),
+        ("P", "PNG", {"compress_level": 1}, 130),
+        ("RGBA", "PNG", {"compress_level": 1, "turn": 6}, 280),
+        ("I;16", "PNG", {"compress_level": 1}, 180),
+        ("RGB", "JPEG", {"turn": 6}, 100),
+    ],
+)
+def test_a_picture_of_49_megapixels_takes_little_more_memory_than_its_pixels(tmp_path, mode, form, options, megabytes):
+    page = Image.new("L", (7000, 7000), 255)
+    page.paste(20, (3000, 1500, 3900, 5500))
+    if turn := options.pop("turn", None):
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = turn
+    page = Image.fromarray(np.asarray(page) * np.uint16(257)) if mode == "I;16" else page.convert(mode)
+    page.save(tmp_path / "picture", form, **options)
+    command = [sys.executable, "-c", PEAK, tmp_path / "picture"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert said[0] == "255"
+    assert float(said[1]) < megabytes
 
 
 def test_a_digit_in_mnist_s_form_is_left_as_it_is(digits):

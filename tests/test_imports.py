@@ -37,7 +37,7 @@ def test_training_from_arrays_needs_nothing_else():
 
 def test_a_folder_of_idx_files_needs_nothing_else(toy_folder):
     lines = WITHOUT_THE_REST.splitlines()[:7]
-    code = "\n".join([*lines, "from mnist_jax.data import load", f"assert load({str(toy_folder)!r}).train.size == 65"])
+    code = "\n".join([*lines, "from mnist_jax.data import load", f"assert load({str(toy_folder)!r}).train.size == 66"])
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 

@@ -19,7 +19,7 @@ def script(name):
     return module
 
 
-@pytest.mark.parametrize(("split", "counts"), [("slides", [65, 5, 20]), ("notebooks", [70, 0, 20])])
+@pytest.mark.parametrize(("split", "counts"), [("slides", [66, 6, 20]), ("notebooks", [72, 0, 20])])
 def test_the_ladder_from_end_to_end(run_main, toy_folder, tmp_path, split, counts):
     out_folder = tmp_path / "out"
     status, out, _ = run_main(

@@ -1,10 +1,14 @@
+import contextlib
 import dataclasses
+import functools
+import json
 
+import jax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_jax import LESSONS, UserError, optimizer
+from mnist_jax import LESSONS, UserError, init_state, optimizer
 from mnist_jax.lessons import (
     ACTIVATIONS,
     ADAM,
@@ -14,6 +18,7 @@ from mnist_jax.lessons import (
     Lesson,
     changes,
     lesson_by_id,
+    lesson_of_json,
     what_changed,
 )
 from mnist_jax.optimizers import OPTIMIZERS, Optimizer, hyperparameter_names
@@ -63,20 +68,121 @@ def test_lessons_are_frozen_and_hashable():
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("hidden", (0,), "must be 1 to"),
-        ("hidden", (2**31,), "must be 1 to"),
+        ("hidden", (0,), "at least 1 unit"),
+        ("hidden", (-3,), "at least 1 unit"),
+        ("hidden", (2,) * 21, "at most 20 hidden layers"),
+        ("hidden", [512, 256], "tuple of whole numbers"),
+        ("hidden", 512, "tuple of whole numbers"),
+        ("hidden", (512.5, 256), "tuple of whole numbers"),
+        ("hidden", (512.0,), "tuple of whole numbers"),
+        ("hidden", (True,), "tuple of whole numbers"),
+        ("hidden", ("512",), "tuple of whole numbers"),
+        ("hidden", (2**31 - 1, 2**31 - 1), "more than 100,000,000 parameters"),
+        ("hidden", (2**31,), "more than 100,000,000 parameters"),
+        ("hidden", (10**400,), "more than 100,000,000 parameters"),
+        ("hidden", (10_000, 10_000), "more than 100,000,000 parameters"),
         ("activation", "swish", "sigmoid, relu"),
+        ("activation", None, "sigmoid, relu"),
+        ("activation", ["relu"], "sigmoid, relu"),
         ("dropout_rate", 1.0, "below 1"),
         ("dropout_rate", float("nan"), "below 1"),
         ("dropout_rate", -0.1, "at least 0"),
+        ("dropout_rate", False, "at least 0"),
+        ("dropout_rate", "0.5", "at least 0"),
+        ("batch_norm", 1, "True or False"),
+        ("batch_norm", [1], "True or False"),
+        ("batch_norm", None, "True or False"),
+        ("optimizer", "adam", "must be an Optimizer"),
         ("initialisation", "xavier", "pytorch, he"),
         ("batch_size", 0, "at least 1"),
+        ("batch_size", 32.0, "whole number"),
+        ("batch_size", True, "whole number"),
+        ("batch_size", "32", "whole number"),
+        ("batch_size", 10**9, "activations"),
+        ("batch_size", 10**400, "activations"),
         ("dtype", "int8", "float32"),
     ],
 )
 def test_a_field_out_of_range_is_refused(field, value, says):
     with pytest.raises(UserError, match=says):
         dataclasses.replace(ADAM, **{field: value})
+
+
+@pytest.mark.parametrize("lesson_id", LESSONS)
+def test_its_parameters_are_counted_without_making_them(lesson_id):
+    for hidden in ((512, 256), (3,), (), (7, 1, 5)):
+        lesson = dataclasses.replace(LESSONS[lesson_id], hidden=hidden)
+        made = jax.eval_shape(functools.partial(init_state, lesson), jax.random.key(0)).params
+        assert lesson.parameters == sum(leaf.size for leaf in jax.tree.leaves(made))
+
+
+def as_json(lesson):
+    return json.loads(json.dumps(dataclasses.asdict(lesson)))
+
+
+@pytest.mark.parametrize("lesson_id", LESSONS)
+def test_json_gives_the_lesson_back(lesson_id):
+    lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(5, 4), dtype="float64")
+    assert lesson_of_json(as_json(lesson)) == lesson
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"hidden": [2**31 - 1, 2**31 - 1]}, "parameters"),
+        ({"hidden": [512.5, 256]}, "whole numbers"),
+        ({"hidden": {"512": 1}}, "whole numbers"),
+        ({"hidden": "512"}, "whole numbers"),
+        ({"hidden": None}, "whole numbers"),
+        ({"hidden": [[512]]}, "whole numbers"),
+        ({"batch_norm": [1]}, "True or False"),
+        ({"batch_size": "32"}, "whole number"),
+        ({"dropout_rate": None}, "dropout rate"),
+        ({"activation": {}}, "activation"),
+        ({"another": 1}, "not one that this version"),
+        ({"optimizer": None}, "not one that this version"),
+        ({"optimizer": {}}, "not one that this version"),
+        ({"optimizer": {"name": "sgd", "learning_rate": True, "hyperparameters": []}}, "learning rate"),
+        ({"optimizer": {"name": "sgd", "learning_rate": "1", "hyperparameters": []}}, "learning rate"),
+        ({"optimizer": {"name": ["sgd"], "learning_rate": 1, "hyperparameters": []}}, "optimizer"),
+        ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": 7}}, "pairs"),
+        ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": ["ab", 7]}}, "pairs"),
+        ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": [["momentum"]]}}, "pairs"),
+        ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": [["momentum", None]]}}, "momentum"),
+        ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": [[[], 1]]}}, "pairs"),
+        ({"optimizer": {"name": "adam", "learning_rate": 1, "hyperparameters": [["b2", 0.9], ["b1", 0]]}}, "order"),
+        ({"optimizer": {"name": "adam", "learning_rate": 1, "hyperparameters": [["b1", 0.9], ["b1", 0]]}}, "once"),
+    ],
+)
+def test_json_that_is_no_lesson_gets_a_sentence(changed, says):
+    with pytest.raises(UserError, match=says):
+        lesson_of_json({**as_json(ADAM), **changed})
+
+
+@pytest.mark.parametrize("values", [None, 7, [], "lesson", {}, {"hidden": [3]}])
+def test_json_of_another_kind_gets_a_sentence(values):
+    with pytest.raises(UserError, match="not one that this version"):
+        lesson_of_json(values)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(data=st.data(), base=st.sampled_from(list(LESSONS.values())))
+def test_any_json_is_a_lesson_or_a_sentence(data, base):
+    values = as_json(base)
+    part = data.draw(st.sampled_from([values, values["optimizer"]]))
+    for name in data.draw(st.lists(st.sampled_from(sorted(part)), max_size=2)):
+        part[name] = data.draw(JSON)
+    with contextlib.suppress(UserError):
+        lesson = lesson_of_json(values)
+        assert lesson in {lesson}
+        assert lesson_of_json(as_json(lesson)) == lesson
 
 
 def test_an_unknown_lesson_lists_the_known():
@@ -108,7 +214,9 @@ def made_or_refused(base, fields, optimizer_arguments):
         return False
     assert lesson in {lesson}
     assert isinstance(lesson.hidden, tuple)
-    assert all(isinstance(width, int) and 1 <= width < 2**31 for width in lesson.hidden)
+    assert all(isinstance(width, int) and width >= 1 for width in lesson.hidden)
+    assert lesson.parameters <= 100_000_000
+    assert lesson.batch_size * sum(lesson.hidden) <= 2**28
     assert isinstance(lesson.dropout_rate, int | float)
     assert 0 <= lesson.dropout_rate < 1
     assert isinstance(lesson.batch_norm, bool)

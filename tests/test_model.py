@@ -97,6 +97,19 @@ def test_pixels_are_scaled_to_one_and_read_row_by_row():
     np.testing.assert_allclose(logits(state, image)[0], dense["kernel"][2 * 28 + 5] + dense["bias"], rtol=1e-6)
 
 
+@pytest.mark.parametrize("lesson_id", ["batch_norm", "he", "adam"])
+def test_batch_norm_divides_by_the_deviation_with_pytorch_s_epsilon(lesson_id, toy):
+    """Where the variance is small, 1e-5 under the root is what counts."""
+    state = init_state(dataclasses.replace(LESSONS[lesson_id], hidden=(3,)), jax.random.key(0))
+    variance = np.array([0, 1e-5, 1e-3], np.float32)
+    (one, two) = (jax.tree.map(np.asarray, state.params[name]) for name in ("fc1", "fc2"))
+    inner = toy.images.reshape(len(toy.images), -1) / 255 @ one["kernel"] + one["bias"]
+    stats = {"batch_norm1": {"mean": np.float32(inner.mean(0)), "var": variance}}
+    normed = np.maximum((inner - inner.mean(0)) / np.sqrt(variance + 1e-5), 0)
+    found = logits(dataclasses.replace(state, batch_stats=stats), toy.images)
+    np.testing.assert_allclose(found, normed @ two["kernel"] + two["bias"], rtol=1e-3, atol=1e-2)
+
+
 def test_hidden_widths_are_free():
     state = init_state(dataclasses.replace(LESSONS["adam"], hidden=(3, 4, 5)), jax.random.key(0))
     assert sorted(state.params) == ["batch_norm1", "batch_norm2", "batch_norm3", "fc1", "fc2", "fc3", "fc4"]

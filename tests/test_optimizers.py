@@ -62,6 +62,12 @@ def test_its_numbers_are_traced_values_of_the_state(name):
     assert set(numbers) <= {"learning_rate", *hyperparameter_names(name)}
 
 
+def test_whole_numbers_are_held_as_floats():
+    whole, floating = (optimizer("sgd", one, momentum=0 * one).transformation().init(PARAMS) for one in (1, 1.0))
+    chex.assert_trees_all_equal(whole, floating)
+    chex.assert_trees_all_equal_dtypes(whole, floating)
+
+
 def test_each_has_its_own_hyperparameters():
     assert hyperparameter_names("sgd") == ["momentum"]
     assert {"b1", "b2", "eps"} <= set(hyperparameter_names("adam"))
@@ -83,7 +89,19 @@ def test_each_has_its_own_hyperparameters():
         ("sgd", 0.01, {"learning_rate": 0.1}, "momentum"),
         ("sgd", 0.01, {"name": 1}, "momentum"),
         ("adam", 0.01, {"momentum": 0.5}, r"'momentum'.*b1, b2, eps"),
+        ("sgd", "0.01", {}, "above 0"),
+        ("sgd", True, {}, "above 0"),
+        ("sgd", None, {}, "above 0"),
+        ("sgd", 10**400, {}, "above 0"),
+        (["sgd"], 0.01, {}, "sgd, adam"),
         ("sgd", 0.01, {"momentum": 1.0}, "below 1"),
+        ("sgd", 0.01, {"momentum": 1 - 1e-9}, "below 1 that float32 holds"),
+        ("adam", 0.01, {"b2": 1 - 1e-9}, "below 1 that float32 holds"),
+        ("adam", 0.01, {"eps": 1e-46}, "float32"),
+        ("adam", 0.01, {"eps": 1e39}, "float32"),
+        ("adam", 0.01, {"eps": "1"}, "must be a number"),
+        ("adam", 0.01, {"b1": False}, "must be a number"),
+        ("adam", 0.01, {"b1": None}, "must be a number"),
         ("adam", 0.01, {"b1": -0.1}, "at least 0"),
         ("adamw", 0.01, {"weight_decay": float("nan")}, "at least 0"),
     ],
@@ -91,6 +109,23 @@ def test_each_has_its_own_hyperparameters():
 def test_what_cannot_be_is_refused(name, rate, numbers, says):
     with pytest.raises(UserError, match=says):
         optimizer(name, rate, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        ({"b1": 0.5}, "pairs"),
+        ([("b1", 0.5)], "pairs"),
+        (("b1", 0.5), "pairs"),
+        ((("b1", 0.5, 1),), "pairs"),
+        ((("b2", 0.5), ("b1", 0.5)), "in the order of their names"),
+        ((("b1", 0.5), ("b1", 0.6)), "once"),
+        (((1, 0.5), ("b1", 0.6)), "pairs"),
+    ],
+)
+def test_hyperparameters_of_another_form_are_refused(pairs, says):
+    with pytest.raises(UserError, match=says):
+        Optimizer("adam", 0.01, pairs)
 
 
 def test_a_number_the_optimizer_lacks_cannot_be_traced():

@@ -169,8 +169,8 @@ def test_pytorch_sees_each_example_once_as_we_do(study, toy, monkeypatch):
     monkeypatch.setattr(study.PyTorch, "_epochs", epochs)
     for way in (torch.in_memory, torch.dataloader):
         seen.clear()
-        way(LESSONS["mlp"], 70)
-        assert [len(labels) for _, labels in seen] == [32, 32, 6]
+        way(LESSONS["mlp"], 72)
+        assert [len(labels) for _, labels in seen] == [32, 32, 8]
         assert Counter(int(label) for _, labels in seen for label in labels) == Counter(toy.labels.tolist())
         images = {bytes((image * 255).round().byte().flatten().tolist()) for images, _ in seen for image in images}
         assert images == {image.tobytes() for image in toy.images}

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import functools
 
@@ -6,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import toy_digits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +23,9 @@ from mnist_jax import (
     train_epoch,
     train_step,
 )
-from mnist_jax.train import cross_entropy, epoch_order, one_hot
+from mnist_jax.train import cross_entropy, epoch_order, one_hot, train_epoch_with_tests
 
+TINY = dataclasses.replace(LESSONS["mlp"], hidden=(3,))
 each_lesson = pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
 
 
@@ -67,7 +70,7 @@ def test_an_epoch_is_traced_once(lesson, toy):
 
 @each_lesson
 def test_a_tiny_set_is_learned_by_heart(lesson, toy):
-    # Sigmoid nets need more than the lesson's 0.01 to learn 70 images in some hundred steps.
+    # Sigmoid nets need more than the lesson's 0.01 to learn 72 images in some hundred steps.
     rate = 0.01 if lesson.optimizer.name == "adam" else 0.3
     state = init_state(lesson, jax.random.key(0), {"learning_rate": rate})
     examples = jax.device_put(toy)
@@ -97,7 +100,7 @@ def test_batch_statistics_move_in_training_only(lesson, toy):
 def test_running_averages_keep_nine_tenths(toy):
     state = init_state(LESSONS["batch_norm"], jax.random.key(0))
     dense = state.params["fc1"]
-    activations = toy.images.reshape(70, 784) / np.float32(255) @ np.asarray(dense["kernel"]) + np.asarray(
+    activations = toy.images.reshape(72, 784) / np.float32(255) @ np.asarray(dense["kernel"]) + np.asarray(
         dense["bias"]
     )
     state, _ = train_step(state, toy)
@@ -110,13 +113,13 @@ def test_running_averages_keep_nine_tenths(toy):
 def test_an_epoch_is_its_steps_one_by_one(lesson, toy):
     whole, loss = train_epoch(init_state(lesson, jax.random.key(0)), toy)
     state = init_state(lesson, jax.random.key(0))
-    order = epoch_order(jax.random.fold_in(state.order_key, 0), 70, 70)
+    order = epoch_order(jax.random.fold_in(state.order_key, 0), 72, 72)
     losses = []
     for part in (order[:32], order[32:64], order[64:]):
         state, step_loss = train_step(state, Examples(toy.images[part], toy.labels[part]))
         losses.append(step_loss * len(part))
     chex.assert_trees_all_close(whole.params, state.params, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(loss, sum(losses) / 70, rtol=1e-5)
+    np.testing.assert_allclose(loss, sum(losses) / 72, rtol=1e-5)
     assert whole.step == state.step == 3
 
 
@@ -173,9 +176,33 @@ def test_every_pass_of_an_order_uses_every_example_once(n, length, seed):
         assert set(part) <= set(range(n))
 
 
+def test_passes_of_an_order_are_shuffled_differently():
+    passes = np.asarray(epoch_order(jax.random.key(0), 40, 120)).reshape(3, 40)
+    assert len({tuple(order) for order in passes.tolist()}) == 3
+
+
+def with_key(state, name):
+    """The state with another key of this name."""
+    return dataclasses.replace(state, **{name: jax.random.key(99)})
+
+
+def test_order_and_dropout_are_random_streams_of_their_own(toy):
+    state = init_state(LESSONS["dropout"], jax.random.key(0))
+    keys = (jax.random.key(0), state.order_key, state.dropout_key)
+    assert len({jax.random.key_data(key).tobytes() for key in keys}) == 3
+    for function, lesson_id, of_no_matter, that_counts in (
+        (train_step, "dropout", "order_key", "dropout_key"),
+        (train_epoch, "mlp", "dropout_key", "order_key"),
+    ):
+        plain, same, other = (init_state(LESSONS[lesson_id], jax.random.key(0)) for _ in range(3))
+        loss = function(plain, toy)[1]
+        assert function(with_key(same, of_no_matter), toy)[1] == loss
+        assert function(with_key(other, that_counts), toy)[1] != loss
+
+
 def test_each_epoch_has_an_order_and_each_step_a_mask_of_its_own(toy):
     state = init_state(LESSONS["dropout"], jax.random.key(0))
-    orders = [epoch_order(jax.random.fold_in(state.order_key, step), 70, 70) for step in (0, 3)]
+    orders = [epoch_order(jax.random.fold_in(state.order_key, step), 72, 72) for step in (0, 3)]
     assert not np.array_equal(*orders)
     frozen = {"learning_rate": 0.0}  # the weights stay, so only the masks differ
     state = init_state(LESSONS["dropout"], jax.random.key(0), frozen)
@@ -200,25 +227,115 @@ def test_evaluation_counts_every_image(lesson, toy):
     metrics = evaluate(state, toy)
     assert metrics.correct == (answers == toy.labels).sum()
     assert metrics.correct.dtype == np.int32
-    chosen = outputs[np.arange(70), toy.labels]
+    chosen = outputs[np.arange(72), toy.labels]
     np.testing.assert_allclose(metrics.loss, (np.log(np.exp(outputs).sum(1)) - chosen).mean(), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "examples",
-    [
-        Examples(np.zeros((4, 784), np.uint8), np.zeros(4, np.uint8)),
-        Examples(np.zeros((4, 28, 28), np.float32), np.zeros(4, np.uint8)),
-        Examples(np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.float32)),
-        Examples(np.zeros((4, 28, 28), np.uint8), np.zeros(5, np.uint8)),
-        Examples(np.zeros((4, 28, 28), np.uint8), np.zeros((4, 10), np.uint8)),
-    ],
-    ids=["flat images", "float images", "float labels", "counts", "one-hot labels"],
-)
-@pytest.mark.parametrize("function", [train_step, train_epoch, evaluate])
+IMAGES, LABELS = np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.uint8)
+WRONG_IMAGES = {
+    "floats in [0, 1]": IMAGES.astype(np.float32),
+    "booleans": IMAGES.astype(bool),
+    "wider integers": IMAGES.astype(np.int32),
+    "signed bytes": IMAGES.astype(np.int8),
+    "flat": IMAGES.reshape(4, 784),
+    "with a channel": IMAGES[..., None],
+    "one without a batch": IMAGES[0],
+    "another size": np.zeros((4, 32, 32), np.uint8),
+}
+WRONG_LABELS = {
+    "floats": LABELS.astype(np.float32),
+    "booleans": LABELS.astype(bool),
+    "one too many": np.zeros(5, np.uint8),
+    "one-hot": np.zeros((4, 10), np.uint8),
+}
+WRONG = {
+    **{f"images: {name}": Examples(images, LABELS[: len(images)]) for name, images in WRONG_IMAGES.items()},
+    **{f"labels: {name}": Examples(IMAGES, labels) for name, labels in WRONG_LABELS.items()},
+    "none": Examples(IMAGES[:0], LABELS[:0]),
+}
+
+
+def trained_with_tests(state, examples):
+    return train_epoch_with_tests(state, examples, Examples(IMAGES, LABELS), every=1)
+
+
+def trained_testing_on(state, examples):
+    return train_epoch_with_tests(state, Examples(IMAGES, LABELS), examples, every=1)
+
+
+@pytest.mark.parametrize("examples", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("function", [train_step, train_epoch, trained_with_tests, trained_testing_on, evaluate])
 def test_wrong_shapes_and_dtypes_are_refused_when_traced(function, examples):
-    with pytest.raises(AssertionError):
-        function(init_state(LESSONS["mlp"], jax.random.key(0)), examples)
+    with pytest.raises(UserError, match=r"Images must be uint8|Labels of 4 images|At least one example"):
+        function(init_state(TINY, jax.random.key(0)), examples)
+
+
+@pytest.mark.parametrize("images", WRONG_IMAGES.values(), ids=WRONG_IMAGES)
+@pytest.mark.parametrize("function", [predict, logits])
+def test_images_that_the_net_was_not_trained_on_get_no_answer(function, images):
+    state = init_state(TINY, jax.random.key(0))
+    for form in (images, jnp.asarray(images), jax.ShapeDtypeStruct(images.shape, images.dtype)):
+        with pytest.raises(UserError, match="Images must be uint8"):
+            jax.eval_shape(function, state, form)
+    with pytest.raises(UserError, match="Images must be uint8"):
+        jax.vmap(function, in_axes=(None, 0))(state, images[None])
+    assert function(state, IMAGES[:0]).shape[0] == 0
+
+
+@pytest.mark.parametrize("key", [0, jax.random.PRNGKey(0), jax.random.split(jax.random.key(0), 2)])
+def test_another_kind_of_key_is_refused(key):
+    with pytest.raises(UserError, match=r"jax.random.key\(seed\)"):
+        init_state(TINY, key)
+
+
+@pytest.mark.parametrize(("function", "length"), [(train_epoch, 0), (train_epoch, -3)])
+def test_an_epoch_of_nothing_is_refused(function, length, toy):
+    with pytest.raises(UserError, match="at least 1 example"):
+        function(init_state(TINY, jax.random.key(0)), toy, length)
+    with pytest.raises(UserError, match="At least 1 step"):
+        train_epoch_with_tests(init_state(TINY, jax.random.key(0)), toy, toy, every=length)
+
+
+# --- batch norm and a single example ---
+
+
+@pytest.mark.parametrize("lesson_id", LESSONS)
+@pytest.mark.parametrize(
+    ("size", "length", "batch_size", "says"),
+    [
+        (65, None, 32, "65 examples in batches of 32 leave one over; choose another batch size, such as 33"),
+        (72, 57, 8, "57 examples in batches of 8 leave one over; choose another batch size, such as 9"),
+        (40, 3, 2, "3 examples in batches of 2 leave one over; choose another batch size, such as 3"),
+        (72, 1, 32, "batches of at least 2"),
+        (1, None, 2, "batches of at least 2"),
+    ],
+)
+def test_batch_norm_is_not_trained_on_a_last_batch_of_one(lesson_id, size, length, batch_size, says):
+    lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(3,), batch_size=batch_size)
+    examples = toy_digits(size)
+    state = jax.eval_shape(functools.partial(init_state, lesson), jax.random.key(0))
+    for function in (train_epoch, functools.partial(train_epoch_with_tests, test=toy_digits(2), every=2)):
+        with pytest.raises(UserError, match=says) if lesson.batch_norm else contextlib.nullcontext():
+            jax.eval_shape(functools.partial(function, length=length), state, examples)
+
+
+@each_lesson
+def test_batch_norm_is_not_trained_on_a_batch_of_one(lesson):
+    one = toy_digits(1)
+    one_each = jax.tree.map(lambda array: array[None], one)
+    state = jax.eval_shape(functools.partial(init_state, lesson), jax.random.key(0))
+    assert jax.eval_shape(logits, state, one.images).shape == (1, 10)  # used it may be, on one image
+    for function, batch in ((train_step, one), (jax.vmap(train_step, in_axes=(None, 0)), one_each)):
+        with pytest.raises(UserError, match="at least 2") if lesson.batch_norm else contextlib.nullcontext():
+            jax.eval_shape(function, state, batch)
+
+
+@pytest.mark.parametrize("lesson_id", ["batch_norm", "he", "adam"])
+@pytest.mark.parametrize(("size", "batch_size"), [(64, 32), (66, 32), (2, 32), (2, 2), (65, 65)])
+def test_other_lengths_train(lesson_id, size, batch_size):
+    lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(3,), batch_size=batch_size)
+    state = jax.eval_shape(functools.partial(init_state, lesson), jax.random.key(0))
+    jax.eval_shape(train_epoch, state, toy_digits(size))
 
 
 def test_a_hyperparameter_the_lesson_lacks_is_refused():
@@ -233,6 +350,17 @@ def test_double_precision_where_jax_allows_it(toy):
         assert loss.dtype == jnp.float64
         assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.batch_stats))} == {jnp.dtype("float64")}
         assert logits(state, toy.images).dtype == jnp.float64
+
+
+def test_hyperparameters_are_held_in_the_lesson_s_precision():
+    for dtype in ("float32", "float64"):
+        with jax.enable_x64(True):
+            lesson = dataclasses.replace(TINY, optimizer=optimizer("adam", 0.3), dtype=dtype)
+            for value in (0.1, jnp.float64(0.1)):
+                state = init_state(lesson, jax.random.key(0), {"learning_rate": value, "b1": 0.7})
+                assert state.opt_state.hyperparams["learning_rate"].dtype == dtype
+                assert float(state.opt_state.hyperparams["learning_rate"]) == np.dtype(dtype).type(0.1)
+                assert float(state.opt_state.hyperparams["b1"]) == np.dtype(dtype).type(0.7)
 
 
 def test_double_precision_is_refused_where_jax_would_drop_it():

@@ -80,7 +80,7 @@ def test_rates_are_evenly_spread_and_round():
 
 @pytest.mark.parametrize(
     ("low", "high", "count"),
-    [(0, 1, 3), (1, 1, 3), (0.1, 0.01, 3), (0.1, 1, 1), (1, float("inf"), 3), (0.1, 0.101, 12)],
+    [(0, 1, 3), (1, 1, 3), (0.1, 0.01, 3), (0.1, 1, 1), (1, float("inf"), 3), (0.1, 0.101, 12), (0.1, 1, 10**9)],
 )
 def test_rates_that_cannot_be_are_refused(low, high, count):
     with pytest.raises(UserError, match="learning rates"):

@@ -97,7 +97,7 @@ def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> byte
     """Published points on the band of our seeds' range, and below the z-scores: a PNG.
 
     Args:
-      points: the `comparison` of reproduce_notebooks' results.json.
+      points: as in `by_point` of reproduce_notebooks' results.json.
       title: says on what and how many runs.
     """
     figure = Figure(figsize=(11, 7.5), layout="constrained")

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
 _LOSS_SCALE = 10_000 / 313
 # Of 10,000 images; losses were printed to four decimals; the steps of the grids they stand on.
 ACCURACY_STEP = 1e-4
@@ -26,9 +28,20 @@ def accuracies(lesson_id: str) -> list[float]:
 def losses(lesson_id: str) -> list[float]:
     """Mean test cross-entropy after each of ten epochs, in nats.
 
-    The notebooks add up the means of 313 batches and divide by the 10,000 images; this undoes it.
+    The notebooks add up the means of 313 batches and divide by the 10,000 images; this undoes it. The last batch has
+    16 images, so each of those counts twice. Not undone: of our nets that makes the loss 0.05 to 0.16 % smaller.
     """
     return [loss * _LOSS_SCALE for loss in _CURVES["lessons"][lesson_id]["printed_test_loss"]]
+
+
+def as_printed(accuracy: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Curves of ours on the grids of the notebooks' numbers.
+
+    Args:
+      accuracy: fractions.
+      loss: mean test cross-entropy in nats.
+    """
+    return np.round(accuracy, 4), np.round(loss / _LOSS_SCALE, 4) * _LOSS_SCALE
 
 
 def comparable(data: Mapping[str, Any], epochs: int) -> bool:

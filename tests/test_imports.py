@@ -12,8 +12,8 @@ ORDER = [
     "errors", "optimizers", "lessons", "stats", "dropout", "model", "train",
     "processes", "startup", "locks",
     "idx", "tfds_mnist", "data", "results", "checkpoints", "experiment", "interrupts", "journal",
-    "tensorboard", "published", "ladder", "display", "tuning", "figures", "net_figures", "trained", "exchange",
-    "images", "pages", "demo", "report", "study", "cli",
+    "tensorboard", "published", "reproduction", "ladder", "display", "tuning", "figures", "net_figures", "trained",
+    "exchange", "images", "pages", "demo", "report", "study", "cli",
 ]  # fmt: skip
 
 WITHOUT_THE_REST = """

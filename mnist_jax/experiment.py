@@ -416,9 +416,7 @@ def _stacked(runs: Sequence[Run], mesh: Mesh) -> tuple[jax.Array, dict[str, jax.
     """Seeds and hyperparameters of a group, one a row, each row on its device."""
     seeds = np.array([run.seed for run in runs], np.uint32)
     rows = [dict(run.hyperparameters) for run in runs]
-    values = {
-        name: np.array([row[name] for row in rows], float) for name in rows[0]
-    }  # cast to the lesson's dtype by `init_state`
+    values = {name: np.array([row[name] for row in rows], float) for name in rows[0]}  # `init_state` casts them
     return jax.device_put((seeds, values), NamedSharding(mesh, PartitionSpec("run")))
 
 

@@ -312,14 +312,14 @@ def test_initialisation_has_each_layer_s_variances_by_step(run_main, toy_folder,
         assert_same(found[f"{name.replace(', ', '-').replace(' ', '-')}/seed-0"], expected)
 
 
-def test_any_number_of_runs_may_be_under_way(tmp_path):
+def test_any_number_of_runs_may_be_under_way(dataset, tmp_path):
     def opened():
         return len(list(Path("/proc/self/fd").iterdir()))
 
     files, before = EventFiles(tmp_path, on=True), opened()
     for number in (1, 2):
         for seed in range(300):
-            files.add(("mlp", f"seed-{seed}"), Epoch(Run(seed), number, 0.1, 0.2, 0.9, None, 1.0))
+            files.add(("mlp", f"seed-{seed}"), Epoch(Run(seed), number, 0.1, 0.2, 18, None, 1.0), dataset)
     assert opened() == before
     assert [len(tags["loss/test"]) for tags in runs(tmp_path).values()] == [2] * 300
 
@@ -340,8 +340,8 @@ def test_what_cannot_be_written_is_a_sentence(run_main, toy_folder, tmp_path, fu
     assert run_main(cli.main, *arguments, *(["--resume"] if full else []))[0] == 0
 
 
-def test_a_full_disk_leaves_no_file_open(tmp_path):
+def test_a_full_disk_leaves_no_file_open(dataset, tmp_path):
     (tmp_path / "tensorboard" / "run").mkdir(parents=True)
     (tmp_path / "tensorboard" / "run" / EVENTS).symlink_to("/dev/full")
     with pytest.raises(UserError, match="No space left"):
-        EventFiles(tmp_path, on=True).add(("run",), Epoch(Run(0), 1, 0.1, 0.2, 0.9, None, 1.0))
+        EventFiles(tmp_path, on=True).add(("run",), Epoch(Run(0), 1, 0.1, 0.2, 18, None, 1.0), dataset)

@@ -79,9 +79,9 @@ def curve(values):
 
 
 def curves(run):
-    """What a run's record is in an event file, on 20 test and 5 validation images."""
+    """What a run's record is in an event file, on 20 test and 6 validation images."""
     tags = {tag: curve(run[name]) for tag, name in CURVES.items()}
-    for split, images in (("test", 20), ("validation", 5)):
+    for split, images in (("test", 20), ("validation", 6)):
         if run.get(f"{split}_correct") is not None:
             tags[f"accuracy/{split}"] = curve(count / images for count in run[f"{split}_correct"])
     return tags

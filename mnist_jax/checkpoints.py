@@ -1,24 +1,24 @@
-"""Checkpoints of runs under way, with Orbax: the whole state and what the epochs came to, checked when read."""
+"""Checkpoints of runs under way: the whole state and the metrics so far, one safetensors file each."""
 
 import contextlib
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from mnist_jax.errors import UserError, first_line
 from mnist_jax.processes import from_first, is_first
-from mnist_jax.results import replace_file
+from mnist_jax.results import make_folders, replace_file
 
-DIGESTS = "sha256.json"  # the last file of a checkpoint
+HISTORY = "history"  # the tensor that holds it, as JSON
+
+# A checkpoint's file is named after its epoch and the first half of its content's SHA-256: safetensors would not
+# notice a flipped bit. Files with other names are not ours.
+FILE = re.compile(r"(0|[1-9][0-9]{0,9})-([0-9a-f]{32})\.safetensors")
 
 
 class Checkpoint(NamedTuple):
@@ -27,7 +27,7 @@ class Checkpoint(NamedTuple):
     Attributes:
       epoch: its number.
       arrays: name -> array, the state.
-      history: JSON's, of all epochs so far.
+      history: JSON, of all epochs so far.
     """
 
     epoch: int
@@ -36,14 +36,14 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """Checkpoints in a folder, a number an epoch.
+    """Checkpoints of one group of runs, in a folder.
 
     Args:
-      folder: made with the first one.
-      every: how many epochs apart; a run's last epoch always gets one.
-      keep: how many of a run stay while it is under way, the newest.
-      keep_last: whether a run's last one stays when it is over.
-      notify: is told in a sentence of a checkpoint that is damaged.
+      folder: created with the first checkpoint.
+      every: epochs between checkpoints; the last epoch always gets one.
+      keep: how many are kept during training, the newest.
+      keep_last: whether the last one is kept afterwards.
+      notify: called with a sentence about a checkpoint that is damaged or cannot be removed.
 
     Raises:
       UserError: `every` or `keep` below 1.
@@ -63,6 +63,7 @@ class Checkpoints:
                 raise UserError(f"The number of {what} must be at least 1, not {number}.")
         self._folder, self._every, self._keep = folder.absolute(), every, keep
         self._keep_last, self._notify = keep_last, notify
+        self._stuck: set[Path] = set()  # could not be removed, as the user knows
 
     def of(self, name: str) -> "Checkpoints":
         """Those of the runs called `name`, in a folder below this one."""
@@ -74,150 +75,145 @@ class Checkpoints:
         return epoch % self._every == 0 or epoch == epochs
 
     def save(self, epoch: int, arrays: Mapping[str, np.ndarray], history: Any) -> None:
-        """Write a checkpoint: it is there whole or not at all, and those before it stay till then.
+        """Write a checkpoint, and read it back before an older one is removed.
+
+        When this returns, it is synced to disk.
 
         Args:
-          epoch: its number, above those that are there.
-          arrays: name -> array.
-          history: JSON's.
+          epoch: its number.
+          arrays: name -> array, the state.
+          history: JSON.
 
         Raises:
-          UserError: it cannot be written.
+          UserError: it cannot be written; earlier checkpoints are untouched.
         """
         from_first(lambda: self._save(epoch, arrays, history))
 
     def _save(self, epoch: int, arrays: Mapping[str, np.ndarray], history: Any) -> None:
-        import orbax.checkpoint as ocp
+        from safetensors.numpy import save
 
-        items = ocp.args.Composite(state=ocp.args.StandardSave(dict(arrays)), history=ocp.args.JsonSave(history))
+        # In C order: `save` writes the memory of an array as it lies there.
+        tensors = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        content = save({**tensors, HISTORY: np.frombuffer(json.dumps(history).encode(), np.uint8)})
+        path = self._folder / f"{epoch}-{_digest(content)}.safetensors"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            _check_space(self._folder, 2 * sum(array.nbytes for array in arrays.values()))
-            self._remove_unfinished()
-            with _manager(self._folder) as manager:
-                if not manager.save(epoch, args=items):
-                    raise FileExistsError(f"there is one of epoch {epoch} already")
-            folder = self._folder / str(epoch)
-            replace_file(folder / DIGESTS, json.dumps(_digests(folder)).encode())
-            for old in _epochs(self._folder)[self._keep :]:
-                self._remove(old)
-        except Exception as error:  # of many kinds: Orbax's, TensorStore's, the system's
+            make_folders(self._folder)
+            self._remove_parts()
+            replace_file(path, content)
+            if _read(path) is None:
+                raise OSError("it reads back differently")
+        except (OSError, UserError) as error:
             raise UserError(
-                f"A checkpoint cannot be written to {self._folder} ({first_line(error)}); those before it are there: "
-                "put that right and go on with --resume."
+                f"A checkpoint cannot be written to {self._folder} ({_reason(error)}); earlier ones are untouched. "
+                "Solve that and continue with --resume."
             ) from error
+        others = [other for other in _files(self._folder) if other != path and _epoch(other) <= epoch]
+        kept = [other for other in others if _epoch(other) < epoch][: self._keep - 1]
+        for other in others:
+            if other not in kept:
+                self._remove(other)
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; damaged ones after it are removed, and said to be."""
-        epoch = from_first(self._newest_whole)
-        return None if epoch is None else _read(self._folder, epoch)
+        """The newest checkpoint that is whole; newer ones that are damaged are reported, and stay for now.
 
-    def _newest_whole(self) -> int | None:
-        self._remove_unfinished()
-        for epoch in _epochs(self._folder):
-            if _is_whole(self._folder / str(epoch)):
-                return epoch
-            self._notify(f"The checkpoint of epoch {epoch} in {self._folder} is damaged; the one before it is used.")
-            self._remove(epoch)
-        return None
+        Raises:
+          UserError: it cannot be read.
+        """
+        name = from_first(self._newest_whole)
+        if name is None:
+            return None
+        if (found := _read(self._folder / name)) is None:
+            raise UserError(f"{self._folder / name} cannot be read; all processes need the same folder.")
+        return found
 
-    def _remove_unfinished(self) -> None:
-        """Those of a process that was killed while it wrote or removed them."""
-        for epoch in _epochs(self._folder):
-            if not (self._folder / str(epoch) / DIGESTS).exists():
-                self._remove(epoch)
-
-    def _remove(self, epoch: int) -> None:
-        folder = self._folder / str(epoch)
-        (folder / DIGESTS).unlink(missing_ok=True)  # first: half removed it counts as not finished
-        shutil.rmtree(folder)
+    def _newest_whole(self) -> str | None:
+        files = _files(self._folder)
+        whole = next((path for path in files if _read(path) is not None), None)
+        instead = "training starts from epoch 1" if whole is None else f"that of epoch {_epoch(whole)} is used"
+        for path in files[: None if whole is None else files.index(whole)]:
+            self._notify(f"The checkpoint of epoch {_epoch(path)} in {self._folder} is damaged; {instead}.")
+        return None if whole is None else whole.name
 
     def finish(self) -> None:
         """The runs are over: keep their last checkpoint or none."""
         if is_first() and not self._keep_last:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # others' are there
+            self._remove_parts()
+            for path in _files(self._folder):
+                self._remove(path)
+            with contextlib.suppress(OSError):  # other files are there
+                self._folder.rmdir()
                 self._folder.parent.rmdir()
+
+    def _remove_parts(self) -> None:
+        """What a process left that was killed while it wrote."""
+        for part in self._folder.glob(".*-*.safetensors.*.part"):
+            self._remove(part)
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:  # as on NFS, while another machine reads it
+            if path not in self._stuck:
+                self._notify(f"{path} is no longer needed but cannot be removed ({_reason(error)}).")
+            self._stuck.add(path)
 
 
 def last_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole, of those that a `Checkpoints` has in `folder` or is just writing there.
+    """The newest checkpoint that is whole in the folder of a `Checkpoints`, which may be writing there.
 
     Nothing in the folder is changed, so that a net can be looked at while it is trained.
 
     Raises:
       UserError: it cannot be read.
     """
-    folder = folder.absolute()
-    for epoch in _epochs(folder):
-        if _is_whole(folder / str(epoch)):
-            try:
-                return _read(folder, epoch, read_only=True)
-            except UserError:
-                if (folder / str(epoch)).exists():
-                    raise
-                return last_checkpoint(folder)  # that training has removed meanwhile, and newer ones are there
-    return None
+    files = _files(folder)
+    for path in files:
+        if (found := _read(path)) is not None:
+            return found
+    # Training may have replaced all of them since.
+    return None if _files(folder) == files else last_checkpoint(folder)
 
 
-def _epochs(folder: Path) -> list[int]:
-    """Of the checkpoints that are there, the newest first."""
-    folders = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-    numbers = (int(path.name) for path in folders if re.fullmatch("0|[1-9][0-9]{0,9}", path.name))
-    return sorted(numbers, reverse=True)
-
-
-def _read(folder: Path, epoch: int, *, read_only: bool = False) -> Checkpoint:
-    import orbax.checkpoint as ocp
-
-    wanted = ocp.args.Composite(state=ocp.args.StandardRestore(), history=ocp.args.JsonRestore())
+def _files(folder: Path) -> list[Path]:
+    """The checkpoints that are there, the newest first."""
     try:
-        with _manager(folder, read_only=read_only) as manager:
-            found = manager.restore(epoch, args=wanted)
-    except Exception as error:  # its files are what was written, so by another version or somebody else
+        files = [path for path in folder.iterdir() if FILE.fullmatch(path.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({_reason(error)}).") from error
+    return sorted(files, key=_epoch, reverse=True)
+
+
+def _epoch(path: Path) -> int:
+    return int(path.name.partition("-")[0])
+
+
+def _read(path: Path) -> Checkpoint | None:
+    """A checkpoint; None if it is damaged or gone."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if _digest(content) not in path.name:
+        return None
+    try:
+        arrays = load(content)
+        return Checkpoint(_epoch(path), arrays, json.loads(arrays.pop(HISTORY).tobytes()))
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:  # but its content is what was written
         raise UserError(
-            f"The checkpoint of epoch {epoch} in {folder} cannot be read ({first_line(error)}); train anew in another "
+            f"{path} is a checkpoint of another version of this program ({first_line(error)}); train again in another "
             "folder."
         ) from error
-    return Checkpoint(epoch, {name: np.asarray(array) for name, array in found.state.items()}, found.history)
 
 
-def _manager(folder: Path, *, read_only: bool = False) -> Any:
-    import orbax.checkpoint as ocp
-
-    own = jax.process_index()
-    return ocp.CheckpointManager(
-        folder,
-        options=ocp.CheckpointManagerOptions(
-            create=False,
-            enable_async_checkpointing=False,
-            cleanup_tmp_directories=not read_only,  # of a process that was killed
-            # The arrays are whole in every process: each acts for itself, and waits for no other.
-            multiprocessing_options=ocp.options.MultiprocessingOptions(
-                primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process {own}"
-            ),
-        ),
-    )
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
-def _check_space(folder: Path, size: int) -> None:
-    """Raise OSError where so many bytes do not fit: when Orbax finds that out, its threads print tracebacks."""
-    if hasattr(os, "posix_fallocate"):
-        with tempfile.TemporaryFile(dir=folder) as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """Path -> SHA-256 of each file of a checkpoint: Orbax would not notice a flipped bit."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / DIGESTS
-    }
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        return json.loads((folder / DIGESTS).read_bytes()) == _digests(folder)
-    except (OSError, ValueError, RecursionError):  # the last of JSON nested thousands deep
-        return False
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return getattr(cause, "strerror", None) or first_line(cause)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import jax
@@ -90,8 +90,8 @@ class Epoch:
 def train_lesson(
     lesson: Lesson, data: Dataset, *, seeds: Sequence[int], epochs: int = EPOCHS, **rest: Any
 ) -> Iterator[Epoch]:
-    """Train one run a seed; otherwise as `train_runs`, which takes `rest`."""
-    check_run(lesson, data, seeds=seeds, epochs=epochs)
+    """Train one run per seed; `rest` are further arguments of `train_runs`."""
+    check_run(lesson, data, seeds=seeds, epochs=epochs)  # before a list of a billion seeds is made
     return train_runs(lesson, data, [Run(seed) for seed in seeds], epochs=epochs, **rest)
 
 
@@ -100,6 +100,7 @@ def train_runs(
     data: Dataset,
     runs: Sequence[Run],
     *,
+    done: Collection[Run] = (),
     epochs: int = EPOCHS,
     side_by_side: int | None = None,
     devices_per_run: int = 1,
@@ -109,12 +110,13 @@ def train_runs(
     """Train all runs with one compiled program, and yield each run's epoch as it ends.
 
     Runs go in groups: `side_by_side` of them under `jax.vmap` on each of `jax.devices()`, those of all processes. Every
-    process gets every epoch.
+    process gets every epoch. A group always trains whole: the number of runs side by side changes the last digits.
 
     Args:
       lesson: what to train.
       data: what on.
       runs: which seeds and hyperparameters.
+      done: those of `runs` whose epochs are known; they are not yielded, and groups of nothing else not trained.
       epochs: of each run; one that diverges ends with the epoch in which it did.
       side_by_side: runs on one device at a time; None chooses by backend.
       devices_per_run: how many devices share each batch of a run; worth it for large batches only.
@@ -126,17 +128,32 @@ def train_runs(
       UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks, a
         batch larger than the training data, or devices that cannot share it evenly.
     """
-    check_run(lesson, data, seeds=[run.seed for run in runs], epochs=epochs, side_by_side=side_by_side)
-    check_devices(lesson, devices_per_run)
+    check_run(
+        lesson,
+        data,
+        seeds=[run.seed for run in runs],
+        epochs=epochs,
+        side_by_side=side_by_side,
+        devices_per_run=devices_per_run,
+    )
     for run in runs:
         lesson.optimizer.transformation(dict(run.hyperparameters))
     if len({tuple(name for name, _ in run.hyperparameters) for run in runs}) > 1:
         raise ValueError("All runs must give the same hyperparameters; their values may differ.")
-    return _train_runs(lesson, data, runs, epochs, side_by_side, devices_per_run, test_every, checkpoints)
+    trainer = Trainer(
+        lesson, data, runs, side_by_side=side_by_side, devices_per_run=devices_per_run, test_every=test_every
+    )
+    return _train_runs(trainer, runs, frozenset(done), epochs, checkpoints)
 
 
 def check_run(
-    lesson: Lesson, data: Dataset, *, seeds: Sequence[int], epochs: int, side_by_side: int | None = None
+    lesson: Lesson,
+    data: Dataset,
+    *,
+    seeds: Sequence[int],
+    epochs: int,
+    side_by_side: int | None = None,
+    devices_per_run: int = 1,
 ) -> None:
     """Raise what `train_runs` would, before anything slow."""
     if epochs < 1:
@@ -157,10 +174,6 @@ def check_run(
     steps = epochs * math.ceil(data.epoch_length / lesson.batch_size)
     if steps > MOST_STEPS:
         raise UserError(f"A run may take at most {MOST_STEPS:,} steps, not {steps:,}; train fewer epochs.")
-
-
-def check_devices(lesson: Lesson, devices_per_run: int) -> None:
-    """Raise `UserError` unless the devices there are can share each batch of a run so."""
     count = len(jax.devices())
     if devices_per_run < 1 or count % devices_per_run:
         raise UserError(f"The {count} devices cannot be split into groups of {devices_per_run}.")
@@ -169,52 +182,47 @@ def check_devices(lesson: Lesson, devices_per_run: int) -> None:
 
 
 def _train_runs(
-    lesson: Lesson,
-    data: Dataset,
-    runs: Sequence[Run],
-    epochs: int,
-    side_by_side: int | None,
-    devices_per_run: int,
-    test_every: int | None,
-    checkpoints: Checkpoints | None,
+    trainer: "Trainer", runs: Sequence[Run], done: Set[Run], epochs: int, checkpoints: Checkpoints | None
 ) -> Iterator[Epoch]:
-    trainer = Trainer(
-        lesson, data, runs, side_by_side=side_by_side, devices_per_run=devices_per_run, test_every=test_every
-    )
-    compiled = False
-    diverged: set[Run] = set()
     for first in range(0, len(runs), trainer.width):
         group = runs[first : first + trainer.width]
-        states = trainer.start(group)
-        kept = None if checkpoints is None else checkpoints.of(_name(lesson, data, group, test_every))
-        past: list[list[Epoch]] = []
-        if kept is not None and (found := kept.newest()) is not None:
-            states = trainer.restored(states, found.arrays)
-            past = _past(group, found.history)
-        for number in range(1, epochs + 1):
-            if number <= len(past):
-                ended = past[number - 1]
-            else:
-                if not compiled:
-                    trainer.compile(states)
-                    compiled = True
-                states, ended = _train_epoch(trainer, states, group, number)
-                past.append(ended)
-                over = all(epoch.diverged or epoch.run in diverged for epoch in ended)
-                if kept is not None and (over or kept.is_due(number, epochs)):
-                    kept.save(number, trainer.arrays(states, len(group)), history(group, past))
-            yield from (epoch for epoch in ended if epoch.run not in diverged)
-            diverged |= {epoch.run for epoch in ended if epoch.diverged}
-            if diverged >= set(group):
-                break
+        kept = None if checkpoints is None else checkpoints.of(trainer.name(group))
+        if not done >= set(group):
+            for ended in _train_group(trainer, group, epochs, kept):
+                yield from (epoch for epoch in ended if epoch.run not in done)
         if kept is not None:
             kept.finish()
+
+
+def _train_group(
+    trainer: "Trainer", group: Sequence[Run], epochs: int, kept: Checkpoints | None
+) -> Iterator[list[Epoch]]:
+    """The epochs of a group's runs that had not diverged before, from its newest checkpoint on."""
+    states, past = trainer.start(group), list[list[Epoch]]()
+    if kept is not None and (found := kept.newest()) is not None:
+        states, past = trainer.restored(states, found.arrays), _past(group, found.history)
+    diverged: set[Run] = set()
+    for number in range(1, epochs + 1):
+        is_new = number > len(past)
+        if is_new:
+            states, ended = _train_epoch(trainer, states, group, number)
+            past.append(ended)
+        before = frozenset(diverged)
+        diverged |= {epoch.run for epoch in past[number - 1] if epoch.diverged}
+        is_over = diverged >= set(group)
+        if is_new and kept is not None and (is_over or kept.is_due(number, epochs)):
+            kept.save(number, trainer.arrays(states, len(group)), history(group, past))
+        yield [epoch for epoch in past[number - 1] if epoch.run not in before]
+        if is_over:
+            break
 
 
 def _train_epoch(
     trainer: "Trainer", states: TrainState, group: Sequence[Run], number: int
 ) -> tuple[TrainState, list[Epoch]]:
     """Train a group for its epoch `number`, and evaluate it."""
+    if not trainer.is_compiled:
+        trainer.compile(states)
     began = time.perf_counter()
     # A copy between host and device that nobody asked for would be a bug: fail, do not slow down.
     with jax.transfer_guard("disallow"):
@@ -249,15 +257,12 @@ def history(group: Sequence[Run], past: Sequence[Sequence[Epoch]]) -> dict[str, 
 def _past(group: Sequence[Run], history: Any) -> list[list[Epoch]]:
     """The epochs of a `history`."""
     try:
-        return [list(map(Epoch.of_json, group, ended)) for ended in history["epochs"]]
-    except (KeyError, TypeError) as error:
+        return [
+            [Epoch.of_json(run, values) for run, values in zip(group, ended, strict=True)]
+            for ended in history["epochs"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
         raise _other_version() from error
-
-
-def _name(lesson: Lesson, data: Dataset, group: Sequence[Run], test_every: int | None) -> str:
-    """Of a group's checkpoints: the same for the same training only."""
-    what = [dataclasses.asdict(lesson), data.describe(), [dataclasses.asdict(run) for run in group], test_every]
-    return f"seed-{group[0].seed}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]}"
 
 
 class Trainer:
@@ -288,6 +293,7 @@ class Trainer:
         # A process without a part in the mesh could not run its programs: several processes use all their devices.
         useful = len(jax.devices()) if jax.process_count() > 1 else len(runs) * devices_per_run
         devices = np.array(jax.devices()[:useful]).reshape(-1, devices_per_run)
+        self._what = [dataclasses.asdict(lesson), data.describe(), test_every]
         self._mesh = Mesh(devices, ("run", "batch"))
         self._platform = devices[0, 0].platform
         at_most = side_by_side or SIDE_BY_SIDE[self._platform]
@@ -311,6 +317,17 @@ class Trainer:
         self._evaluate = _grouped(evaluate, self._mesh, shared=1)
         self._epoch = _grouped(epoch, self._mesh, shared=2, donate=True)
         self._compiled: Any = None
+
+    def name(self, group: Sequence[Run]) -> str:
+        """Of a group's checkpoints: the same only where training would give the same to the last bit."""
+        shape = [*self._mesh.devices.shape, self.width]
+        what = [*self._what, shape, [dataclasses.asdict(run) for run in group]]
+        return f"seed-{group[0].seed}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]}"
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._compiled is not None
 
     def start(self, group: Sequence[Run]) -> TrainState:
         """The states before the first step of at most `width` runs, leaves `[width, ...]`."""
@@ -362,9 +379,26 @@ def on_device(data: Dataset) -> Dataset:
 
 
 def state_arrays(state: TrainState) -> dict[str, jax.Array]:
-    """A state's leaves by name, `params.fc1.kernel`; random keys as their data."""
+    """A state's leaves by name, `params.fc1.kernel`; random keys as their data, `order_key.threefry2x32`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {_path(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves}
+    impl = str(jax.random.key_impl(state.order_key))
+    return {_name(path, leaf, impl): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves}
+
+
+def key_of_arrays(arrays: Mapping[str, Any], seed: int) -> jax.Array:
+    """`jax.random.key(seed)` of the implementation that the random keys among `state_arrays` have.
+
+    Raises:
+      UserError: this JAX has none of that name.
+    """
+    try:
+        return jax.random.key(seed, impl=_key_impl(arrays))
+    except ValueError as error:
+        raise _other_version() from error
+
+
+def _key_impl(arrays: Mapping[str, Any]) -> str:
+    return next((name.removeprefix("order_key.") for name in arrays if name.startswith("order_key.")), "")
 
 
 def state_of_arrays(
@@ -378,27 +412,36 @@ def state_of_arrays(
       place: puts an array on its devices.
 
     Raises:
-      UserError: names, shapes or dtypes are others.
+      UserError: names, shapes, dtypes or the random keys' implementation are others.
     """
-
-    def leaf(path: Any, old: jax.Array) -> jax.Array:
-        array = place(arrays[_path(path)])
-        return jax.random.wrap_key_data(array) if _is_key(old) else array
 
     def form(arrays: Mapping[str, Any]) -> dict[str, Any]:
         return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
-    if form(arrays) != form(jax.eval_shape(state_arrays, like)):
+    expected = jax.eval_shape(state_arrays, like)
+    impl, own = _key_impl(arrays), _key_impl(expected)
+    if impl and impl != own:
+        raise UserError(
+            f"The checkpoint's random keys are of {impl}, not {own}; set JAX_DEFAULT_PRNG_IMPL={impl} to continue its "
+            "training."
+        )
+    if form(arrays) != form(expected):
         raise _other_version()
+
+    def leaf(path: Any, old: jax.Array) -> jax.Array:
+        array = place(arrays[_name(path, old, impl)])
+        return jax.random.wrap_key_data(array, impl=impl) if _is_key(old) else array
+
     return jax.tree_util.tree_map_with_path(leaf, like)
 
 
 def _other_version() -> UserError:
-    return UserError("The checkpoint is of another version of this program; train anew in another folder.")
+    return UserError("The checkpoint is of another version of this program; train again in another folder.")
 
 
-def _path(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+def _name(path: Any, leaf: jax.Array, impl: str) -> str:
+    name = jax.tree_util.keystr(path, simple=True, separator=".")
+    return f"{name}.{impl}" if _is_key(leaf) else name
 
 
 def _is_key(leaf: jax.Array) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import enum
+import errno
 import functools
 import itertools
 import json
@@ -66,23 +67,26 @@ def make_folder(out: Path | None, name: str, file: str) -> Path:
         return _claim(expand_user(out), file)
     stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = stem
-    for number in itertools.count(2):
-        try:
-            folder.mkdir(parents=True)
-            break
-        except FileExistsError:
+    try:
+        make_folders(stem.parent)
+        for number in itertools.count(2):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
             folder = stem.with_name(f"{stem.name}-{number}")
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
+        sync_folder(stem.parent)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
     return _claim(folder, file)
 
 
 def _claim(folder: Path, file: str) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         if any((folder / name).exists() for name in _OF_A_RUN):
             raise UserError(f"{folder} already holds a run; name another folder with --out.")
         (folder / file).open("x").close()
+        sync_folder(folder)
     except OSError as error:  # also where another process was faster
         raise _cannot_write(folder, error) from error
     return folder
@@ -93,7 +97,7 @@ def _cannot_write(folder: Path, error: OSError) -> UserError:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename: the file is there whole or as it was before.
+    """Write under a temporary name, then rename: the file is there whole or as it was before, and synced to disk.
 
     Of several processes the first one writes.
 
@@ -103,12 +107,41 @@ def write_file(path: Path, content: bytes) -> None:
     from_first(lambda: replace_file(path, content))
 
 
+def make_folders(folder: Path) -> None:
+    """Create a folder and those above it, unless they are there, each synced to disk."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk hold the names of a folder's files, where the system can: a power loss would lose a rename."""
+    if sys.platform == "win32":  # which opens no folders
+        return
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written but not read
+        return
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that sync no folders
+            raise
+    finally:
+        os.close(opened)
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """`write_file` in this process, whichever it is."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.data import Dataset
 from mnist_jax.display import EpochProgress, load_data, markdown_table, notifier, table
 from mnist_jax.errors import UserError
-from mnist_jax.experiment import EPOCHS, check_devices, check_run, ended_runs, lesson_record, run_record, train_lesson
+from mnist_jax.experiment import EPOCHS, Run, check_run, ended_runs, lesson_record, run_record, train_lesson
 from mnist_jax.interrupts import ends_at_once
 from mnist_jax.journal import open_study
 from mnist_jax.lessons import Lesson, lesson_by_id
@@ -114,8 +114,7 @@ def run_lessons(
       UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
     """
     for lesson in lessons.values():
-        check_run(lesson, data, seeds=seeds, epochs=epochs)
-        check_devices(lesson, devices_per_run)
+        check_run(lesson, data, seeds=seeds, epochs=epochs, devices_per_run=devices_per_run)
     check_event_files(arguments.tensorboard)
     described = describe_run(study, data, lessons, command=command, seeds=list(seeds), epochs=epochs)
     notify = notifier(console)
@@ -130,11 +129,12 @@ def run_lessons(
                 done = {entry["seed"]: entry for entry in journal if entry["lesson"] == lesson_id}
                 for seed, entry in done.items():
                     event_files.complete((lesson_id, f"seed-{seed}"), epoch_points(entry, data))
-                if todo := [seed for seed in seeds if seed not in done]:
+                if len(done) < len(seeds):
                     trained = train_lesson(
                         lesson,
                         data,
-                        seeds=todo,
+                        seeds=seeds,
+                        done=[Run(seed) for seed in done],
                         epochs=epochs,
                         devices_per_run=devices_per_run,
                         checkpoints=checkpoints.of(lesson_id),

@@ -19,7 +19,7 @@ import numpy as np
 from mnist_jax.checkpoints import Checkpoints, last_checkpoint
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, check_choice, expand_user, first_line, is_folder
-from mnist_jax.experiment import Run, history, state_arrays, state_of_arrays
+from mnist_jax.experiment import Run, history, key_of_arrays, state_arrays, state_of_arrays
 from mnist_jax.lessons import LESSONS, Lesson, lesson_of_json
 from mnist_jax.results import CHECKPOINTS, JOURNAL, RESULTS, count_of, describe_run, make_folder, write_results
 from mnist_jax.train import TrainState, evaluate, init_state, logits
@@ -127,7 +127,7 @@ def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
         which = "" if seed is None else f", seed {seed}"
         raise UserError(
             f"{folder} holds no net of {lesson_id or ', '.join(lessons)}{which} that can be used: it diverged, or its "
-            "checkpoint is damaged."
+            "checkpoint is damaged or of another version of this program."
         )
     return found
 
@@ -175,15 +175,16 @@ def _read_row(group: Path, lesson: Lesson, lesson_id: str, seed: int) -> Trained
     checkpoint = last_checkpoint(group)
     if checkpoint is None:
         return None
-    like = jax.eval_shape(functools.partial(init_state, lesson), jax.random.key(seed))
     try:
         seeds = checkpoint.history["seeds"]
         row = None if seed not in seeds else seeds.index(seed)
         arrays = {} if row is None else {name: array[row] for name, array in checkpoint.arrays.items()}
     except (IndexError, KeyError, TypeError) as error:
-        raise UserError(f"The checkpoint in {group} is of another version of this program; train anew.") from error
+        raise UserError(f"The checkpoint in {group} is of another version of this program; train again.") from error
     if row is None:
         return None
+    # Keys of the run's own kind, whichever this process has: no number depends on them any more.
+    like = jax.eval_shape(functools.partial(init_state, lesson), key_of_arrays(arrays, seed))
     return TrainedNet(lesson_id, seed, checkpoint.epoch, state_of_arrays(arrays, like))
 
 

@@ -209,13 +209,12 @@ def _train(
     for name, entry in done.items():
         event_files.complete(folders(*name), epoch_points(entry, data, **steps))
     seeds = budget.tuning_seeds if stage == "tuning" else budget.final_seeds
-    todo = [Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds if (rate, seed) not in done]
-    if not todo:
-        return
+    runs = {(rate, seed): Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds}
     trained = train_runs(
         lesson,
         data,
-        todo,
+        list(runs.values()),
+        done=[run for name, run in runs.items() if name in done],
         epochs=budget.epochs,
         side_by_side=budget.side_by_side,
         test_every=None if stage == "tuning" else budget.test_every,

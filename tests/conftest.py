@@ -20,6 +20,7 @@ import gzip
 import struct
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -103,6 +104,13 @@ def toy_folder(tmp_path, toy):
 def dataset(toy):
     """66 images for training, two batches of 32 and one of 2; 6 for validation, 20 for testing."""
     return data._split(data._arrays(toy, toy_digits(20, seed=1), "toy"), "folder", "slides")
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """Call it: from then on there is one device, as if there were no others."""
+    first = jax.devices()[:1]
+    return lambda: monkeypatch.setattr(jax, "devices", lambda: first)
 
 
 def ladder_run(folder, *arguments):

@@ -13,8 +13,8 @@ file.
 import contextlib
 import functools
 import gzip
+import hashlib
 import os
-import shutil
 import struct
 import subprocess
 import sys
@@ -32,7 +32,7 @@ with atheris.instrument_imports(include=["mnist_jax"]):
     import test_lessons
 
     from mnist_jax import LESSONS, UserError
-    from mnist_jax.checkpoints import DIGESTS, Checkpoints
+    from mnist_jax.checkpoints import Checkpoints
     from mnist_jax.idx import read_idx
     from mnist_jax.lessons import ACTIVATIONS, DTYPES, INITIALISATIONS
     from mnist_jax.optimizers import OPTIMIZERS
@@ -115,40 +115,40 @@ def _parsed(content: bytes, dimensions: int) -> tuple[tuple[int, ...], bytes] | 
 
 @contextlib.contextmanager
 def checkpoint(folder: Path) -> Iterator[Callable[[bytes], bool]]:
-    """One file of a checkpoint is replaced, overwritten, cut, lengthened or removed."""
-    whole, damaged = folder / "whole", folder / "damaged"
+    """A checkpoint's file is replaced, overwritten, cut or lengthened, and keeps its name or gets the one that fits."""
+    folder = folder / "checkpoints"
     arrays = {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array([7], np.int32)}
     history = [{"loss": 0.5, "other": None}]
-    Checkpoints(whole).save(3, arrays, history)
-    files = sorted(path.relative_to(whole) for path in (whole / "3").rglob("*") if path.is_file())
-    # Half of the inputs go to the one file that is parsed before it is trusted.
-    files = [Path("3", DIGESTS)] * len(files) + files
+    Checkpoints(folder).save(3, arrays, history)
+    (whole,) = folder.iterdir()
+    before = whole.read_bytes()
 
     def read(data: bytes) -> bool:
         provider = atheris.FuzzedDataProvider(data)
-        file = provider.PickValueInList(files)
-        kind = provider.ConsumeIntInRange(0, 4)
-        before = (whole / file).read_bytes()
+        kind, renamed = provider.ConsumeIntInRange(0, 3), provider.ConsumeBool()
         place = provider.ConsumeIntInRange(0, len(before))
         new = provider.ConsumeBytes(len(data))
-        shutil.rmtree(damaged, ignore_errors=True)
-        shutil.copytree(whole, damaged)
-        after = [new, before[:place] + new + before[place + len(new) :], before[:place], before + new, None][kind]
-        if after is None:
-            (damaged / file).unlink()
-        else:
-            (damaged / file).write_bytes(after)
+        after = [new, before[:place] + new + before[place + len(new) :], before[:place], before + new][kind]
+        for path in folder.iterdir():
+            path.unlink()
+        digest = hashlib.sha256(after).hexdigest()[:32]
+        (folder / (f"3-{digest}.safetensors" if renamed else whole.name)).write_bytes(after)
         notices: list[str] = []
-        found = Checkpoints(damaged, notify=notices.append).newest()
+        try:
+            found = Checkpoints(folder, notify=notices.append).newest()
+        except UserError:
+            assert renamed, "refused as another version's, but is damaged"
+            return False
         assert all(len(notice.splitlines()) == 1 for notice in notices)
         if found is None:
             assert after != before, "refused, but is whole"
             return False
-        assert after == before or file.name == DIGESTS, f"read, but {file} is damaged"
-        assert (found.epoch, found.history, set(found.arrays), notices) == (3, history, set(arrays), [])
-        for name, array in arrays.items():
-            assert found.arrays[name].dtype == array.dtype
-            np.testing.assert_array_equal(found.arrays[name], array)
+        assert renamed or after == before, "read, but is damaged"
+        if after == before:
+            assert (found.epoch, found.history, set(found.arrays), notices) == (3, history, set(arrays), [])
+            for name, array in arrays.items():
+                assert found.arrays[name].dtype == array.dtype
+                np.testing.assert_array_equal(found.arrays[name], array)
         return True
 
     yield read
@@ -230,9 +230,9 @@ def seeds(target: str) -> list[bytes]:
     files = [b"\0" + images, b"\1" + labels, b"\0" + huge, *(bytes([kind, 3, 2, 1]) + b"pixels" for kind in range(32))]
     return {
         "idx": [*files, b"\0" + gzip.compress(images), b"\1" + gzip.compress(labels)],
-        # FuzzedDataProvider takes its numbers from the end: the file, the kind of damage, the place.
-        "checkpoint": [content + b"\0\0\0\0" for content in (b"{}", b"[" * 3000, b"9" * 4500)]
-        + [b" \0\0\3\0", b"\0\0\4\0", *(b"\0\5\1" + bytes([file]) for file in range(16, 32))],
+        # FuzzedDataProvider takes its numbers from the end: the kind of damage, the name, the place.
+        "checkpoint": [content + b"\0\0\1\0" for content in (b"{}", b"[" * 3000, b"9" * 4500)]
+        + [b" \0\3\1\1", b"\0\0\1\3", *(bytes([byte]) + b"\0\5\1\1" for byte in range(16, 32))],
     }.get(target, [bytes(range(256)), b"\xff" * 64])
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mnist_jax import LESSONS, UserError, cli, data, errors, tfds_mnist
 from mnist_jax.errors import check_choice
-from mnist_jax.experiment import check_devices, check_run
+from mnist_jax.experiment import check_run
 from mnist_jax.journal import JOURNAL
 from mnist_jax.lessons import ACTIVATIONS
 from mnist_jax.optimizers import OPTIMIZERS
@@ -280,8 +280,7 @@ def not_loaded(source, split, data_dir):
 def not_trained(lessons, data, *, seeds, epochs, devices_per_run, arguments, out, name, console, **_):
     """As `run_lessons`: refuses what that refuses, trains nothing and writes nothing."""
     for lesson in lessons.values():
-        check_run(lesson, data, seeds=seeds, epochs=epochs)
-        check_devices(lesson, devices_per_run)
+        check_run(lesson, data, seeds=seeds, epochs=epochs, devices_per_run=devices_per_run)
     arguments.checkpoints(Path(name), console, keep_last=True)
     return out or Path(name), {"lessons": {name: {"diverged": [False], "test_correct": [[1]]}}}
 

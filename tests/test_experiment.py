@@ -40,13 +40,6 @@ def grid(rates, seeds=(0,)):
     return [Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds]
 
 
-@pytest.fixture
-def one_device(monkeypatch):
-    """Call it: from then on there is one device, as if there were no others."""
-    first = jax.devices()[:1]
-    return lambda: monkeypatch.setattr(experiment.jax, "devices", lambda: first)
-
-
 @pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
 def test_runs_on_four_devices_are_what_they_are_on_one(lesson, dataset, one_device):
     assert len(jax.devices()) == 4
@@ -162,6 +155,33 @@ def test_tests_on_the_way_change_nothing_and_come_after_so_many_steps(dataset):
         assert its.train_loss == pytest.approx(mine.train_loss, rel=1e-4)
         assert its.test_loss == pytest.approx(mine.test_loss, rel=1e-4)
     assert record(tested)["tests"] == [[list(epoch.tests) for epoch in tested]]
+
+
+@pytest.mark.parametrize(("side_by_side", "devices"), [(4, 1), (1, 4)])
+def test_a_group_is_the_same_whichever_of_its_runs_are_done(dataset, one_device, side_by_side, devices):
+    if devices == 1:
+        one_device()
+    lesson = dataclasses.replace(LESSONS["relu"], hidden=(16, 8))
+    todo = grid([0.1, 1e30, 0.03], seeds=[3, 4, 5])
+
+    def trained(done=()):
+        epochs = train_runs(lesson, dataset, todo, done=done, epochs=2, side_by_side=side_by_side)
+        return {(epoch.run, epoch.number): repr(dataclasses.replace(epoch, seconds=0.0)) for epoch in epochs}
+
+    whole = trained()
+    for done in (todo[1:4], todo[::2]):
+        assert trained(done) == {key: epoch for key, epoch in whole.items() if key[0] not in done}
+
+
+def test_groups_that_are_done_are_not_trained(dataset, monkeypatch):
+    began = []
+    start = Trainer.start
+    monkeypatch.setattr(Trainer, "start", lambda trainer, group: began.append(group) or start(trainer, group))
+    todo = [Run(seed) for seed in range(9)]  # on four devices: 0 to 3, 4 to 7, 8
+    found = list(train_runs(LESSONS["mlp"], dataset, todo, done=[*todo[:4], todo[5], todo[8]], epochs=1))
+    assert began == [todo[4:8]]
+    assert [epoch.run.seed for epoch in found] == [4, 6, 7]
+    assert list(train_runs(LESSONS["mlp"], dataset, todo, done=todo, epochs=1)) == []
 
 
 def test_one_run_diverges_and_the_others_of_its_group_go_on(dataset):

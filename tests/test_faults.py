@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import random
 import shlex
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +66,71 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_end(uninterrupted, tmp_path
     done = run(arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert end(tmp_path / "run") == expected
+
+
+# Four side by side on one device. The tuning of each optimizer is a group of four of which the higher learning rates
+# diverge at once; its five final runs are four and one, which is a group filled up.
+COMPARE = ["--lesson", "relu", "--momenta", "0.5", "--rates", "4", "--lowest", "0.01", "--highest", "1e30"]
+COMPARE += ["--tuning-seeds", "1", "--final-seeds", "5", "--epochs", "15", "--side-by-side", "4"]
+ONE_DEVICE = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+
+
+def comparison(toy_folder, out, *more):
+    script = str(Path(__file__).parents[1] / "experiments" / "sgd_vs_adam.py")
+    return [sys.executable, script, "--data", str(toy_folder), "--out", str(out), *COMPARE, *more]
+
+
+def without_seconds(tree):
+    if isinstance(tree, dict):
+        return {key: without_seconds(value) for key, value in tree.items() if "seconds" not in key}
+    return [without_seconds(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def compared(folder):
+    """What a comparison came to, and each of its runs, without seconds."""
+    results = json.loads((folder / "results.json").read_text())
+    runs = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
+    return without_seconds([results["tuning"], results["final"], runs])
+
+
+def killed(arguments, folder, count=math.inf, delay=0.0):
+    """Run it, and kill it so long after it had so many checkpoints; how many it had."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ONE_DEVICE)
+    seen = set()
+    while len(seen) < count and process.poll() is None:
+        seen.update(folder.glob("checkpoints/*/[0-9]*"))
+        time.sleep(0.005)
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    return len(seen)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_comparison(tmp_path_factory):
+    """The data, the end of a comparison that nothing disturbed, and how many checkpoints it made."""
+    from conftest import toy_digits, write_idx_folder
+
+    root = tmp_path_factory.mktemp("comparison")
+    toy_folder = write_idx_folder(root / "toy", toy_digits(70), toy_digits(20, seed=1))
+    count = killed(comparison(toy_folder, root / "run"), root / "run")
+    expected = compared(root / "run")
+    assert {run["diverged"] for run in expected[-1][1:] if run["stage"] == "tuning"} == {False, True}
+    return toy_folder, expected, count
+
+
+@pytest.mark.parametrize("attempt", range(int(os.environ.get("MNIST_JAX_KILLS", "3"))))
+def test_a_comparison_side_by_side_killed_at_any_moment_has_the_same_end(uninterrupted_comparison, tmp_path, attempt):
+    toy_folder, expected, count = uninterrupted_comparison
+    arguments = comparison(toy_folder, tmp_path / "run")
+    rng = random.Random(attempt)
+    killed(arguments, tmp_path / "run", rng.randrange(count), rng.uniform(0, 0.1))
+    if (tmp_path / "run" / "runs.jsonl").exists():
+        arguments.append("--resume")
+    done = run(arguments, env=ONE_DEVICE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert compared(tmp_path / "run") == expected
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -135,9 +202,8 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(uninterrupted, 
     run_folder = tmp_path / "run"
     assert run(command(toy_folder, run_folder)).returncode == 0
     (run_folder / "runs.jsonl").write_text((run_folder / "runs.jsonl").read_text().splitlines()[0] + "\n")
-    for path in (run_folder / "checkpoints").rglob("4/state/**/*"):
-        if path.is_file():
-            path.write_bytes(path.read_bytes()[:-1])
+    (newest,) = (run_folder / "checkpoints").rglob("4-*.safetensors")
+    newest.write_bytes(newest.read_bytes()[:-1])
     done = run(command(toy_folder, run_folder, "--resume"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "The checkpoint of epoch 4 in" in done.stdout

@@ -4,11 +4,14 @@ import os
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from conftest import ladder_run
+from PIL import Image
 
 from mnist_jax import LESSONS, UserError, cli, data, evaluate
-from mnist_jax.checkpoints import DIGESTS, Checkpoints
+from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.experiment import Run, train_runs
 from mnist_jax.journal import CHECKPOINTS, JOURNAL
 from mnist_jax.lessons import lesson_of_json
@@ -42,22 +45,104 @@ def test_all_lessons_are_read_in_the_course_s_order_and_with_their_first_seed(to
     assert [(net.lesson_id, net.seed) for net in read_nets(toy_ladder)] == [(lesson_id, 0) for lesson_id in LESSONS]
 
 
-def test_a_run_of_a_group_side_by_side_is_found(dataset, tmp_path):
-    lesson = LESSONS["relu"]
+@pytest.mark.parametrize("side_by_side", [1, 2, 3])
+def test_every_run_of_groups_side_by_side_is_found(dataset, tmp_path, one_device, side_by_side):
+    """Whether its group was full or filled up, and resumed with some of its runs done."""
+    one_device()
+    lesson = dataclasses.replace(LESSONS["relu"], hidden=(16, 8))
     folder = tmp_path / CHECKPOINTS / "relu"
     runs = [Run(seed) for seed in (3, 4, 5)]
-    epochs = list(train_runs(lesson, dataset, runs, epochs=1, side_by_side=3, checkpoints=Checkpoints(folder)))
-    assert len(list(folder.iterdir())) == 1
+    options = {"side_by_side": side_by_side, "checkpoints": Checkpoints(folder)}
+    loss = {}
+    for epoch in train_runs(lesson, dataset, runs, epochs=1, **options):
+        loss[epoch.run] = epoch.test_loss
+        if epoch.run == runs[-1]:
+            break
+    list(train_runs(lesson, dataset, runs, done=runs[:2], epochs=1, **options))
+    assert len(list(folder.iterdir())) == -(-3 // side_by_side)
     described = {
         "data": {},
         "config": {"seeds": [3, 4, 5], "lessons": {"relu": as_json(lesson)}},
         "environment": {},
     }
     write_results(tmp_path, described)
-    for run, epoch in zip(runs, epochs, strict=True):
+    for run in runs:
         (net,) = read_nets(tmp_path, seed=run.seed)
-        assert float(evaluate(net.state, dataset.test).loss) == pytest.approx(epoch.test_loss, rel=1e-5)
+        assert float(evaluate(net.state, dataset.test).loss) == pytest.approx(loss[run], rel=1e-5)
     assert read_nets(tmp_path)[0].seed == 3
+
+
+PRNGS = "threefry2x32", "rbg", "unsafe_rbg"
+
+
+@pytest.mark.parametrize("made", PRNGS)
+def test_weights_are_read_whatever_the_random_numbers_were(dataset, tmp_path, made):
+    lesson = dataclasses.replace(LESSONS["relu"], hidden=(16, 8))
+    runs = [Run(seed) for seed in (3, 4)]
+    checkpoints = Checkpoints(tmp_path / CHECKPOINTS / "relu")
+    with jax.default_prng_impl(made):
+        epochs = list(train_runs(lesson, dataset, runs, epochs=1, checkpoints=checkpoints))
+    config = {"seeds": [3, 4], "lessons": {"relu": as_json(lesson)}}
+    write_results(tmp_path, {"data": {}, "config": config, "environment": {}})
+    for read in PRNGS:
+        with jax.default_prng_impl(read):
+            (net,) = read_nets(tmp_path, seed=4)
+            assert float(evaluate(net.state, dataset.test).loss) == pytest.approx(epochs[1].test_loss, rel=1e-5)
+            assert jax.random.key_impl(net.state.order_key) == made
+            if read != made:
+                with pytest.raises(UserError, match=f"random keys are of {made}, not {read}; set JAX_DEFAULT_PRNG"):
+                    list(train_runs(lesson, dataset, runs, epochs=2, checkpoints=checkpoints))
+    with jax.default_prng_impl(made):
+        assert len(list(train_runs(lesson, dataset, runs, epochs=2, checkpoints=checkpoints))) == 4
+
+
+def test_files_of_others_in_a_run_s_folders_do_not_matter(copy):
+    """As Finder leaves them in each folder that it shows."""
+    whole = find_nets(copy, seed=1)
+    for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
+        for name in (".DS_Store", "._seed-0-x", "seed-0-x", "Thumbs.db", "2"):
+            (folder / name).write_bytes(b"\0\0\0\1Bud1")
+        (folder / "seed-9-x").mkdir(exist_ok=True)
+    assert [(net.lesson_id, net.epoch) for net in find_nets(copy, seed=1)] == [(net.lesson_id, 2) for net in whole]
+    assert len(whole) == 6
+
+
+@pytest.mark.parametrize("name", ["[2026] mnist/run[1]*", "gs:/a?b {c,d} ~ back\\slash %41 naïve"])
+def test_every_command_works_under_any_path(run_main, toy_folder, tmp_path, name):
+    out = tmp_path / name
+    train = ["train", "relu", "--hidden", 16, 8, "--epochs", 2, "--data", toy_folder, "--out", out]
+    assert run_main(cli.main, *train)[0] == 0
+    journal = (out / JOURNAL).read_text().splitlines(keepends=True)
+    (out / JOURNAL).write_text(journal[0])  # as if killed before the run was noted
+    (group,) = (out / CHECKPOINTS / "relu").iterdir()
+    kept = [path.name for path in group.iterdir()]
+    status, _, err = run_main(cli.main, *train, "--resume")
+    assert (status, err) == (0, "")
+    assert (out / JOURNAL).read_text() == "".join(journal)  # its seconds too: nothing was trained again
+    assert [path.name for path in group.iterdir()] == kept
+    picture, net, imported = tmp_path / "digit.png", out / "net.safetensors", out.with_name(f"{out.name} imported")
+    Image.fromarray(np.pad(np.zeros((14, 4), np.uint8), 10, constant_values=255)).save(picture)
+    for command in (
+        ["predict", out, picture],
+        ["report", out],
+        ["export", out, "--format", "safetensors", "--out", net],
+        ["import", net, "--lesson", "relu", "--data", toy_folder, "--out", imported],
+        ["predict", imported, picture],
+    ):
+        status, _, err = run_main(cli.main, *command)
+        assert (status, err) == (0, ""), command
+    assert find_nets(out)[0].epoch == 2
+
+
+def test_a_ladder_resumes_a_group_of_which_some_runs_are_done(copy, toy_ladder):
+    """On four devices its two seeds are a group; from the journal's seconds one sees that nothing is trained again."""
+    journal = (copy / JOURNAL).read_text().splitlines(keepends=True)
+    (copy / JOURNAL).write_text("".join(journal[:-1]))
+    before = {path: path.stat().st_mtime_ns for path in (copy / CHECKPOINTS).rglob("*")}
+    arguments = ["--split", "notebooks", "--epochs", 2, "--seeds", 2, "--resume"]
+    ladder_run(copy, "--data", toy_ladder.parent / "toy", *arguments)
+    assert (copy / JOURNAL).read_text() == "".join(journal)
+    assert {path: path.stat().st_mtime_ns for path in (copy / CHECKPOINTS).rglob("*")} == before
 
 
 def as_json(lesson):
@@ -74,8 +159,8 @@ def test_what_is_not_there_is_said(toy_ladder, options, says):
 
 def test_reading_touches_nothing_also_while_a_checkpoint_is_written(copy):
     (group,) = (copy / CHECKPOINTS / "mlp").glob("seed-0-*")
-    (group / "2" / DIGESTS).unlink()  # as in the middle of a save
-    (group / "3.orbax-checkpoint-tmp").mkdir()
+    (newest,) = group.glob("2-*")
+    newest.rename(group / f".{newest.name}.123.part")  # as in the middle of a save
 
     def state():
         return sorted((str(path), path.stat().st_mtime_ns) for path in copy.rglob("*"))
@@ -86,8 +171,8 @@ def test_reading_touches_nothing_also_while_a_checkpoint_is_written(copy):
 
 
 def test_without_a_whole_checkpoint_the_other_lessons_are_read(copy):
-    for digests in (copy / CHECKPOINTS / "adam").rglob(DIGESTS):
-        digests.write_text("{}")
+    for path in (copy / CHECKPOINTS / "adam").rglob("*.safetensors"):
+        path.write_bytes(b"{}")
     assert [net.lesson_id for net in read_nets(copy)] == list(LESSONS)[:-1]
     with pytest.raises(UserError, match="no net of adam that can be used"):
         read_nets(copy, lesson_id="adam")
@@ -110,11 +195,12 @@ def test_checkpoints_of_another_version_are_refused(toy_ladder, tmp_path):
     Checkpoints(tmp_path / CHECKPOINTS / "mlp" / "seed-0-old").save(1, {"step": np.zeros(1, np.int32)}, [[]])
     with pytest.raises(UserError, match="another version"):
         read_nets(tmp_path, lesson_id="mlp")
-    Checkpoints(tmp_path / CHECKPOINTS / "he" / "seed-0-new").save(
-        1, {"step": np.zeros(1, np.int32)}, {"seeds": [0], "epochs": []}
-    )
-    with pytest.raises(UserError, match="another version"):
-        read_nets(tmp_path, lesson_id="he")
+    for name in ("step", "order_key", "order_key.another"):
+        group = tmp_path / CHECKPOINTS / "he" / f"seed-0-{name}"
+        Checkpoints(group).save(1, {name: np.zeros((1, 2), np.uint32)}, {"seeds": [0], "epochs": []})
+        with pytest.raises(UserError, match="another version"):
+            read_nets(tmp_path, lesson_id="he")
+        shutil.rmtree(group)
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ def test_the_timed_program_is_compiled_as_the_runs_are(dataset, tmp_path, monkey
     asked = []
     compile_epoch = Trainer.compile
     monkeypatch.setattr(Trainer, "compile", lambda self, states: asked.append(self) or compile_epoch(self, states))
-    monkeypatch.setattr("mnist_jax.tuning.train_runs", None)
+    monkeypatch.setattr("mnist_jax.experiment._train_group", None)
     run_compare(tmp_path, dataset)
     assert len(asked) == len(GROUPS)
 
@@ -260,7 +260,7 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(whole, dataset, tmp_p
 
 def test_a_finished_comparison_is_drawn_anew_without_training(dataset, tmp_path, monkeypatch):
     first = run_compare(tmp_path, dataset)
-    monkeypatch.setattr("mnist_jax.tuning.train_runs", None)
+    monkeypatch.setattr("mnist_jax.experiment._train_group", None)
     assert run_compare(tmp_path, dataset) == first
     results = {**first, "data": dataset.describe(), "config": {"steps_per_epoch": 3}}
     assert [len(row) for row in tuning_rows(results)] == [len(TUNING_HEADER)] * 3

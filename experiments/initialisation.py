@@ -23,6 +23,11 @@ larger, a step turns them 1 / sqrt(6) as far at the start (and a sixth as far wh
 Answer: see experiments/results/initialisation/table.md.
 """
 
+from mnist_jax.program import exit_on_user_error, guard
+
+if __name__ == "__main__":
+    guard()  # before the imports, which may fail too
+
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
@@ -36,7 +41,6 @@ import tyro
 from flax import linen as nn
 
 from mnist_jax.display import load_data, make_console, markdown_table, notifier, table, with_time_left
-from mnist_jax.errors import exit_on_user_error
 from mnist_jax.experiment import check_run
 from mnist_jax.figures import initialisation_figure
 from mnist_jax.interrupts import ends_at_once

@@ -6,6 +6,11 @@ trains the six lessons and writes to DIR: `results.json` (every seed, every
 epoch), `table.md`, `ladder.png` (accuracy and loss) and `gains.png` (each lesson minus the one before).
 """
 
+from mnist_jax.program import exit_on_user_error, guard
+
+if __name__ == "__main__":
+    guard()  # before the imports, which may fail too
+
 import dataclasses
 import shlex
 from collections.abc import Mapping
@@ -15,7 +20,7 @@ from typing import Any
 import tyro
 
 from mnist_jax.display import load_data, make_console, markdown_table, table
-from mnist_jax.errors import UserError, exit_on_user_error
+from mnist_jax.errors import UserError
 from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import gains_figure, ladder_figure
 from mnist_jax.ladder import header, notes, rows, surprises

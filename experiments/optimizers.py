@@ -10,6 +10,11 @@ goes on with `--resume`.
 Answer: see experiments/results/optimizers/table.md.
 """
 
+from mnist_jax.program import exit_on_user_error, guard
+
+if __name__ == "__main__":
+    guard()  # before the imports, which may fail too
+
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +22,6 @@ from typing import Any
 import tyro
 
 from mnist_jax.display import make_console
-from mnist_jax.errors import exit_on_user_error
 from mnist_jax.figures import optimizers_figure
 from mnist_jax.optimizers import OPTIMIZERS
 from mnist_jax.results import count_of

@@ -37,6 +37,11 @@ Answer: no point is outside and no published curve is rejected; compared with an
 curves are (experiments/results/reproduce_notebooks/table.md).
 """
 
+from mnist_jax.program import exit_on_user_error, guard
+
+if __name__ == "__main__":
+    guard()  # before the imports, which may fail too
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,7 +52,7 @@ import tyro
 
 from mnist_jax import published
 from mnist_jax.display import load_data, make_console, markdown_table, table
-from mnist_jax.errors import UserError, exit_on_user_error
+from mnist_jax.errors import UserError
 from mnist_jax.experiment import EPOCHS
 from mnist_jax.figures import reproduction_figure
 from mnist_jax.lessons import LESSONS

@@ -9,6 +9,11 @@ lessons with batch norm and tests each net both ways. Written to DIR: `results.j
 Answer: see experiments/results/running_variance/table.md.
 """
 
+from mnist_jax.program import exit_on_user_error, guard
+
+if __name__ == "__main__":
+    guard()  # before the imports, which may fail too
+
 import dataclasses
 import statistics
 from collections.abc import Mapping
@@ -20,7 +25,7 @@ import tyro
 
 from mnist_jax.data import Dataset
 from mnist_jax.display import load_data, make_console, markdown_table, notifier, table
-from mnist_jax.errors import UserError, exit_on_user_error
+from mnist_jax.errors import UserError
 from mnist_jax.experiment import EPOCHS, check_run, on_device
 from mnist_jax.interrupts import ends_at_once
 from mnist_jax.journal import open_study

@@ -12,6 +12,11 @@ initial weights and order of examples. The course's own settings are two points 
 Answer: see experiments/results/sgd_vs_adam/table.md.
 """
 
+from mnist_jax.program import exit_on_user_error, guard
+
+if __name__ == "__main__":
+    guard()  # before the imports, which may fail too
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +24,7 @@ from typing import Any
 import tyro
 
 from mnist_jax.display import make_console
-from mnist_jax.errors import UserError, exit_on_user_error
+from mnist_jax.errors import UserError
 from mnist_jax.figures import curves_figure, learning_rates_figure
 from mnist_jax.startup import parsed, start_jax
 from mnist_jax.stats import paired_difference

@@ -32,6 +32,11 @@ beside are worth nothing, PyTorch's least of all: its threads wait for each othe
 Answer: see experiments/results/speed/table.md, which has the ratios to both floors.
 """
 
+from mnist_jax.program import exit_on_user_error, guard
+
+if __name__ == "__main__":
+    guard()  # before the imports, which may fail too
+
 import contextlib
 import dataclasses
 import functools
@@ -59,7 +64,7 @@ from rich.console import Console
 
 from mnist_jax.data import Dataset
 from mnist_jax.display import load_data, make_console, markdown_table, table, with_time_left
-from mnist_jax.errors import UserError, check_choice, exit_on_user_error, first_line
+from mnist_jax.errors import UserError, check_choice, first_line
 from mnist_jax.experiment import COMPILER_OPTIONS, Run, Trainer, on_device
 from mnist_jax.figures import speed_figure
 from mnist_jax.lessons import LESSONS, Lesson, lesson_by_id
@@ -74,7 +79,7 @@ from mnist_jax.results import (
     write_files,
     write_results,
 )
-from mnist_jax.startup import parsed
+from mnist_jax.startup import check_jax, parsed
 from mnist_jax.train import Examples, TrainState, init_state, train_step
 
 PEERS = {
@@ -152,6 +157,7 @@ def run(arguments: Arguments) -> None:
         # First, while this process is small and holds no accelerator: a new process counts its parent's peak memory as
         # its own, and what this one has loaded so far the others load too.
         starts = start_seconds(lessons, arguments, data, console)
+        check_jax()
         results: dict[str, Any] = {
             "device": environment()["device"],
             "repeats": arguments.repeats,
@@ -240,7 +246,7 @@ def start_command(lesson_id: str, arguments: Arguments, data: Dataset, out: Path
     source = arguments.data if data.source == "folder" else data.source
     command = ["train", lesson_id, "--epochs", "1", "--split", "notebooks", "--data", source, "--out", str(out)]
     data_dir = [] if arguments.data_dir is None else ["--data-dir", str(arguments.data_dir)]
-    return [sys.executable, "-m", "mnist_jax.cli", *command, *data_dir]
+    return [sys.executable, "-m", "mnist_jax", *command, *data_dir]
 
 
 def first_epoch(command: Sequence[str], cache: Path) -> tuple[float, int]:

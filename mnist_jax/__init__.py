@@ -7,21 +7,25 @@
 This needs jax, flax, optax, chex and numpy only; `mnist_jax.data.load` fetches the digits.
 """
 
-from mnist_jax.errors import UserError
-from mnist_jax.lessons import LESSONS, Lesson
-from mnist_jax.model import Network
-from mnist_jax.optimizers import OPTIMIZERS, Optimizer, optimizer
-from mnist_jax.train import (
-    Examples,
-    Metrics,
-    TrainState,
-    evaluate,
-    init_state,
-    logits,
-    predict,
-    train_epoch,
-    train_step,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnist_jax.errors import UserError
+    from mnist_jax.lessons import LESSONS, Lesson
+    from mnist_jax.model import Network
+    from mnist_jax.optimizers import OPTIMIZERS, Optimizer, optimizer
+    from mnist_jax.train import (
+        Examples,
+        Metrics,
+        TrainState,
+        evaluate,
+        init_state,
+        logits,
+        predict,
+        train_epoch,
+        train_step,
+    )
 
 __all__ = [
     "LESSONS",
@@ -41,3 +45,12 @@ __all__ = [
     "train_epoch",
     "train_step",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the course when it is first used, so that a program's first lines (`mnist_jax.program`) need no JAX."""
+    if name in __all__:
+        for module in ("errors", "lessons", "model", "optimizers", "train"):
+            if hasattr(found := importlib.import_module(f"mnist_jax.{module}"), name):
+                return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,12 +17,13 @@ from mnist_jax import data as data_sources
 from mnist_jax import published, tfds_mnist
 from mnist_jax.data import Dataset
 from mnist_jax.display import load_data, make_console, table
-from mnist_jax.errors import UserError, exit_on_user_error, expand_user
+from mnist_jax.errors import UserError, expand_user
 from mnist_jax.experiment import EPOCHS
 from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
 from mnist_jax.model import CLASSES
 from mnist_jax.optimizers import Optimizer
 from mnist_jax.optimizers import optimizer as make_optimizer
+from mnist_jax.program import exit_on_user_error
 from mnist_jax.results import RESULTS, command_line, data_words, new_file, write_file
 from mnist_jax.startup import JaxArguments, parsed, start_jax
 from mnist_jax.study import RunArguments, run_lessons
@@ -200,12 +201,9 @@ def report(
             write = stack.enter_context(new_file(out))
         results = read_run(folder)
         nets = find_nets(folder) if seed is None else read_nets(folder, seed=seed)
-        try:
-            test = _digits_of(results, data, data_dir).test if nets else None
-            page = report_page(folder, results, nets, test)
-        except (AttributeError, IndexError, KeyError, TypeError) as error:  # some part is missing, or another type
-            raise UserError(f"{folder / RESULTS} is not what a run of this program writes.") from error
-        write(page.encode())
+        test = _digits_of(results, data, data_dir).test if nets else None
+        page = report_page(folder, results, nets, test)
+        write(page.encode(errors="replace"))  # a path in it may not be UTF-8
     out = out or folder / "report.html"
     make_console().print(f"wrote {out}; open it in a browser", soft_wrap=True)
 
@@ -332,6 +330,7 @@ def export(
     """
     from mnist_jax.exchange import exported
 
+    start_jax(JaxArguments())
     with new_file(out) as write:
         net = read_nets(run_folder(run), lesson_id=lesson, seed=seed)[-1]
         write(exported(net, format))

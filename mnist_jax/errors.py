@@ -1,53 +1,10 @@
 """The one exception for what a user can get wrong."""
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 
 class UserError(ValueError):
     """Something the user can put right; its message is one sentence that says what and how."""
-
-
-@contextlib.contextmanager
-def exit_on_user_error() -> Iterator[None]:
-    """Turn a `UserError` into its sentence on stderr and exit status 2, without a traceback.
-
-    Ctrl-C and a reader of the output that is gone end with the shell's usual statuses 130 and 141. A character that the
-    terminal's encoding lacks is replaced.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    try:
-        yield
-    except UserError as error:
-        # What the user typed may hold line breaks and the like.
-        sentence = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(error))
-        print(f"error: {sentence}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not sys.exit: taking the interpreter down while XLA's threads compute ends in a segmentation fault.
-        os._exit(130)
-    except BrokenPipeError:
-        _leave_stdout()
-        sys.exit(141)
-    except OSError as error:
-        if error.filename is not None:  # of a file, and not foreseen
-            raise
-        print(f"error: The output cannot be written ({error.strerror or error}).", file=sys.stderr)
-        _leave_stdout()
-        sys.exit(2)
-
-
-def _leave_stdout() -> None:
-    """What is still to be written to stdout would fail again when the interpreter ends."""
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-        os.dup2(nowhere.fileno(), 1)
 
 
 def first_line(error: Exception) -> str:
@@ -69,6 +26,14 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError as error:
         raise UserError(f"{path} cannot be looked at ({error.strerror or error}).") from error
+
+
+def check_utf8(path: Path) -> None:
+    """Raise `UserError` for a folder that Orbax and XLA could not open: their C++ takes UTF-8 only."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"The name of {path.absolute()} is not UTF-8; rename the folder, or choose another.") from error
 
 
 def check_choice(what: str, value: str, choices: object) -> None:

@@ -18,7 +18,8 @@ def ends_at_once(advice: str) -> Iterator[None]:
     Args:
       advice: printed to stderr, how to go on.
     """
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    # Signals are the main thread's, and Python's prompt or a notebook does not end with what it runs.
+    if threading.current_thread() is not threading.main_thread() or hasattr(sys, "ps1"):
         yield
         return
     reading, writing = os.pipe()

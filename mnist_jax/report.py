@@ -70,7 +70,11 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
     """
     table = _lessons(results)
     figures = [folder / name for name in _STUDY_FIGURES if (folder / name).is_file()]
-    study = _read(folder / "table.md").decode() if (folder / "table.md").is_file() and (figures or not table) else ""
+    study = (
+        _read(folder / "table.md").decode(errors="replace")
+        if (folder / "table.md").is_file() and (figures or not table)
+        else ""
+    )
     shown = [] if test is None else [part for net in nets if (part := _net(net, test))]
     return page(
         "report.html",

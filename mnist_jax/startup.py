@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import TypeVar
 import jax
 
 from mnist_jax import processes
-from mnist_jax.errors import UserError
+from mnist_jax.errors import UserError, check_utf8, first_line
+from mnist_jax.program import jax_refusal
 
 T = TypeVar("T")
 
@@ -52,17 +54,18 @@ def parsed(parse: Callable[[], T]) -> T:
     except SystemExit as stop:
         if stop.code != 2:  # --help
             raise
+        # A title, perhaps a rule below it, the paragraph, and a rule or the end of the box.
         lines = [line.strip("│ ") for line in said.getvalue().splitlines()[1:]]
-        ends = (number for number, line in enumerate(lines) if not line.strip("─╰╯"))
-        sentence = " ".join(" ".join(lines[: next(ends, len(lines))]).split())
+        below = itertools.dropwhile(lambda line: not line.strip("-"), lines)
+        sentence = " ".join(" ".join(itertools.takewhile(lambda line: line.strip("─╰╯-"), below)).split())
         raise UserError(f"{sentence.rstrip('.')}; --help lists the arguments.") from None
 
 
 def start_jax(arguments: JaxArguments) -> None:
-    """Join other processes and find compiled programs, as told.
+    """Join other processes, find compiled programs, and check that JAX computes.
 
     Raises:
-      UserError: the other processes are not found.
+      UserError: the other processes are not found, or as `check_jax`.
     """
     if isinstance(arguments, DistributedArguments) and arguments.distributed:
         processes.join()
@@ -70,6 +73,21 @@ def start_jax(arguments: JaxArguments) -> None:
         _use_compilation_cache()
     else:
         jax.config.update("jax_enable_compilation_cache", False)
+    check_jax()
+
+
+def check_jax() -> None:
+    """Find the devices and compute on one.
+
+    Raises:
+      UserError: there are none as JAX's variables want them, or nothing can be compiled.
+    """
+    if jax.config.values["jax_disable_jit"]:
+        raise UserError("JAX_DISABLE_JIT is set, but this program needs JAX to compile; unset it.")
+    try:
+        jax.jit(abs)(0)
+    except Exception as error:  # of many kinds, and none of this program: it is JAX alone that runs here
+        raise jax_refusal(first_line(error)) from error
 
 
 def cache_folder() -> Path:
@@ -81,16 +99,17 @@ def cache_folder() -> Path:
 
 def _use_compilation_cache() -> None:
     """JAX's persistent cache, unless its own variable names a folder or the folder cannot be written."""
+    # An entry that was cut short is compiled anew, and one that does not fit on the disk is done without.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     try:
         folder = cache_folder() / "compiled"
+        check_utf8(folder)
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, UserError):
         return
     if not os.access(folder, os.W_OK):
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    # An entry that was cut short is compiled anew, and one that does not fit on the disk is done without.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")

@@ -18,10 +18,11 @@ import numpy as np
 
 from mnist_jax.checkpoints import Checkpoints, last_checkpoint
 from mnist_jax.data import Dataset
-from mnist_jax.errors import UserError, check_choice, expand_user, first_line, is_folder
+from mnist_jax.errors import UserError, check_choice, check_utf8, expand_user, first_line, is_folder
 from mnist_jax.experiment import Run, history, key_of_arrays, state_arrays, state_of_arrays
 from mnist_jax.lessons import LESSONS, Lesson, lesson_of_json
 from mnist_jax.results import CHECKPOINTS, JOURNAL, RESULTS, count_of, describe_run, make_folder, write_results
+from mnist_jax.schema import fault
 from mnist_jax.train import TrainState, evaluate, init_state, logits
 
 LATEST = "latest"  # in place of a folder: the newest in runs/
@@ -59,6 +60,7 @@ def run_folder(run: Path) -> Path:
       UserError: there is none.
     """
     folder = expand_user(run)
+    check_utf8(folder)
     if str(run) == LATEST and not is_folder(folder):
         runs = [path for path in Path("runs").glob("*/") if _has_run(path)]
         if not runs:
@@ -88,7 +90,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """What results.json holds, or before it is written the first line of runs.jsonl: what is run.
 
     Raises:
-      UserError: it cannot be read.
+      UserError: it cannot be read, or is not what a run writes.
     """
     path = folder / RESULTS if (folder / RESULTS).is_file() else folder / JOURNAL
     try:
@@ -96,9 +98,8 @@ def read_run(folder: Path) -> dict[str, Any]:
             run = json.load(file) if path.name == RESULTS else json.loads(file.readline())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'it is no JSON'}).") from error
-    parts = [run.get(part) for part in ("data", "config", "environment")] if isinstance(run, dict) else [None]
-    if not all(isinstance(part, dict) for part in parts) or not isinstance(run["config"].get("lessons"), dict):
-        raise UserError(f"{path} is not what a run of this program writes.")
+    if found := fault(run):
+        raise UserError(f"{path} is not what a run of this program writes ({found}).")
     return run
 
 

@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from conftest import toy_digits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_jax import LESSONS, UserError, cli, data, errors, tfds_mnist
+from mnist_jax import LESSONS, UserError, cli, data, program, tfds_mnist
 from mnist_jax.errors import check_choice
 from mnist_jax.experiment import check_run
 from mnist_jax.journal import JOURNAL
@@ -153,6 +154,38 @@ def test_a_folder_of_another_run_under_way_is_refused(run_main, toy_folder, tmp_
     assert "already holds a run" in err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train mlp --data toy --out {}",
+        "train mlp --data toy --out {} --resume",
+        "report {}",
+        "demo {}",
+        "predict {} seven.png",
+        "export {} --format safetensors --out net",
+    ],
+)
+def test_a_folder_whose_name_is_not_utf8_is_refused_before_training(run_main, toy_folder, monkeypatch, command):
+    """Orbax could not write checkpoints there, or read them."""
+    monkeypatch.chdir(toy_folder.parent)
+    shutil.copy(Path(__file__).parents[1] / "docs" / "seven.png", "seven.png")
+    status, out, err = run_main(cli.main, *command.format("b\udcff").split())
+    assert (status, out) == (2, "")
+    assert err == f"error: The name of {Path.cwd()}/b\\udcff is not UTF-8; rename the folder, or choose another.\n"
+    assert sorted(path.name for path in Path().iterdir()) == ["seven.png", "toy"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
+def test_a_new_folder_in_one_whose_name_is_not_utf8_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "b\udcff"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for out in (None, Path("run"), tmp_path / "b\udcff" / "run"):
+        with pytest.raises(UserError, match="is not UTF-8"):
+            make_folder(out, "mlp", JOURNAL)
+    assert list(folder.iterdir()) == []
+
+
 def test_default_folders_of_the_same_second_differ(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(time, "strftime", lambda _: "now")
@@ -190,7 +223,7 @@ def test_a_terminal_without_the_characters_gets_replacements(toy_folder, tmp_pat
 
 def test_no_traceback_from_the_command_itself():
     done = subprocess.run(
-        [sys.executable, "-m", "mnist_jax.cli", "train", "cnn"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "mnist_jax", "train", "cnn"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert "Unknown lesson 'cnn'" in done.stderr
@@ -230,7 +263,7 @@ def test_a_manual_folder_that_is_not_there_is_told(run_main, tmp_path):
 
 
 def test_two_processes_prepare_the_same_data(mnist_folder, tmp_path):
-    command = [sys.executable, "-m", "mnist_jax.cli", "data", "--prepare"]
+    command = [sys.executable, "-m", "mnist_jax", "data", "--prepare"]
     command += ["--data-dir", str(tmp_path), "--manual-dir", str(mnist_folder)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:
@@ -297,7 +330,7 @@ def nothing_trained(folder):
         patch.setattr(cli, "run_lessons", not_trained)
         patch.setattr(cli, "start_jax", lambda _: None)  # its settings would stay
         patch.setattr(tfds_mnist, "prepare", not_prepared)
-        patch.delattr(errors, "_leave_stdout")  # of an output that can always be written
+        patch.delattr(program, "_drop")  # of an output that can always be written
         patch.chdir(folder)
         yield
 

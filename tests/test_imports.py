@@ -9,11 +9,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mnist_jax"
 ORDER = [
-    "errors", "optimizers", "lessons", "stats", "dropout", "model", "train",
+    "errors", "program", "optimizers", "lessons", "stats", "dropout", "model", "train",
     "processes", "startup", "locks",
     "idx", "tfds_mnist", "data", "results", "checkpoints", "experiment", "interrupts", "journal",
-    "tensorboard", "published", "reproduction", "ladder", "display", "tuning", "figures", "net_figures", "trained",
-    "exchange", "images", "pages", "demo", "report", "study", "cli",
+    "tensorboard", "published", "reproduction", "ladder", "display", "tuning", "figures", "net_figures", "schema",
+    "trained", "exchange", "images", "pages", "demo", "report", "study", "cli", "__main__",
 ]  # fmt: skip
 
 WITHOUT_THE_REST = """

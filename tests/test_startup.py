@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-TRAIN = ["-m", "mnist_jax.cli", "train", "mlp", "--epochs", "1"]
+TRAIN = ["-m", "mnist_jax", "train", "mlp", "--epochs", "1"]
 
 
 @pytest.fixture
@@ -56,6 +56,13 @@ def test_without_the_cache_nothing_is_kept(train, tmp_path):
 def test_a_cache_folder_that_cannot_be_made_is_done_without(train, tmp_path):
     (tmp_path / "cache").write_text("not a folder")
     train()
+    train(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
+def test_a_cache_folder_whose_name_xla_cannot_read_is_done_without(train, tmp_path):
+    train(XDG_CACHE_HOME=str(tmp_path / "b\udcff"))
+    assert not (tmp_path / "b\udcff").exists()
 
 
 def test_jax_s_own_variable_names_the_folder(train, tmp_path):

@@ -15,7 +15,7 @@ from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.experiment import Run, train_runs
 from mnist_jax.journal import CHECKPOINTS, JOURNAL
 from mnist_jax.lessons import lesson_of_json
-from mnist_jax.results import RESULTS, write_results
+from mnist_jax.results import RESULTS, environment, write_results
 from mnist_jax.trained import find_nets, read_nets, read_run, run_folder
 
 
@@ -61,9 +61,9 @@ def test_every_run_of_groups_side_by_side_is_found(dataset, tmp_path, one_device
     list(train_runs(lesson, dataset, runs, done=runs[:2], epochs=1, **options))
     assert len(list(folder.iterdir())) == -(-3 // side_by_side)
     described = {
-        "data": {},
+        "data": dataset.describe(),
         "config": {"seeds": [3, 4, 5], "lessons": {"relu": as_json(lesson)}},
-        "environment": {},
+        "environment": environment(),
     }
     write_results(tmp_path, described)
     for run in runs:

@@ -1,0 +1,121 @@
+"""How a program begins and ends. It imports nothing slow, so that the imports after it are guarded too."""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import TracebackType
+
+from mnist_jax.errors import UserError, first_line
+
+_MOST_CPU_DEVICES = 1024  # XLA needs minutes for some thousands
+
+
+def guard() -> None:
+    """Begin a program: its imports too end as in `exit_on_user_error`.
+
+    Raises:
+      UserError: JAX or XLA does not understand the variables of the environment.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed: the next file to be opened, a checkpoint, would be written to as it
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    sys.excepthook = _end
+    os.environ.pop("MPLBACKEND", None)  # figures need none, and Matplotlib cannot be imported with one it does not know
+    _check_variables()
+
+
+@contextlib.contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """Turn a `UserError` into its sentence on stderr and exit status 2, without a traceback.
+
+    Ctrl-C and a reader of the output that is gone end with the shell's usual statuses 130 and 141. A character that the
+    terminal's encoding lacks is replaced.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is another
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here an error is caught; when the interpreter ends it is too late
+    except UserError as error:
+        # What the user typed may hold line breaks and the like.
+        sentence = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(error))
+        _say(f"error: {sentence}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        if hasattr(sys, "ps1"):  # Python's prompt or a notebook, which go on
+            raise
+        _say("interrupted")
+        # Not sys.exit: taking the interpreter down while XLA's threads compute ends in a segmentation fault.
+        os._exit(130)
+    except OSError as error:
+        if _can_print():
+            raise
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)
+        _say(f"error: The output cannot be written ({error.strerror or error}).")
+        sys.exit(2)
+
+
+def jax_refusal(says: str) -> UserError:
+    """The error for what JAX says when it starts, with the variables that may be the reason."""
+    settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(("JAX_", "XLA_"))]
+    advice = f"correct or unset {' or '.join(settings)}" if settings else "its installation does not work here"
+    return UserError(f"JAX does not start ({says}); {advice}.")
+
+
+def _end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """For `sys.excepthook`: what `exit_on_user_error` does not know is a bug, with a traceback."""
+    try:
+        with exit_on_user_error():
+            raise error
+    except Exception:
+        sys.__excepthook__(kind, error.with_traceback(trace), trace)
+
+
+def _check_variables() -> None:
+    """Raise `UserError` for variables with which JAX cannot be imported, or XLA would abort this process."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    devices = [*re.findall(r"host_platform_device_count=(\d+)", flags), os.environ.get("JAX_NUM_CPU_DEVICES", "")]
+    if any(count.isdecimal() and int(count[:9]) > _MOST_CPU_DEVICES for count in devices):
+        raise UserError(f"JAX_NUM_CPU_DEVICES and XLA_FLAGS can make at most {_MOST_CPU_DEVICES:,} devices of a CPU.")
+    if flags:
+        code = "from jaxlib.xla_client import CompileOptions; CompileOptions()"
+        tried = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+        if fatal := re.search(r"^[EF]\d+ .*?\] (.*)", tried.stderr, re.MULTILINE):
+            raise jax_refusal(fatal[1].strip().rstrip("."))
+    try:
+        import jax  # noqa: F401
+    except ValueError as error:
+        raise jax_refusal(first_line(error)) from error
+
+
+def _say(sentence: str) -> None:
+    """Print on stderr, which may be on a full disk as well."""
+    try:
+        print(sentence, file=sys.stderr, flush=True)
+    except OSError:
+        _drop(2)
+
+
+def _can_print() -> bool:
+    """Whether stdout takes what was printed, and a line more."""
+    try:
+        print(flush=True)
+    except OSError:
+        _drop(1)
+        return False
+    return True
+
+
+def _drop(number: int) -> None:
+    """What is still to be written to this stream would fail again when the interpreter ends."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), number)

@@ -1,0 +1,119 @@
+"""What results.json, and the first line of runs.jsonl, must hold: checked when it is read, trusted afterwards."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from mnist_jax.errors import UserError
+from mnist_jax.lessons import LESSONS, lesson_of_json
+
+_Count = Annotated[int, Meta(ge=0, le=2**53)]
+_Size = Annotated[int, Meta(ge=1, le=2**53)]
+_Seeds = Annotated[list[_Count], Meta(min_length=1)]
+_Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+_Loss = Annotated[float, Meta(ge=-1e-3, le=3.5e38)]  # of float32: may be rounded below zero
+
+
+class _Data(Struct):
+    name: str
+    source: Literal["tfds", "folder", "sample"]
+    split: Literal["slides", "notebooks"]
+    train: _Size
+    validation: _Count
+    test: _Size
+    sha256: str
+
+
+class _Import(Struct):
+    file: str
+    sha256: str
+
+
+class _Config(Struct):
+    lessons: dict[str, Any]
+    command: str = ""  # not in a journal
+    imported: _Import | UnsetType = UNSET
+    seeds: _Seeds | UnsetType = UNSET  # studies have settings of other names
+    epochs: _Count | UnsetType = UNSET
+
+
+class _Environment(Struct):
+    jax: str
+    flax: str
+    optax: str
+    python: str
+    device: str
+
+
+class _Run(Struct):
+    data: _Data
+    config: _Config
+    environment: _Environment
+    lessons: dict[str, dict[str, Any]] = {}
+    resumed_in: list[dict[str, Any]] = []
+
+
+class _Lesson(Struct):
+    """An entry of `lessons`, of `lesson_record`: lists of a value a run."""
+
+    seeds: _Seeds
+    test_correct: list[list[_Count]]
+    test_loss: list[list[_Loss | None]]
+    seconds: list[list[_Seconds]]
+    diverged: list[bool]
+
+
+def fault(run: object) -> str | None:
+    """What is wrong with what was read, and where; None where a run or a study could have written it.
+
+    What only a study knows, its tables show: it is not looked at.
+    """
+    try:
+        checked = msgspec.convert(run, _Run)
+    except ValueError as error:  # msgspec's, or of a string that is not Unicode
+        return str(error)
+    try:
+        shlex.split(checked.config.command)
+    except ValueError as error:
+        return f"{error} - at `$.config.command`"
+    for name in LESSONS:
+        if name in checked.config.lessons:
+            try:
+                lesson_of_json(checked.config.lessons[name])
+            except UserError as error:
+                return f"{str(error).rstrip('.')} - at `$.config.lessons.{name}`"
+    trained = {name: entry for name, entry in checked.lessons.items() if "test_correct" in entry}
+    return next((found for name, entry in trained.items() if (found := _lesson_fault(checked, name, entry))), None)
+
+
+def _lesson_fault(run: _Run, name: str, entry: Mapping[str, Any]) -> str | None:
+    """The same of a lesson's entry, where it is one of lessons that were trained."""
+    where = f"`$.lessons.{name}"
+    try:
+        lesson = msgspec.convert(entry, _Lesson)
+    except ValueError as error:  # msgspec's, or of a string that is not Unicode
+        what, _, place = str(error).partition(" - at `$")
+        return f"{what} - at {where}{place or '`'}"
+    if name not in LESSONS or name not in run.config.lessons:
+        return f"No such lesson was trained - at {where}`"
+    if isinstance(run.config.epochs, UnsetType):
+        return "Object missing required field `epochs` - at `$.config`"
+    if lesson.seeds != run.config.seeds:
+        return f"Expected the seeds of `$.config` - at {where}.seeds`"
+    for field in ("test_correct", "test_loss", "seconds", "diverged"):
+        if len(getattr(lesson, field)) != len(lesson.seeds):
+            return f"Expected `array` of length {len(lesson.seeds)} - at {where}.{field}`"
+    for number, correct in enumerate(lesson.test_correct):
+        # A run that diverged ended early; an imported net was tested once, without an epoch.
+        whole = max(1, run.config.epochs)
+        tests = max(1, min(len(correct), whole)) if lesson.diverged[number] else whole
+        lengths = {"test_correct": tests, "test_loss": tests, "seconds": min(tests, run.config.epochs)}
+        for field, length in lengths.items():
+            if len(getattr(lesson, field)[number]) != length:
+                return f"Expected `array` of length {length} - at {where}.{field}[{number}]`"
+        if max(correct) > run.data.test:
+            return f"Expected `int` <= {run.data.test} - at {where}.test_correct[{number}]`"
+    return None

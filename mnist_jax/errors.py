@@ -28,14 +28,6 @@ def is_folder(path: Path) -> bool:
         raise UserError(f"{path} cannot be looked at ({error.strerror or error}).") from error
 
 
-def check_utf8(path: Path) -> None:
-    """Raise `UserError` for a folder that Orbax and XLA could not open: their C++ takes UTF-8 only."""
-    try:
-        str(path.absolute()).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"The name of {path.absolute()} is not UTF-8; rename the folder, or choose another.") from error
-
-
 def check_choice(what: str, value: str, choices: object) -> None:
     """Raise `UserError` unless `value` is one of `choices` (any iterable of names)."""
     names = list(choices)  # type: ignore[call-overload]

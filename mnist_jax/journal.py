@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mnist_jax.errors import UserError, check_utf8, expand_user
+from mnist_jax.errors import UserError, expand_user
 from mnist_jax.locks import alone_in
 from mnist_jax.processes import check_same, from_first
 from mnist_jax.results import CHECKPOINTS, JOURNAL, differences, environment_changes, make_folder
@@ -177,7 +177,6 @@ def _study_folder(out: Path | None, name: str, resume: bool) -> Path:
     if out is None:
         return make_folder(None, name, JOURNAL)
     folder = expand_user(out)
-    check_utf8(folder)
     holds_study = _is_there(folder / JOURNAL)
     if resume and not holds_study:
         raise UserError(f"{folder} holds no run to go on with; leave out --resume, or name another with --out.")

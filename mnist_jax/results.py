@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 from mnist_jax.data import Dataset
-from mnist_jax.errors import UserError, check_utf8, expand_user
+from mnist_jax.errors import UserError, expand_user
 from mnist_jax.lessons import Lesson
 from mnist_jax.processes import from_first
 
@@ -63,7 +63,6 @@ def make_folder(out: Path | None, name: str, file: str) -> Path:
     Raises:
       UserError: it holds a run already, of whatever kind, or cannot be written.
     """
-    check_utf8(expand_user(out or Path()))
     if out is not None:
         return _claim(expand_user(out), file)
     stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"

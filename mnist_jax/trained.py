@@ -18,7 +18,7 @@ import numpy as np
 
 from mnist_jax.checkpoints import Checkpoints, last_checkpoint
 from mnist_jax.data import Dataset
-from mnist_jax.errors import UserError, check_choice, check_utf8, expand_user, first_line, is_folder
+from mnist_jax.errors import UserError, check_choice, expand_user, first_line, is_folder
 from mnist_jax.experiment import Run, history, key_of_arrays, state_arrays, state_of_arrays
 from mnist_jax.lessons import LESSONS, Lesson, lesson_of_json
 from mnist_jax.results import CHECKPOINTS, JOURNAL, RESULTS, count_of, describe_run, make_folder, write_results
@@ -60,7 +60,6 @@ def run_folder(run: Path) -> Path:
       UserError: there is none.
     """
     folder = expand_user(run)
-    check_utf8(folder)
     if str(run) == LATEST and not is_folder(folder):
         runs = [path for path in Path("runs").glob("*/") if _has_run(path)]
         if not runs:

@@ -171,9 +171,8 @@ def check_run(
         )
     check_batches(lesson, data.epoch_length)
     check_activations(lesson, max(data.test.size, 0 if data.validation is None else data.validation.size))
-    steps = epochs * math.ceil(data.epoch_length / lesson.batch_size)
-    if steps > MOST_STEPS:
-        raise UserError(f"A run may take at most {MOST_STEPS:,} steps, not {steps:,}; train fewer epochs.")
+    if epochs * math.ceil(data.epoch_length / lesson.batch_size) > MOST_STEPS:
+        raise UserError(f"A run may take at most {MOST_STEPS:,} steps; train fewer epochs.")
     count = len(jax.devices())
     if devices_per_run < 1 or count % devices_per_run:
         raise UserError(f"The {count} devices cannot be split into groups of {devices_per_run}.")

@@ -65,6 +65,11 @@ class RunArguments(DistributedArguments):
     keep_checkpoints: int = 2
     tensorboard: bool = False
 
+    def check(self) -> None:
+        """Raise `UserError` for what cannot be kept so, before a folder is taken."""
+        self.checkpoints(Path(), Console(quiet=True), keep_last=True)
+        check_event_files(self.tensorboard)
+
     def checkpoints(self, folder: Path, console: Console, *, keep_last: bool) -> Checkpoints:
         """Those of the study in `folder`; damage is told on the console."""
         return Checkpoints(
@@ -115,7 +120,7 @@ def run_lessons(
     """
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=epochs, devices_per_run=devices_per_run)
-    check_event_files(arguments.tensorboard)
+    arguments.check()
     described = describe_run(study, data, lessons, command=command, seeds=list(seeds), epochs=epochs)
     notify = notifier(console)
     folder, journal = open_study(out, name or study, described, resume=arguments.resume, notify=notify)
@@ -217,7 +222,7 @@ def run_comparison(
         data = dataclasses.replace(data, epoch_length=min(_QUICK_EPOCH, data.epoch_length))
         console.print(_QUICK_NOTICE, style="bold red", soft_wrap=True)
     check_comparison(lesson, data, budget)
-    check_event_files(arguments.tensorboard)
+    arguments.check()
     described = describe_run(
         name,
         data,

@@ -55,7 +55,14 @@ def test_some_lessons_in_the_course_s_order(run_main, toy_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--lessons", "cnn"], "'cnn'"), (["--seeds", "0"], "seed"), (["--epochs", "0"], "epochs"), (["--lessons"], "")],
+    [
+        (["--lessons", "cnn"], "'cnn'"),
+        (["--seeds", "0"], "seed"),
+        (["--epochs", "0"], "epochs"),
+        (["--lessons"], ""),
+        (["--checkpoint-every", "0"], "checkpoint to the next must be at least 1"),
+        (["--keep-checkpoints", "0"], "checkpoints kept must be at least 1"),
+    ],
 )
 def test_bad_input_gets_status_2_and_leaves_nothing(run_main, toy_folder, tmp_path, arguments, says):
     status, _, err = run_main(script("ladder").main, "--data", toy_folder, "--out", tmp_path / "out", *arguments)

@@ -144,6 +144,7 @@ def test_a_difference_in_steps_takes_an_interval_and_more_than_the_resolution(se
         (["--epochs", "0"], "epochs must be at least 1"),
         (["--final-seeds", "1"], "seeds"),
         (["--side-by-side", "0"], "at a time"),
+        (["--checkpoint-every", "0"], "at least 1"),
     ],
 )
 def test_bad_input_gets_status_2_and_leaves_nothing(run_main, toy_folder, tmp_path, arguments, says):

@@ -22,7 +22,7 @@ STUDIES = ["train", "ladder", "reproduce_notebooks", "sgd_vs_adam", "optimizers"
 def headers(tmp_path_factory):
     """Study -> what it writes first into its folder."""
     found = {}
-    digits = write_idx_folder(tmp_path_factory.mktemp("toy"), toy_digits(70), toy_digits(20, seed=1))
+    digits = write_idx_folder(tmp_path_factory.mktemp("toy"), toy_digits(72), toy_digits(20, seed=1))
 
     def stop(out, name, header, **_):
         found[header["study"]] = header

@@ -15,7 +15,7 @@ from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.experiment import Run, train_runs
 from mnist_jax.journal import CHECKPOINTS, JOURNAL
 from mnist_jax.lessons import lesson_of_json
-from mnist_jax.results import RESULTS, environment, write_results
+from mnist_jax.results import RESULTS, describe_run, environment, write_results
 from mnist_jax.trained import find_nets, read_nets, read_run, run_folder
 
 
@@ -82,8 +82,8 @@ def test_weights_are_read_whatever_the_random_numbers_were(dataset, tmp_path, ma
     checkpoints = Checkpoints(tmp_path / CHECKPOINTS / "relu")
     with jax.default_prng_impl(made):
         epochs = list(train_runs(lesson, dataset, runs, epochs=1, checkpoints=checkpoints))
-    config = {"seeds": [3, 4], "lessons": {"relu": as_json(lesson)}}
-    write_results(tmp_path, {"data": {}, "config": config, "environment": {}})
+    described = describe_run("train", dataset, {"relu": lesson}, command="", seeds=[3, 4], epochs=1)
+    write_results(tmp_path, described)
     for read in PRNGS:
         with jax.default_prng_impl(read):
             (net,) = read_nets(tmp_path, seed=4)

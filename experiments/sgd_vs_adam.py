@@ -133,7 +133,7 @@ def course_runs(tuning: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 def difference(first: Mapping[str, Any], second: Mapping[str, Any], images: int) -> dict[str, Any]:
     """Second minus first: last test accuracy, as a fraction of the `images`, paired by seed."""
     before, after = ([run[-1] for run in found["test_correct"]] for found in (first, second))
-    gap = paired_difference(after, before).times(1 / images)
+    gap = paired_difference(after, before, grid=1).times(1 / images)
     return {"second": second["contestant"], "first": first["contestant"], **gap._asdict()}
 
 
@@ -176,10 +176,8 @@ def compared_steps(
             f"reached by {n} of {len(first)} runs of {name}" for n, name in zip(reached, names, strict=True)
         )
     before, after = ([limit if step is None else step for step in steps] for steps in (first, second))
-    gap = paired_difference(after, before)
+    gap = paired_difference(after, before, grid=every)
     interval = f"{gap.mean:+,.0f} [{gap.low:+,.0f}, {gap.high:+,.0f}]"
-    if gap.low == gap.high:
-        return f"{names[1]} minus {names[0]} {gap.mean:+,.0f} for every seed"
     if gap.excludes_zero and abs(gap.mean) >= every:
         return f"{names[1]} needs {'more' if gap.mean > 0 else 'fewer'} than {names[0]} ({interval})"
     return f"{names[1]} is not shown to need more or fewer than {names[0]} ({interval})"

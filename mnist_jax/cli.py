@@ -415,7 +415,3 @@ def main() -> None:
         }
         run = parsed(lambda: tyro.extras.subcommand_cli_from_dict(commands, description=__doc__, prog="mnist-jax"))
         run()
-
-
-if __name__ == "__main__":
-    main()

@@ -21,13 +21,19 @@ from mnist_jax.processes import check_same, in_all, is_first
 _PIPE_WIDTH = 140
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the error pass: rich would exit with status 1."""
+        raise
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """A rich console; plain and wide where the output is not a terminal. Of several processes the first one prints."""
     quiet = not is_first()
     # No markup: a user's path may look like it.
     options: dict[str, Any] = {"stderr": stderr, "highlight": False, "markup": False, "emoji": False, "quiet": quiet}
-    console = Console(**options)
-    return console if console.is_terminal else Console(**options, width=_PIPE_WIDTH)
+    console = _Console(**options)
+    return console if console.is_terminal else _Console(**options, width=_PIPE_WIDTH)
 
 
 def notifier(console: Console) -> Callable[[str], None]:

@@ -458,7 +458,9 @@ def _stacked(runs: Sequence[Run], mesh: Mesh) -> tuple[jax.Array, dict[str, jax.
     """Seeds and hyperparameters of a group, one a row, each row on its device."""
     seeds = np.array([run.seed for run in runs], np.uint32)
     rows = [dict(run.hyperparameters) for run in runs]
-    values = {name: np.array([row[name] for row in rows], float) for name in rows[0]}  # `init_state` casts them
+    # `init_state` casts them to the lesson's dtype; several processes compare them as they are on the device.
+    kind = jax.dtypes.canonicalize_dtype(float)
+    values = {name: np.array([row[name] for row in rows], kind) for name in rows[0]}
     return jax.device_put((seeds, values), NamedSharding(mesh, PartitionSpec("run")))
 
 

@@ -83,7 +83,8 @@ def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.plot(epochs, np.mean(by_epoch, axis=1), color=f"C{list(LESSONS).index(after)}")
         if len(by_epoch[0]) > 1:
-            intervals = [mean_interval(differences) for differences in by_epoch]
+            grid = 2**0.5 * 100 / results["data"]["test"]
+            intervals = [mean_interval(differences, grid=grid) for differences in by_epoch]
             axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color="grey", alpha=0.4)
         axes.set(title=f"{after} minus {before}", xlabel="epoch")
         axes.grid(alpha=0.3)

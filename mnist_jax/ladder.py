@@ -36,7 +36,8 @@ def surprises(results: Mapping[str, Any]) -> list[str]:
     """A sentence for each lesson whose change made the net worse, where several seeds can tell."""
     sentences = []
     for (before, after), epochs in ladder_gains(results).items():
-        if len(epochs[-1]) < 2 or (last := mean_interval(epochs[-1])).high >= 0:
+        grid = 2**0.5 * 100 / results["data"]["test"]  # of a difference of two accuracies in points
+        if len(epochs[-1]) < 2 or (last := mean_interval(epochs[-1], grid=grid)).high >= 0:
             continue
         when = "at the end" if len(epochs) == results["config"]["epochs"] else f"after epoch {len(epochs)}"
         means = [statistics.mean(epoch) for epoch in epochs]
@@ -101,6 +102,6 @@ def gain(correct: Sequence[int], before: Sequence[int], images: int) -> str:
     """
     if len(correct) == 1:
         return f"{100 * (correct[0] - before[0]) / images:+.2f}"
-    difference = paired_difference(correct, before).times(100 / images)
+    difference = paired_difference(correct, before, grid=1).times(100 / images)
     verdict = "" if difference.excludes_zero else ", not different from 0"
     return f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]{verdict}"

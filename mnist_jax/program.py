@@ -24,6 +24,7 @@ def guard() -> None:
         if getattr(sys, name) is None:  # closed: the next file to be opened, a checkpoint, would be written to as it
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
     sys.excepthook = _end
+    sys.unraisablehook = _swallowed
     os.environ.pop("MPLBACKEND", None)  # figures need none, and Matplotlib cannot be imported with one it does not know
     _check_variables()
 
@@ -32,7 +33,7 @@ def guard() -> None:
 def exit_on_user_error() -> Iterator[None]:
     """Turn a `UserError` into its sentence on stderr and exit status 2, without a traceback.
 
-    Ctrl-C and a reader of the output that is gone end with the shell's usual statuses 130 and 141. A character that the
+    Ctrl-C and a closed pipe end with the shell's usual statuses 130 and 141. A character that the
     terminal's encoding lacks is replaced.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -42,12 +43,13 @@ def exit_on_user_error() -> Iterator[None]:
         try:
             yield
         finally:
-            if sys.stdout is not None:
+            if sys.stdout is not None and not isinstance(sys.exception(), UserError):
                 sys.stdout.flush()  # here an error is caught; when the interpreter ends it is too late
     except UserError as error:
         # What the user typed may hold line breaks and the like.
         sentence = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(error))
         _say(f"error: {sentence}")
+        _can_flush()
         sys.exit(2)
     except KeyboardInterrupt:
         if hasattr(sys, "ps1"):  # Python's prompt or a notebook, which go on
@@ -56,7 +58,7 @@ def exit_on_user_error() -> Iterator[None]:
         # Not sys.exit: taking the interpreter down while XLA's threads compute ends in a segmentation fault.
         os._exit(130)
     except OSError as error:
-        if _can_print():
+        if _can_flush(line="\n"):
             raise
         if isinstance(error, BrokenPipeError):
             sys.exit(141)
@@ -66,7 +68,12 @@ def exit_on_user_error() -> Iterator[None]:
 
 def jax_refusal(says: str) -> UserError:
     """The error for what JAX says when it starts, with the variables that may be the reason."""
-    settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(("JAX_", "XLA_"))]
+    innocent = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_")
+    settings = [
+        f"{name}={value}"
+        for name, value in os.environ.items()
+        if name.startswith(("JAX_", "XLA_")) and not name.startswith(innocent)
+    ]
     advice = f"correct or unset {' or '.join(settings)}" if settings else "its installation does not work here"
     return UserError(f"JAX does not start ({says}); {advice}.")
 
@@ -80,6 +87,15 @@ def _end(kind: type[BaseException], error: BaseException, trace: TracebackType |
         sys.__excepthook__(kind, error.with_traceback(trace), trace)
 
 
+def _swallowed(what: "sys.UnraisableHookArgs") -> None:
+    """For `sys.unraisablehook`: Ctrl-C in a callback of C, such as JAX's of the garbage collector, is Ctrl-C too."""
+    if not issubclass(what.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(what)
+    elif not hasattr(sys, "ps1"):
+        _say("interrupted")
+        os._exit(130)
+
+
 def _check_variables() -> None:
     """Raise `UserError` for variables with which JAX cannot be imported, or XLA would abort this process."""
     flags = os.environ.get("XLA_FLAGS", "")
@@ -88,7 +104,9 @@ def _check_variables() -> None:
         raise UserError(f"JAX_NUM_CPU_DEVICES and XLA_FLAGS can make at most {_MOST_CPU_DEVICES:,} devices of a CPU.")
     if flags:
         code = "from jaxlib.xla_client import CompileOptions; CompileOptions()"
-        tried = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+        tried = subprocess.run(
+            [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, errors="replace", check=False
+        )
         if fatal := re.search(r"^[EF]\d+ .*?\] (.*)", tried.stderr, re.MULTILINE):
             raise jax_refusal(fatal[1].strip().rstrip("."))
     try:
@@ -105,10 +123,10 @@ def _say(sentence: str) -> None:
         _drop(2)
 
 
-def _can_print() -> bool:
+def _can_flush(line: str = "") -> bool:
     """Whether stdout takes what was printed, and a line more."""
     try:
-        print(flush=True)
+        print(end=line, flush=True)
     except OSError:
         _drop(1)
         return False

@@ -84,10 +84,14 @@ def check_jax() -> None:
     """
     if jax.config.values["jax_disable_jit"]:
         raise UserError("JAX_DISABLE_JIT is set, but this program needs JAX to compile; unset it.")
+    for name in ("jax_debug_nans", "jax_debug_infs"):
+        if jax.config.values[name]:
+            raise UserError(f"{name.upper()} is set, but here a run that diverges ends by itself; unset it.")
     try:
         jax.jit(abs)(0)
     except Exception as error:  # of many kinds, and none of this program: it is JAX alone that runs here
-        raise jax_refusal(first_line(error)) from error
+        says = first_line(error) if str(error) else "a device that JAX_PLATFORMS names has no plugin installed"
+        raise jax_refusal(says) from error
 
 
 def cache_folder() -> Path:

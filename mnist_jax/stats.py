@@ -23,7 +23,7 @@ class Interval(NamedTuple):
         return self.low > 0 or self.high < 0
 
     def times(self, factor: float) -> "Interval":
-        """In another unit, as points for images; a factor of -1 is b - a for a - b."""
+        """Scale the interval, as images to points; a negative factor swaps its ends."""
         low, high = sorted((factor * self.low, factor * self.high))
         return Interval(factor * self.mean, low, high)
 
@@ -33,11 +33,18 @@ def fractions(counts: Sequence[Sequence[int]], size: int) -> list[list[float]]:
     return [[count / size for count in run] for run in counts]
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Student's t interval of the mean of at least two independent values."""
+def mean_interval(values: Sequence[float], confidence: float = 0.95, *, grid: float = 0.0) -> Interval:
+    """Student's t interval of the mean of at least two independent values.
+
+    Args:
+      values: in any unit.
+      confidence: of the interval.
+      grid: step of the grid that the values stand on, 1 for counts. The variance of rounding to it, grid^2 / 12, is
+        added to theirs: few values may be equal by chance, and would make an interval of no width.
+    """
     array = np.asarray(values, float)
-    mean = float(array.mean())
-    half = float(array.std(ddof=1)) / len(array) ** 0.5 * _t_quantile((1 + confidence) / 2, len(array) - 1)
+    mean, variance = float(array.mean()), float(array.var(ddof=1)) + grid**2 / 12
+    half = (variance / len(array)) ** 0.5 * _t_quantile((1 + confidence) / 2, len(array) - 1)
     return Interval(mean, mean - half, mean + half)
 
 
@@ -64,20 +71,25 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
     return (ordered[places[-1]], ordered[count - 1 - places[-1]]) if places else None
 
 
-def paired_difference(after: Sequence[float], before: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Interval of the mean of after - before, pair by pair: what the pairs share (seed, order) cancels."""
-    return mean_interval(np.subtract(after, before).tolist(), confidence)
+def paired_difference(
+    after: Sequence[float], before: Sequence[float], confidence: float = 0.95, *, grid: float = 0.0
+) -> Interval:
+    """Interval of the mean of after - before, pair by pair: what the pairs share (seed, order) cancels.
+
+    Both stand on the `grid` of `mean_interval`, and are rounded each.
+    """
+    return mean_interval(np.subtract(after, before).tolist(), confidence, grid=2**0.5 * grid)
 
 
-def all_pairs(runs: Mapping[str, Sequence[float]], confidence: float = 0.95) -> dict[tuple[str, str], Interval]:
-    """(a, b) -> simultaneous confidence intervals of the mean of a - b, paired by seed, for all pairs.
+def all_pairs(counts: Mapping[str, Sequence[int]], confidence: float = 0.95) -> dict[tuple[str, str], Interval]:
+    """(a, b) -> simultaneous confidence intervals of the mean of a - b, counts paired by seed, for all pairs.
 
     Bonferroni over all of them, since the best is chosen from the same runs: all intervals cover together with at least
     `confidence`.
     """
-    pairs = list(combinations(runs, 2))
+    pairs = list(combinations(counts, 2))
     each = 1 - (1 - confidence) / len(pairs)
-    return {(a, b): paired_difference(runs[a], runs[b], each) for a, b in pairs}
+    return {(a, b): paired_difference(counts[a], counts[b], each, grid=1) for a, b in pairs}
 
 
 class Bin(NamedTuple):

@@ -228,7 +228,7 @@ def _train(
             journal.add({"stage": stage, "optimizer": label, "learning_rate": rate, **run_record(run)})
 
 
-# --- what the journal's runs come to ---
+# --- summaries of the journal's runs ---
 
 
 def _entries(journal: Iterable[Mapping[str, Any]], stage: str, label: str) -> list[Mapping[str, Any]]:
@@ -274,7 +274,7 @@ def good_range(correct: Sequence[int], images: int) -> tuple[int, int]:
 
     Args:
       correct: for each learning rate the validation images right.
-      images: of how many.
+      images: number of images.
     """
     best = int(np.argmax(correct))
     good = 1000 * (correct[best] - np.asarray(correct)) <= GOOD_WITHIN * images
@@ -374,10 +374,11 @@ FINAL_HEADER = [
 ]  # fmt: skip
 NOTE = (
     f"Good learning rates: those around the best whose mean validation accuracy is within {GOOD_WITHIN / 10:g} points "
-    f"of its; decades: how wide that is. At chance: runs that ended finite with at most {AT_CHANCE} % right, guessing "
-    "being 10 %. Test accuracy and loss: mean and 95 % confidence interval over seeds, on these test images. Steps: "
-    "median over seeds and, for 6 seeds or more, its exact confidence interval of at least 95 %, found by testing "
-    f"every {Budget.test_every} steps; seconds: as many of a run by itself."
+    f"of its; decades: how wide that is. At chance: runs that ended finite with at most {AT_CHANCE} % of the "
+    "validation images right (final runs: of the test images), guessing being 10 %. Test accuracy and loss: mean and "
+    "95 % confidence interval over seeds, on these test images. Steps: median over seeds and, for 6 seeds or more, its "
+    f"exact confidence interval of at least 95 %, found by testing every {Budget.test_every} steps; seconds: as many "
+    "of a run by itself."
 )
 
 
@@ -420,23 +421,23 @@ def final_rows(results: Mapping[str, Any]) -> list[list[str]]:
             [
                 found["contestant"],
                 f"{found['learning_rate']:g}",
-                interval_words([count / images for count in ends], percent=True)
-                + (f" ({', '.join(words)})" if words else ""),
-                interval_words([run[-1] for run in found["test_loss"]]),
+                accuracy_words(ends, images) + (f" ({', '.join(words)})" if words else ""),
+                loss_words([run[-1] for run in found["test_loss"]]),
                 *(_steps_words(found["steps_to"][str(target)], seconds) for target in TARGETS),
             ]
         )
     return rows
 
 
-def interval_words(values: Sequence[float | None], *, percent: bool = False) -> str:
-    """`98.31 % [98.25, 98.37]` or `0.0561 [0.0550, 0.0572]`; "not finite" where a value is None."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return "not finite"
-    scale, digits, unit = (100, 2, " %") if percent else (1, 4, "")
-    mean, low, high = (f"{scale * value:.{digits}f}" for value in mean_interval(known))
-    return f"{mean}{unit} [{low}, {high}]"
+def accuracy_words(counts: Sequence[int], images: int) -> str:
+    """Mean and interval of counts of the `images`, `98.31 % [98.25, 98.37]`."""
+    return "{:.2f} % [{:.2f}, {:.2f}]".format(*mean_interval(counts, grid=1).times(100 / images))
+
+
+def loss_words(losses: Sequence[float | None]) -> str:
+    """Mean and interval, `0.0561 [0.0550, 0.0572]`; "not finite" where one is None."""
+    known = [loss for loss in losses if loss is not None]
+    return "{:.4f} [{:.4f}, {:.4f}]".format(*mean_interval(known)) if len(known) == len(losses) else "not finite"
 
 
 def median_steps(steps: Sequence[int | None]) -> float:
@@ -446,9 +447,9 @@ def median_steps(steps: Sequence[int | None]) -> float:
 
 def _steps_words(steps: Sequence[int | None], seconds_per_step: float) -> str:
     median, missing = median_steps(steps), steps.count(None)
-    never = f", {missing} of {len(steps)} runs never" if missing else ""
+    never = f"not reached by {missing} of {len(steps)} runs"
     if median == math.inf:
-        return "never" if missing == len(steps) else f"never by half{never}"
+        return never
     ends = median_interval([math.inf if step is None else step for step in steps])
     interval = f" [{', '.join('never' if end == math.inf else f'{end:,.0f}' for end in ends)}]" if ends else ""
-    return f"{median:,.0f}{interval} ({median * seconds_per_step:.1f} s){never}"
+    return f"{median:,.0f}{interval} ({median * seconds_per_step:.1f} s){f', {never}' if missing else ''}"

@@ -161,7 +161,7 @@ def test_a_port_that_cannot_be_had_is_said(server, digits_run, run_main, port):
 
 
 def test_the_command_says_where_and_ends_with_ctrl_c(toy_ladder):
-    command = [sys.executable, "-m", "mnist_jax.cli", "demo", toy_ladder, "--port", "0"]
+    command = [sys.executable, "-m", "mnist_jax", "demo", toy_ladder, "--port", "0"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True

@@ -16,7 +16,7 @@ import pytest
 
 from mnist_jax.checkpoints import Checkpoints
 
-TRAIN = [sys.executable, "-m", "mnist_jax.cli", "train", "adam", "--hidden", "16", "--epochs", "4"]
+TRAIN = [sys.executable, "-m", "mnist_jax", "train", "adam", "--hidden", "16", "--epochs", "4"]
 
 
 def command(toy_folder, out, *more):

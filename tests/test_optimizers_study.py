@@ -36,7 +36,7 @@ def results_of(**correct):
 def test_the_verdict_s_words():
     verdict = script("optimizers").verdict
     assert verdict(results_of(a=[9800, 9810, 9820], b=[9000, 9011, 9019])) == [
-        "Shown to be better: a than b by 8.00 points [7.98, 8.02].",
+        "Shown to be better: a than b by 8.00 points [7.97, 8.03].",
         "The best is among: a. No other is shown to be better than one of these.",
         "All 1 pair compared; 3 seeds, paired, on these test images; simultaneous 95 % intervals (Bonferroni).",
     ]
@@ -53,11 +53,15 @@ def test_a_difference_that_one_pair_would_show_is_not_shown_among_many():
     assert "Shown" not in verdict(results_of(**pair, **others))[0]
 
 
-@pytest.mark.parametrize("seeds", [3, 10])
-def test_of_eight_equal_optimizers_at_most_5_percent_of_studies_claim_one_to_be_better(seeds):
-    """Correcting only the best one's 7 pairs, as if it had not been chosen, makes 8 to 12 % false claims."""
-    rng, studies = np.random.default_rng(seeds), 600
+@pytest.mark.parametrize("spread", [4, 8])
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_of_eight_equal_optimizers_at_most_5_percent_of_studies_claim_one_to_be_better(seeds, spread):
+    """Whatever the number of seeds, and of images by which runs differ: two seeds' differences are often equal.
+
+    Correcting only the best one's 7 pairs, as if it had not been chosen, makes 8 to 12 % false claims.
+    """
+    rng, studies = np.random.default_rng(seeds), 400
     verdict = script("optimizers").verdict
-    counts = np.rint(rng.normal(9_820, 8, (studies, 8, seeds))).astype(int).tolist()
+    counts = np.rint(rng.normal(9_820, spread, (studies, 8, seeds))).astype(int).tolist()
     claims = sum("Shown" in verdict(results_of(**dict(zip("abcdefgh", study, strict=True))))[0] for study in counts)
-    assert claims <= binom.ppf(0.999, studies, 0.05)
+    assert claims <= binom.ppf(0.99, studies, 0.05)

@@ -182,3 +182,12 @@ def test_one_process_is_the_first():
     assert processes.is_first()
     assert processes.from_first(lambda: [1]) == [1]
     assert processes.in_all(lambda: (1,)) == (1,)
+
+
+def test_two_processes_compare_optimizers(toy_folder, tmp_path):
+    """Whose learning rates are traced values of all processes."""
+    arguments = ["--rates", 2, "--lowest", 0.01, "--momenta", 0.9, "--tuning-seeds", 1, "--final-seeds", 2]
+    study = EXPERIMENTS / "sgd_vs_adam.py", "--data", toy_folder, "--lesson", "mlp", "--epochs", 1, *arguments
+    for status, _, err in start_two(*study, "--out", tmp_path / "two"):
+        assert (status, err) == (0, "")
+    assert len((tmp_path / "two" / "runs.jsonl").read_text().splitlines()) == 1 + 4 + 4 + 1

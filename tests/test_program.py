@@ -40,10 +40,16 @@ def refused(done):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("JAX_NUM_CPU_DEVICES", "two"), ("JAX_ENABLE_X64", "maybe"), ("JAX_DEFAULT_PRNG_IMPL", "x"), ("XLA_FLAGS", "--x")],
+    [
+        ("JAX_NUM_CPU_DEVICES", "two"),
+        ("JAX_ENABLE_X64", "maybe"),
+        ("JAX_DEFAULT_PRNG_IMPL", "x"),
+        ("XLA_FLAGS", "--x"),
+        pytest.param("XLA_FLAGS", "\udcff", marks=pytest.mark.skipif(sys.platform != "linux", reason="bytes")),
+    ],
 )
 def test_a_variable_that_jax_cannot_read_gets_a_sentence(name, value):
-    assert f" {name}={value}." in refused(run("-m", "mnist_jax", "lessons", **{name: value}))
+    assert f" {name}={ascii(value)[1:-1]}." in refused(run("-m", "mnist_jax", "lessons", **{name: value}))
 
 
 @pytest.mark.parametrize("flags", ["--nonsense", "nowhere", "--xla_backend_optimization_level=x"])
@@ -110,6 +116,19 @@ def test_without_compilation_it_says_so():
         check_jax()
 
 
+def test_with_errors_for_nans_it_says_so():
+    with jax.debug_nans(True), pytest.raises(UserError, match="JAX_DEBUG_NANS is set"):
+        check_jax()
+    with jax.debug_infs(True), pytest.raises(UserError, match="JAX_DEBUG_INFS is set"):
+        check_jax()
+
+
+def test_a_plugin_that_is_not_installed_is_named():
+    line = refused(run("-m", "mnist_jax", "predict", "run", "docs/seven.png", JAX_PLATFORMS="cuda"))
+    assert "plugin" in line
+    assert "JAX_PLATFORMS=cuda" in line
+
+
 # --- streams ---
 
 
@@ -156,9 +175,25 @@ def test_only_an_output_that_cannot_be_written_is_blamed(code, shell, status, sa
     assert ("Traceback" in done.stderr) == (status == 1)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_an_output_that_cannot_be_written_does_not_hide_an_error():
+    done = run("-c", ENDING + "print(1); raise errors.UserError('No.')", shell=">/dev/full", PYTHONUNBUFFERED="")
+    assert refused(done) == "error: No.\n"
+
+
 def test_a_reader_that_is_gone_ends_it_quietly():
     done = subprocess.run(
         ["bash", "-c", f'set -o pipefail; "{sys.executable}" -c "$0" | true', ENDING + "print('x' * 100_000)"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("command", ["-m mnist_jax lessons", "-m mnist_jax data"])
+def test_a_reader_that_is_gone_ends_a_command_quietly(command):
+    """rich, which prints their tables, would end with status 1."""
+    done = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "{sys.executable}" {command} | true'],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (141, "")
@@ -192,6 +227,24 @@ def test_an_error_that_nobody_foresaw_keeps_its_traceback(importing, arguments, 
     assert done.stderr.startswith("Traceback")
     assert error.split("(")[0] in done.stderr.splitlines()[-1]
     assert "_end" not in done.stderr  # of nothing but where it was raised
+
+
+CTRL_C_IN_A_CALLBACK = """
+import gc
+from mnist_jax.program import guard
+guard()
+def called(*_):
+    raise KeyboardInterrupt
+gc.callbacks.append(called)
+gc.collect()
+print("trained on")
+"""
+
+
+def test_ctrl_c_in_a_callback_of_c_is_not_swallowed():
+    """JAX has one of the garbage collector; Python would print a traceback and go on."""
+    done = run("-c", CTRL_C_IN_A_CALLBACK)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 # --- in somebody's notebook ---

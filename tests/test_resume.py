@@ -108,7 +108,7 @@ def test_other_random_numbers_are_refused(run_main, toy_folder, tmp_path):
 
 
 def test_training_on_a_full_disk_ends_with_one_sentence(toy_folder, tmp_path):
-    command = shlex.join([sys.executable, "-m", "mnist_jax.cli", *map(str, train(toy_folder, tmp_path / "run"))])
+    command = shlex.join([sys.executable, "-m", "mnist_jax", *map(str, train(toy_folder, tmp_path / "run"))])
     # No file may grow beyond 1 KB.
     done = subprocess.run(["bash", "-c", f"ulimit -f 1; exec {command}"], capture_output=True, text=True, timeout=100)
     assert done.returncode == 2

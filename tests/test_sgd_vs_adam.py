@@ -107,9 +107,10 @@ def test_the_verdict_s_words():
     assert sgd_vs_adam.verdict(results_of(gap(-0.002, -0.003, -0.001))) == [
         "Each at its own learning rate (sgd, momentum 0.9: 0.1; adam: 0.001), adam is worse than sgd, momentum 0.9 by "
         "-0.20 points [-0.30, -0.10].",
-        "Steps to 95 %: adam minus sgd +250 for every seed.",
-        # -1,500, -250, 0: mean -583, standard error 464, t(0.975, 2) = 4.303.
-        "Steps to 97 %: adam is not shown to need more or fewer than sgd (-583 [-2,580, +1,413]).",
+        # Each pair 250 apart, which is how far apart tests are: standard error 250 / 18^(1/2) = 59.
+        "Steps to 95 %: adam is not shown to need more or fewer than sgd (+250 [-4, +504]).",
+        # -1,500, -250, 0: mean -583, standard error 464, with the rounding 468, t(0.975, 2) = 4.303.
+        "Steps to 97 %: adam is not shown to need more or fewer than sgd (-583 [-2,596, +1,429]).",
         "Steps to 98 %: reached by 1 of 3 runs of sgd and reached by 3 of 3 runs of adam.",
         "Each interval is at 95 % by itself, over seeds, on these test images.",
     ]

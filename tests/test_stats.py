@@ -37,7 +37,14 @@ def test_all_pairs_are_corrected_for_all_pairs():
     found = all_pairs(runs)
     assert list(found) == [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")]
     for (a, b), interval in found.items():
-        assert interval == pytest.approx(paired_difference(runs[a], runs[b], 1 - 0.05 / 6))
+        assert interval == pytest.approx(paired_difference(runs[a], runs[b], 1 - 0.05 / 6, grid=1))
+
+
+def test_equal_counts_do_not_make_an_interval_without_width():
+    half = stats.t.ppf(0.975, 1) * (1 / 6 / 2) ** 0.5
+    assert paired_difference([9_805, 9_806], [9_800, 9_801], grid=1) == pytest.approx((5, 5 - half, 5 + half))
+    half = stats.t.ppf(0.975, 2) * (2**2 / 12 / 3) ** 0.5
+    assert mean_interval([7, 7, 7], grid=2) == pytest.approx((7, 7 - half, 7 + half))
 
 
 def test_an_interval_in_other_units():

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JaxArguments:
-    """What every command that computes can be told.
+    """Options shared by all commands that compute.
 
     Attributes:
       compilation_cache: keep compiled programs in the user's cache folder, so that the next start does not compile.

@@ -50,10 +50,10 @@ _QUICK_NOTICE = "QUICK: short epochs and few runs, to see how it works. This is 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunArguments(DistributedArguments):
-    """What every command that trains and keeps its runs can be told.
+    """Options shared by all commands that train and keep their runs.
 
     Attributes:
-      resume: go on with the run in the folder that --out names.
+      resume: continue the run in the folder that --out names.
       checkpoint_every: epochs from one checkpoint to the next.
       keep_checkpoints: how many stay of a run under way, the newest.
       tensorboard: write the curves for TensorBoard too, into the folder's `tensorboard`, each epoch as it ends; with
@@ -162,7 +162,7 @@ def how_to_go_on(folder: Path) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComparisonArguments(RunArguments):
-    """What every comparison of optimizers can be told.
+    """Options shared by all comparisons of optimizers.
 
     Attributes:
       lesson: whose net.

@@ -85,7 +85,7 @@ def test_a_diverged_run_is_told_and_recorded(run_main, toy_folder, tmp_path):
         cli.main, "train", "relu", "--data", toy_folder, "--learning-rate", 1e30, "--out", tmp_path / "run"
     )
     assert status == 0
-    assert "diverged and ends here" in out
+    assert "diverged: the loss became non-finite in epoch 1" in out
     assert json.loads((tmp_path / "run" / RESULTS).read_text())["lessons"]["relu"]["diverged"] == [True]
 
 

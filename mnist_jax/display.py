@@ -114,8 +114,8 @@ class EpochProgress:
             )
         if epoch.diverged:
             self._console.print(
-                f"{label}, seed {epoch.run.seed}: diverged: the loss became non-finite in epoch {epoch.number}. A lower "
-                "learning rate usually helps.",
+                f"{label}, seed {epoch.run.seed}: diverged: the loss became non-finite in epoch {epoch.number}. A "
+                "lower learning rate usually helps.",
                 style="bold red",
                 soft_wrap=True,
             )

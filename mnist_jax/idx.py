@@ -37,7 +37,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         header = file.read(4 + 4 * dimensions)
         if header[:4] != bytes([0, 0, _UINT8, dimensions]) or len(header) < 4 + 4 * dimensions:
             kind = {1: "labels", 3: "images"}.get(dimensions, "bytes")
-            raise UserError(f"{path} is not an IDX file of {kind}; fetch it again or name another folder.")
+            raise UserError(f"{path} is not an IDX file of {kind}; fetch it again or choose another folder.")
         shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
         expected = math.prod(shape)
         content = bytearray()

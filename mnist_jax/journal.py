@@ -11,10 +11,19 @@ from typing import Any
 from mnist_jax.errors import UserError, expand_user
 from mnist_jax.locks import alone_in
 from mnist_jax.processes import check_same, from_first
-from mnist_jax.results import CHECKPOINTS, JOURNAL, differences, environment_changes, make_folder
+from mnist_jax.results import (
+    CHECKPOINTS,
+    JOURNAL,
+    differences,
+    environment_changes,
+    jax_settings_restored,
+    make_folder,
+    remove_parts,
+)
 
 _RESUMED_IN = "resumed_in"  # of an environment, in a line that is no finished part; and of all of them in the results
 _CHOOSE = "choose another folder with --out."
+_GROUPING = ("backend", "devices", "processes")  # of an environment: they decide which runs train side by side
 
 
 class Journal:
@@ -82,6 +91,7 @@ class Journal:
                 # Without a buffer: closing the file would try again to write what did not fit on the disk.
                 self._file = resources.enter_context(self._path.open("a+b", buffering=0))
                 found = self._begin_or_resume(header)
+                remove_parts(self._path.parent)
                 self._resources = resources.pop_all()
                 return found
         except OSError as error:
@@ -102,14 +112,21 @@ class Journal:
             self._is_new = True
             return [now], []
         first, *rest = [self._decoded(line, number) for number, line in enumerate(lines, start=1)]
-        if difference := _difference(_identity(first), _identity(header)):
-            raise UserError(f"{self._path.parent} holds another study ({difference}); {_CHOOSE}")
+        if not first.keys() >= {"study", "environment"}:
+            raise self._damaged(1)
+        folder, old, new = self._path.parent, _identity(first), _identity(header)
+        if restoring := jax_settings_restored(old, new):
+            raise UserError(f"{folder} was begun with other settings of JAX; {restoring} to resume it, or {_CHOOSE}")
+        if difference := _difference(old, new):
+            raise UserError(f"{folder} holds another study ({difference}); {_CHOOSE}")
         environments = [first["environment"], *(line[_RESUMED_IN] for line in rest if _RESUMED_IN in line)]
         if changes := environment_changes(environments[0], now):
             self._notify(
                 f"This study is resumed in another environment ({', '.join(changes)}): its results may differ from "
                 "those of an uninterrupted one in the last digits, and its results.json records both environments."
             )
+        if any(known.get(name) != now.get(name) for known in environments for name in _GROUPING):
+            self._notify("The devices or processes have changed: runs under way may start again from epoch 1.")
         if all(environment_changes(known, now) for known in environments):
             self._write({_RESUMED_IN: now})
             environments.append(now)
@@ -120,9 +137,13 @@ class Journal:
             entry = json.loads(line.decode())
             if isinstance(entry, dict) and entry.pop("digest", None) == _digest(entry):
                 return entry
+        raise self._damaged(number)
+
+    def _damaged(self, number: int) -> UserError:
         repair = "delete it to repeat what it holds, or " if number > 1 else ""
-        raise UserError(
-            f"Line {number} of {self._path} is damaged or of another version of this program; {repair}{_CHOOSE}"
+        return UserError(
+            f"Line {number} of {self._path} is damaged or was written by another version of this program; "
+            f"{repair}{_CHOOSE}"
         )
 
     def _write(self, entry: Mapping[str, Any]) -> None:
@@ -173,15 +194,15 @@ def open_study(
 
 def _study_folder(out: Path | None, name: str, resume: bool) -> Path:
     if out is None and resume:
-        raise UserError("--resume goes on with the run in a folder; name that with --out.")
+        raise UserError("--resume needs --out with the folder of the run to continue.")
     if out is None:
         return make_folder(None, name, JOURNAL)
     folder = expand_user(out)
     holds_study = _is_there(folder / JOURNAL)
     if resume and not holds_study:
-        raise UserError(f"{folder} holds no run to go on with; leave out --resume, or name another with --out.")
+        raise UserError(f"{folder} contains no run to resume; omit --resume or {_CHOOSE}")
     if holds_study and not resume:
-        raise UserError(f"{folder} already holds a run; go on with it with --resume, or name another with --out.")
+        raise UserError(f"{folder} already holds a run; continue it with --resume, or {_CHOOSE}")
     return folder if resume else make_folder(folder, name, JOURNAL)
 
 

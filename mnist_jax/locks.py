@@ -41,5 +41,5 @@ def alone_in(folder: Path, *, wait: bool, notify: Callable[[str], object]) -> It
         yield
     finally:
         with contextlib.suppress(OSError):
-            (folder / LOCK).unlink()  # while it is held: who waits for it notices, and makes another
+            (folder / LOCK).unlink()  # while it is held: a waiting process notices and creates a new file
         lock.release()

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 import time
@@ -30,6 +31,8 @@ CHECKPOINTS = "checkpoints"
 SPEED = "speed.json"
 # Any of these in a folder belongs to a run, which another one would overwrite or continue with.
 _OF_A_RUN = (RESULTS, JOURNAL, CHECKPOINTS, SPEED)
+# The temporary name of a file that a study writes.
+_PART = re.compile(r"\.[a-z_]+\.(json|md|png|html)\.[1-9][0-9]*\.part")
 
 # Settings of JAX that change which numbers are computed, and those that may change how they are rounded.
 _NUMERICS = (
@@ -84,7 +87,7 @@ def _claim(folder: Path, file: str) -> Path:
     try:
         make_folders(folder)
         if any((folder / name).exists() for name in _OF_A_RUN):
-            raise UserError(f"{folder} already holds a run; name another folder with --out.")
+            raise UserError(f"{folder} already holds a run; choose another folder with --out.")
         (folder / file).open("x").close()
         sync_folder(folder)
     except OSError as error:  # also where another process was faster
@@ -93,7 +96,7 @@ def _claim(folder: Path, file: str) -> Path:
 
 
 def _cannot_write(folder: Path, error: OSError) -> UserError:
-    return UserError(f"{folder} cannot be written ({error.strerror or error}); name another folder with --out.")
+    return UserError(f"{folder} cannot be written ({error.strerror or error}); choose another folder with --out.")
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -116,7 +119,7 @@ def make_folders(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk hold the names of a folder's files, where the system can: a power loss would lose a rename."""
+    """Sync a folder's entries to disk, so that a rename survives a power loss."""
     if sys.platform == "win32":  # which opens no folders
         return
     try:
@@ -148,20 +151,28 @@ def replace_file(path: Path, content: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror or error}).") from error
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what a process left in a study's folder that was killed in `replace_file`."""
+    with contextlib.suppress(OSError):  # it does no harm
+        for path in folder.iterdir():
+            if _PART.fullmatch(path.name) and path.is_file():
+                path.unlink()
+
+
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Callable[[bytes], None]]:
     """A file that the user names, taken before anything slow; what is called with its content writes it.
 
     Raises:
-      UserError: it is there already, and so it stays, or it cannot be written.
+      UserError: it already exists, and so it stays, or it cannot be written.
     """
     path = expand_user(path)
     try:
         path.open("xb").close()
     except FileExistsError as error:
-        raise UserError(f"{path} is there already; name another file with --out.") from error
+        raise UserError(f"{path} already exists; choose another file with --out.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}); name another with --out.") from error
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); choose another with --out.") from error
     try:
         yield functools.partial(write_file, path)
     except BaseException:
@@ -247,6 +258,22 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
         elif was != now:
             found.append((name, was, now))
     return found
+
+
+def jax_settings_restored(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """How to give JAX the settings of an old `describe_run`, where nothing else differs: `set JAX_ENABLE_X64=True`.
+
+    Empty where nothing or something else differs.
+    """
+    steps = []
+    for name, was, _ in differences(old, new):
+        if not name.startswith("config.jax."):
+            return ""
+        setting = name.removeprefix("config.jax.")
+        # JAX reads the names of its enumerations in lower case.
+        value = was.lower() if isinstance(jax.config.values.get(setting), enum.Enum) else was
+        steps.append(f"unset {setting.upper()}" if was is None else f"set {setting.upper()}={value}")
+    return " and ".join(steps)
 
 
 def _jax_settings(names: Sequence[str]) -> dict[str, Any]:

@@ -260,7 +260,7 @@ def test_files_that_are_there_stay(toy_ladder, run_main, tmp_path):
     (tmp_path / "mine").write_text("mine")
     status, _, err = run_main(cli.main, "export", toy_ladder, "--format", "safetensors", "--out", tmp_path / "mine")
     assert status == 2
-    assert "is there already" in err
+    assert "already exists" in err
     assert (tmp_path / "mine").read_text() == "mine"
     status, _, err = run_main(cli.main, "export", toy_ladder, "--format", "onnx", "--out", tmp_path / "new")
     assert status == 2

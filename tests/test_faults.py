@@ -157,10 +157,8 @@ def test_without_resume_a_run_is_refused_and_not_touched(uninterrupted, tmp_path
     assert run(command(toy_folder, tmp_path / "run")).returncode == 0
     done = run(command(toy_folder, tmp_path / "run"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert (
-        done.stderr
-        == f"error: {tmp_path / 'run'} already holds a run; go on with it with --resume, or name another with --out.\n"
-    )
+    advice = "continue it with --resume, or choose another folder with --out."
+    assert done.stderr == f"error: {tmp_path / 'run'} already holds a run; {advice}\n"
     assert end(tmp_path / "run") == expected
 
 
@@ -177,7 +175,7 @@ def test_another_run_does_not_go_on_with_it(uninterrupted, tmp_path, more):
 def test_there_must_be_something_to_go_on_with(toy_folder, tmp_path):
     done = run(command(toy_folder, tmp_path / "none", "--resume"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "holds no run to go on with" in done.stderr
+    assert "contains no run to resume" in done.stderr
     assert not (tmp_path / "none").exists()
 
 

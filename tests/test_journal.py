@@ -7,8 +7,8 @@ import pytest
 from test_results import room_for
 
 from mnist_jax import UserError
-from mnist_jax.journal import Journal, open_study
-from mnist_jax.results import CHECKPOINTS, JOURNAL, RESULTS
+from mnist_jax.journal import Journal, _digest, open_study
+from mnist_jax.results import CHECKPOINTS, JOURNAL, RESULTS, replace_file
 
 HERE = {"jax": "0.10", "python": "3.11.1", "device": "2 CPU cores"}
 HEADER = {
@@ -68,7 +68,7 @@ def test_what_is_there_is_not_gone_on_with_unasked(tmp_path):
     with open_study(tmp_path / "study", "name", HEADER)[1] as journal:
         journal.add({"seed": 0})
     before = (tmp_path / "study" / JOURNAL).read_bytes()
-    with pytest.raises(UserError, match="already holds a run; go on with it with --resume"):
+    with pytest.raises(UserError, match="already holds a run; continue it with --resume"):
         open_study(tmp_path / "study", "name", HEADER)
     assert (tmp_path / "study" / JOURNAL).read_bytes() == before
 
@@ -89,6 +89,60 @@ def test_a_study_that_fails_before_its_first_part_leaves_the_folder_free(tmp_pat
     with pytest.raises(UserError), journal:
         raise UserError("no")
     assert (tmp_path / JOURNAL).exists()
+
+
+def test_a_resumed_study_that_fails_before_its_first_part_can_be_resumed_again(tmp_path):
+    with open_study(tmp_path, "name", HEADER)[1]:
+        pass
+    before = (tmp_path / JOURNAL).read_bytes()
+    with pytest.raises(UserError, match="no"), open_study(tmp_path, "name", HEADER, resume=True)[1]:
+        raise UserError("no")
+    assert (tmp_path / JOURNAL).read_bytes() == before
+
+
+@pytest.mark.parametrize("call", ["fcntl.flock", "os.fsync"])
+def test_an_error_of_the_disk_when_it_is_resumed_takes_nothing_away(tmp_path, monkeypatch, call):
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Journal(tmp_path, HEADER) as kept:
+        kept.add({"seed": 0})
+    before = (tmp_path / JOURNAL).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(call, fail)
+        with pytest.raises(UserError, match="cannot be written"):
+            open_study(tmp_path, "name", header_in(jax="0.11"), resume=True)
+    assert (tmp_path / JOURNAL).read_bytes().startswith(before)
+    with Journal(tmp_path, HEADER) as kept:
+        assert list(kept) == [{"seed": 0}]
+
+
+PARTS = [".results.json.1.part", ".table.md.4194304.part", ".report.html.77.part", ".learning_rates.png.9.part"]
+NOT_OURS = ["results.json.1.part", ".results.json.part", ".results.json.01.part", ".results.json.1.part.gz", ".1.part"]
+NOT_OURS += [".thesis.tex.1.part", ".Photo.png.1.part", ".a b.md.1.part", ".table.md.x.part"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    Journal(tmp_path, HEADER).__exit__(None)
+    for name in (*PARTS, *NOT_OURS):
+        (tmp_path / name).touch()
+    (tmp_path / ".table.md.5.part").mkdir()
+    with pytest.raises(UserError, match="holds another study"):
+        Journal(tmp_path, {**HEADER, "study": "ladder"})
+    assert {*PARTS} < {path.name for path in tmp_path.iterdir()}  # of another study nothing is touched
+    Journal(tmp_path, HEADER).__exit__(None)
+    assert {path.name for path in tmp_path.iterdir()} == {JOURNAL, ".table.md.5.part", *NOT_OURS}
+
+
+def test_files_that_a_study_writes_are_removed_half_written(tmp_path, monkeypatch):
+    Journal(tmp_path, HEADER).__exit__(None)
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)  # a kill: nothing is cleaned up
+    for name in ("results.json", "table.md", "reproduce_notebooks.png", "report.html"):
+        with pytest.raises(ZeroDivisionError):
+            replace_file(tmp_path / name, b"")
+    assert len(list(tmp_path.glob(".*.part"))) == 4
+    Journal(tmp_path, HEADER).__exit__(None)
+    assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]
 
 
 def test_a_name_that_no_file_can_have_is_refused(tmp_path):
@@ -159,7 +213,7 @@ def test_a_damaged_line_is_refused_and_named(tmp_path, number, damage):
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_with_another_kind_of_run_is_refused(tmp_path, resume):
     (tmp_path / RESULTS).write_text("precious")
-    with pytest.raises(UserError, match="holds no run to go on with" if resume else "already holds a run"):
+    with pytest.raises(UserError, match="contains no run to resume" if resume else "already holds a run"):
         open_study(tmp_path, "name", HEADER, resume=resume)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
@@ -169,9 +223,19 @@ def test_a_journal_without_its_header_is_refused(tmp_path):
         kept.add({"seed": 0})
     _, entry = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
     (tmp_path / JOURNAL).write_bytes(entry)
-    with pytest.raises(UserError, match="holds another study"):
+    with pytest.raises(UserError, match="is damaged or was written by another version of this program"):
         Journal(tmp_path, HEADER)
     assert (tmp_path / JOURNAL).read_bytes() == entry
+
+
+@pytest.mark.parametrize("lacks", ["study", "environment"])
+def test_a_journal_of_another_version_is_refused(tmp_path, lacks):
+    header = {key: value for key, value in HEADER.items() if key != lacks}
+    (tmp_path / JOURNAL).write_text(json.dumps({**header, "digest": _digest(header)}) + "\n")
+    before = (tmp_path / JOURNAL).read_bytes()
+    with pytest.raises(UserError, match="was written by another version of this program; choose another folder"):
+        open_study(tmp_path, "name", HEADER, resume=True)
+    assert (tmp_path / JOURNAL).read_bytes() == before
 
 
 def test_checkpoints_of_nobody_knows_what_are_not_resumed(tmp_path):
@@ -224,6 +288,17 @@ def test_another_environment_is_said_and_kept(tmp_path):
     assert [sentence.partition(":")[0] for sentence in said] == [
         f"This study is resumed in another environment (jax {jax} instead of 0.10)" for jax in ("0.11", "0.11", "0.12")
     ]
+
+
+@pytest.mark.parametrize("changed", ["backend", "devices", "processes"])
+def test_on_other_devices_it_says_that_runs_under_way_start_again(tmp_path, changed):
+    before, after = header_in(backend="cpu", devices=2, processes=1), header_in(backend="cpu", devices=2, processes=1)
+    after["environment"][changed] = "other"
+    said = []
+    for now in (before, before, after, after, before):  # back on the first ones, those of the second are lost
+        Journal(tmp_path, now, notify=said.append).__exit__(None)
+    again = "The devices or processes have changed: runs under way may start again from epoch 1."
+    assert [sentence == again for sentence in said] == [False, True, False, True, True]
 
 
 def test_what_changes_nothing_is_not_asked(tmp_path):

@@ -115,7 +115,7 @@ def test_an_error_of_the_first_process_ends_both(toy_folder, tmp_path):
     (tmp_path / "results.json").touch()
     for status, out, err in start_two(EXPERIMENTS / "ladder.py", "--data", toy_folder, "--out", tmp_path):
         assert (status, out) == (2, "")
-        assert err == f"error: {tmp_path} already holds a run; name another folder with --out.\n"
+        assert err == f"error: {tmp_path} already holds a run; choose another folder with --out.\n"
 
 
 def test_an_error_of_the_second_process_ends_both(toy_folder, tmp_path):

@@ -271,6 +271,7 @@ def without(name):
         (("lessons", "adam", "test_loss", 1), lambda run: run * 2, "length 10 - at `$.lessons.adam.test_loss[1]`"),
         (("lessons", "adam", "test_loss", 1, 0), float("nan"), "at `$.lessons.adam.test_loss[1][0]`"),
         (("lessons", "adam", "test_loss", 1, 0), float("inf"), "at `$.lessons.adam.test_loss[1][0]`"),
+        (("lessons", "adam", "test_loss", 1, 0), -0.5, "`float` >= -0.001 - at `$.lessons.adam.test_loss[1][0]`"),
         (
             ("lessons", "adam", "seconds", 2, 0),
             True,
@@ -389,7 +390,7 @@ def test_a_file_of_the_user_s_is_not_overwritten(run_main, toy_ladder, tmp_path)
     (tmp_path / "mine.html").write_text("mine")
     status, _, err = run_main(cli.main, "report", toy_ladder, "--out", tmp_path / "mine.html")
     assert status == 2
-    assert "is there already" in err
+    assert "already exists" in err
     assert (tmp_path / "mine.html").read_text() == "mine"
 
 

@@ -1,7 +1,10 @@
 """What a study may be resumed with, and what it says of that."""
 
+import contextlib
 import itertools
 import json
+import os
+import re
 import shlex
 import subprocess
 import sys
@@ -9,11 +12,11 @@ import sys
 import pytest
 from conftest import toy_digits, write_idx_folder
 from test_ladder import script
-from test_results import jax_setting
+from test_results import NUMERICS, jax_setting
 
 from mnist_jax import UserError, cli, results
-from mnist_jax.journal import open_study
-from mnist_jax.results import JOURNAL, RESULTS
+from mnist_jax.journal import Journal, open_study
+from mnist_jax.results import JOURNAL, RESULTS, describe_run
 
 STUDIES = ["train", "ladder", "reproduce_notebooks", "sgd_vs_adam", "optimizers", "initialisation", "running_variance"]
 
@@ -103,8 +106,36 @@ def test_other_random_numbers_are_refused(run_main, toy_folder, tmp_path):
     with jax_setting("jax_threefry_partitionable", False):
         status, _, err = run_main(cli.main, *train(toy_folder, tmp_path / "run", "--resume"))
     assert status == 2
-    assert "holds another study (config.jax.jax_threefry_partitionable is True, not False)" in err
+    advice = "set JAX_THREEFRY_PARTITIONABLE=True to resume it, or choose another folder with --out."
+    assert err == f"error: {tmp_path / 'run'} was begun with other settings of JAX; {advice}\n"
     assert (tmp_path / "run" / JOURNAL).read_bytes() == before
+
+
+def test_the_settings_of_jax_that_it_asks_for_are_those_it_was_begun_with(tmp_path, dataset):
+    def header():
+        return describe_run("train", dataset, {}, command="")
+
+    with contextlib.ExitStack() as settings:
+        for name, value in NUMERICS.items():
+            settings.enter_context(jax_setting(name, value))
+        begun = header()
+        Journal(tmp_path, begun).__exit__(None)
+    with pytest.raises(UserError) as refused:
+        Journal(tmp_path, header())
+    asked = dict(re.findall(r"set (\w+)=(\w+)", str(refused.value)))
+    code = f"import json; from mnist_jax import results; print(json.dumps(results._jax_settings({list(NUMERICS)})))"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True)
+    assert json.loads(done.stdout) == begun["config"]["jax"]
+
+
+def test_a_setting_of_jax_that_was_not_set_is_to_be_unset(tmp_path, dataset):
+    Journal(tmp_path, describe_run("train", dataset, {}, command="")).__exit__(None)
+    with jax_setting("jax_default_matmul_precision", "highest"):
+        found = describe_run("train", dataset, {}, command="")
+        with pytest.raises(UserError, match="; unset JAX_DEFAULT_MATMUL_PRECISION to resume it, or choose"):
+            Journal(tmp_path, found)
+        with pytest.raises(UserError, match="holds another study"):  # no setting would help
+            Journal(tmp_path, {**found, "study": "ladder"})
 
 
 def test_training_on_a_full_disk_ends_with_one_sentence(toy_folder, tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import fcntl
 import os
@@ -6,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 
 from mnist_jax import UserError, tfds_mnist
 from mnist_jax.locks import LOCK, alone_in
@@ -37,6 +39,27 @@ def test_one_works_and_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
     with alone_in(tmp_path, wait=False, notify=pytest.fail):
         pass
+
+
+def test_the_lock_of_the_next_one_stays(tmp_path, monkeypatch):
+    """Also where another process takes the lock at the very moment in which it is released."""
+    next_one = contextlib.ExitStack()
+    release = FileLock.release
+
+    def released(lock):
+        monkeypatch.undo()
+        release(lock)
+        next_one.enter_context(alone_in(tmp_path, wait=False, notify=pytest.fail))
+
+    monkeypatch.setattr(FileLock, "release", released)
+    with next_one:
+        with alone_in(tmp_path, wait=False, notify=pytest.fail):
+            pass
+        with (
+            pytest.raises(UserError, match="Another process is at work"),
+            alone_in(tmp_path, wait=False, notify=pytest.fail),
+        ):
+            pass
 
 
 def test_without_locks_it_is_said_once_and_works(tmp_path, without_locks):

@@ -90,7 +90,7 @@ from mnist_jax import processes
 from mnist_jax.journal import open_study
 processes.join()
 resume = sys.argv[2] == "--resume"
-folder, journal = open_study(Path(sys.argv[1]), "study", {"config": {}}, resume=resume)
+folder, journal = open_study(Path(sys.argv[1]), "study", {"study": "x", "config": {}}, resume=resume)
 with journal:
     for number in range(len(list(journal)), 3):
         journal.add({"number": number})

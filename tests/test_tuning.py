@@ -33,7 +33,7 @@ from mnist_jax.tuning import (
     tuning_summary,
 )
 
-HEADER = {"config": {}}
+HEADER = {"study": "optimizers", "config": {}}
 BUDGET = Budget.of_counts(1, 2, epochs=2, test_every=1)
 GROUPS = {
     "sgd": [contestant("sgd", (0.01, 0.1), momentum=0.9), contestant("sgd", (0.01, 0.1), momentum=0.5)],

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import math
 import warnings
 from pathlib import Path
@@ -17,7 +18,7 @@ _BOX = 20  # pixels, the longest side of a digit in MNIST
 _WORKING_SIZE = 1000  # pixels; a larger picture is first made smaller, as nothing that a digit has needs more
 
 _MOST_PIXELS = 50_000_000  # what cameras make; decoded that is up to 200 MB, and little comes on top
-_STRIP_PIXELS = 1_000_000  # of a large picture that are converted at a time
+_TILE = 1000  # pixels a side, of a large picture that are converted at a time
 
 # What turns a picture upright, by EXIF's orientation. ImageOps.exif_transpose writes the EXIF anew as well, and fails
 # where that is damaged.
@@ -156,7 +157,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _gain(image: ImageFile.ImageFile) -> float:
-    """What a picture with 16 bits a channel is to be multiplied by to reach from black to white; 1 for others.
+    """Factor that stretches the values of a picture with 16 bits a channel to the full range; 1 for others.
 
     Scanners and microscopes use 8, 10, 12 or 14 of the bits, and leave the picture almost black to other programs.
     """
@@ -175,17 +176,17 @@ def _gain(image: ImageFile.ImageFile) -> float:
 def _small(image: Image.Image, gain: float) -> Image.Image:
     """The picture in RGB, or RGBA if parts are transparent, at most `_WORKING_SIZE` a side.
 
-    Strip by strip, so that there is no second copy of a large picture.
+    Tile by tile, so that there is no second copy of a large picture, however long it is.
     """
     mode = "RGBA" if image.has_transparency_data else "RGB"
     factor = max(1, max(image.size) // _WORKING_SIZE)
     small = Image.new(mode, (math.ceil(image.width / factor), math.ceil(image.height / factor)))
-    rows = factor * max(1, _STRIP_PIXELS // (image.width * factor))
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        if strip.mode.startswith("I"):
-            strip = Image.fromarray(np.rint(np.asarray(strip) * np.float32(gain / 257)).astype(np.uint8))
-        small.paste(strip.convert(mode).reduce(factor), (0, top // factor))
+    side = factor * max(1, _TILE // factor)
+    for left, top in itertools.product(range(0, image.width, side), range(0, image.height, side)):
+        tile = image.crop((left, top, min(left + side, image.width), min(top + side, image.height)))
+        if tile.mode.startswith("I"):
+            tile = Image.fromarray(np.rint(np.asarray(tile) * np.float32(gain / 257)).astype(np.uint8))
+        small.paste(tile.convert(mode).reduce(factor), (left // factor, top // factor))
     if not image.mode.startswith("I") and gain > 1:
         ramp = [min(255, round(value * gain)) for value in range(256)]
         small = small.point([*ramp * 3, *range(256)][: 256 * len(mode)])

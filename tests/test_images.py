@@ -185,18 +185,23 @@ print(digit.max(), peak() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says a process's largest memory there")
 @pytest.mark.parametrize(
-    ("mode", "form", "options", "megabytes"),
+    ("mode", "size", "form", "options", "megabytes"),
     [
-        ("L", "PNG", {"compress_level": 1}, 130),
-        ("P", "PNG", {"compress_level": 1}, 130),
-        ("RGBA", "PNG", {"compress_level": 1, "turn": 6}, 280),
-        ("I;16", "PNG", {"compress_level": 1}, 180),
-        ("RGB", "JPEG", {"turn": 6}, 100),
+        ("L", (7000, 7000), "PNG", {"compress_level": 1}, 130),
+        ("P", (7000, 7000), "PNG", {"compress_level": 1}, 130),
+        ("RGBA", (7000, 7000), "PNG", {"compress_level": 1, "turn": 6}, 280),
+        ("I;16", (7000, 7000), "PNG", {"compress_level": 1}, 180),
+        ("I;16", (7_000_000, 7), "PNG", {"compress_level": 1}, 180),
+        ("I;16", (7, 7_000_000), "PNG", {"compress_level": 1}, 180),
+        ("L", (49_000_000, 1), "PNG", {"compress_level": 1}, 180),
+        ("RGB", (7000, 7000), "JPEG", {"turn": 6}, 100),
     ],
 )
-def test_a_picture_of_49_megapixels_takes_little_more_memory_than_its_pixels(tmp_path, mode, form, options, megabytes):
-    page = Image.new("L", (7000, 7000), 255)
-    page.paste(20, (3000, 1500, 3900, 5500))
+def test_a_picture_of_49_megapixels_takes_little_more_memory_than_its_pixels(
+    tmp_path, mode, size, form, options, megabytes
+):
+    page = Image.new("L", size, 255)
+    page.paste(20, tuple(round(part * side) for part, side in zip((0.4, 0.2, 0.6, 0.8), size * 2, strict=True)))
     if turn := options.pop("turn", None):
         options["exif"] = Image.Exif()
         options["exif"][0x0112] = turn

@@ -137,16 +137,20 @@ class _Handler(BaseHTTPRequestHandler):
         return [f"{name}:{port}" for name in (_HOST, "localhost")] + ([_HOST, "localhost"] if port == 80 else [])
 
     def _what_is_answered(self, request: str) -> str:
-        port = self.server.server_port
+        port, answered = self.server.server_port, f"Only {request} at {' or '.join(self._own())} is answered"
+        if self._host_is_own():
+            return f"{answered}."
         return (
-            f"Only {request} at {' or '.join(self._own())} is answered; forward a port with the same number on both "
-            f"sides, as in: ssh -L {port}:localhost:{port} ..."
+            f"{answered}; forward a port with the same number on both sides, as in: ssh -L {port}:localhost:{port} ..."
         )
 
     def _is_for_us(self) -> bool:
         """Whether it was this address that was asked, by its own page: others' pages may reach loopback too."""
-        own, origin = self._own(), self.headers.get("Origin")
-        return self.headers.get("Host", "").lower() in own and (origin is None or origin.removeprefix("http://") in own)
+        origin = self.headers.get("Origin")
+        return self._host_is_own() and (origin is None or origin.removeprefix("http://") in self._own())
+
+    def _host_is_own(self) -> bool:
+        return self.headers.get("Host", "").lower() in self._own()
 
     def _say(self, status: HTTPStatus, sentence: str) -> None:
         self._reply(status, "application/json", json.dumps({"error": sentence}).encode())

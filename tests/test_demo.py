@@ -116,6 +116,22 @@ def test_another_address_is_told_which_are_answered(server, method, path, host):
     assert f"ssh -L {port}:localhost:{port}" in said
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/favicon.ico", {}),  # as browsers ask by themselves
+        ("POST", "/other", {}),
+        ("GET", "/", {"Origin": "http://elsewhere.example"}),
+    ],
+)
+def test_at_the_right_address_no_port_is_to_be_forwarded(server, method, path, headers):
+    status, _, reply = asked(server, method, path, b"x" if method == "POST" else None, **headers)
+    said = json.loads(reply)["error"]
+    assert status == 404
+    assert said.startswith(f"Only {method} /")
+    assert said.endswith("is answered.")
+
+
 def test_through_a_port_of_the_same_number_it_is_answered(server):
     assert asked(server, "GET", "/", Host=f"localhost:{server.server_port}")[0] == 200
 

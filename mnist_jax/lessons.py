@@ -48,21 +48,23 @@ class Lesson:
 
     def __post_init__(self) -> None:
         if not isinstance(self.hidden, tuple) or not all(map(is_whole, self.hidden)):
-            raise UserError(f"Hidden widths must be a tuple of whole numbers, not {short(self.hidden)}.")
+            raise UserError(f"Hidden widths must be a tuple of Python ints, not {short(self.hidden)}.")
         if any(width < 1 for width in self.hidden) or len(self.hidden) > MOST_LAYERS:
             raise UserError(
                 f"A net has at most {MOST_LAYERS} hidden layers, each of at least 1 unit, not {short(self.hidden)}."
             )
         check_choice("activation", self.activation, ACTIVATIONS)
         if not is_number(self.dropout_rate) or not 0 <= self.dropout_rate < 1:
-            raise UserError(f"The dropout rate must be a number of at least 0 and below 1, not {self.dropout_rate!r}.")
+            raise UserError(
+                f"The dropout rate must be a Python number of at least 0 and below 1, not {self.dropout_rate!r}."
+            )
         if not isinstance(self.batch_norm, bool):
             raise UserError(f"Batch norm must be True or False, not {self.batch_norm!r}.")
         check_choice("initialisation", self.initialisation, INITIALISATIONS)
         if not isinstance(self.optimizer, Optimizer):
             raise UserError(f"The optimizer must be an Optimizer, not {self.optimizer!r}.")
         if not is_whole(self.batch_size) or self.batch_size < 1:
-            raise UserError(f"The batch size must be a whole number of at least 1, not {self.batch_size!r}.")
+            raise UserError(f"The batch size must be a Python int of at least 1, not {self.batch_size!r}.")
         check_choice("dtype", self.dtype, DTYPES)
         if self.parameters > MOST_PARAMETERS:
             raise UserError(
@@ -78,14 +80,24 @@ class Lesson:
         dense = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise((784, *self.hidden, 10)))
         return dense + 2 * sum(self.hidden) * self.batch_norm
 
+    @property
+    def activations(self) -> int:
+        """How many the net computes for each example, its pixels included."""
+        return 784 + sum(self.hidden) + 10
+
 
 def check_activations(lesson: Lesson, examples: int) -> None:
     """Raise `UserError` if the net cannot be applied to so many examples at once."""
-    if examples * (784 + sum(lesson.hidden) + 10) > MOST_ACTIVATIONS:
+    if examples * lesson.activations > MOST_ACTIVATIONS:
         raise UserError(
             f"A net with hidden layers {short(lesson.hidden)} cannot be applied to {examples:,} images at once: that "
             f"takes more than {MOST_ACTIVATIONS:,} activations; make the layers or the batch smaller."
         )
+
+
+def single_example() -> UserError:
+    """What is wrong with a batch of one example under batch norm."""
+    return UserError("Batch norm needs batches of at least 2: one example's variance is 0.")
 
 
 def check_batches(lesson: Lesson, examples: int) -> None:
@@ -94,7 +106,7 @@ def check_batches(lesson: Lesson, examples: int) -> None:
     if not lesson.batch_norm or last > 1:
         return
     if examples == 1 or lesson.batch_size == 1:
-        raise UserError("Batch norm needs batches of at least 2: one example's variance is 0.")
+        raise single_example()
     other = next(size for size in range(lesson.batch_size + 1, examples + 1) if examples % size != 1)
     raise UserError(
         f"Batch norm cannot train on a batch of one example, and {examples:,} examples in batches of "

@@ -11,7 +11,7 @@ from jax.nn.initializers import Initializer
 
 from mnist_jax.dropout import Dropout
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import Lesson
+from mnist_jax.lessons import Lesson, single_example
 
 IMAGE_SHAPE = (28, 28)
 CLASSES = 10
@@ -81,7 +81,7 @@ class Network(nn.Module):
         lesson = self.lesson
         check_images(images)
         if train and lesson.batch_norm and images.shape[0] == 1:
-            raise UserError("Batch norm needs batches of at least 2: one example's variance is 0.")
+            raise single_example()
         activation = getattr(jax.nn, lesson.activation)
         x = images.reshape(images.shape[0], math.prod(IMAGE_SHAPE)).astype(lesson.dtype) / 255
         for layer, width in enumerate(lesson.hidden, start=1):

@@ -67,7 +67,7 @@ class Optimizer:
         check_choice("optimizer", self.name, OPTIMIZERS)
         if not is_number(self.learning_rate) or not _SMALLEST <= self.learning_rate <= _LARGEST:
             raise UserError(
-                f"The learning rate must be a number above 0 that float32 holds, not {self.learning_rate!r}."
+                f"The learning rate must be a Python number above 0 that float32 holds, not {self.learning_rate!r}."
             )
         pairs = self.hyperparameters
         if not isinstance(pairs, tuple) or not all(map(_is_pair, pairs)):
@@ -81,11 +81,18 @@ class Optimizer:
             below = np.float32(1) if key in _AVERAGES else np.float32("inf")
             if not is_number(value) or not (value == 0 or _SMALLEST <= value <= _LARGEST) or np.float32(value) >= below:
                 limits = "at least 0 and below 1" if key in _AVERAGES else "at least 0"
-                raise UserError(f"{key} must be a number {limits} that float32 holds, not {value!r}.")
+                raise UserError(f"{key} must be a Python number {limits} that float32 holds, not {value!r}.")
 
     def __str__(self) -> str:
         rest = "".join(f", {key} {value:g}" for key, value in self.hyperparameters)
         return f"{self.name} {self.learning_rate:g}{rest}"
+
+    def check(self, overrides: Mapping[str, float]) -> None:
+        """Raise `UserError` unless `transformation` takes these numbers, and each is within its range."""
+        numbers = {**dict(self.hyperparameters), **overrides}
+        rate = numbers.pop("learning_rate", self.learning_rate)
+        Optimizer(self.name, rate, tuple(sorted(numbers.items())))
+        self.transformation(overrides)
 
     def transformation(self, overrides: Mapping[str, jax.typing.ArrayLike] | None = None) -> Any:
         """The optax gradient transformation, its numbers traced values in `opt_state.hyperparams`.

@@ -166,7 +166,7 @@ SMALL = dataclasses.replace(LESSONS["adam"], hidden=(3,))
     ("content", "says"),
     [
         (saying(SMALL, hidden=[2**31 - 1, 2**31 - 1]), "more than 100,000,000 parameters"),
-        (saying(SMALL, hidden=[512.5, 256]), "tuple of whole numbers"),
+        (saying(SMALL, hidden=[512.5, 256]), "tuple of Python ints"),
         (saying(SMALL, hidden=[1] * 10_000), "at most 20 hidden layers"),
         (saying(SMALL, batch_norm=[1]), "True or False"),
         (saying(SMALL, batch_size=10**9), "activations"),

@@ -3,6 +3,7 @@ import dataclasses
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -91,6 +92,8 @@ def test_each_has_its_own_hyperparameters():
         ("adam", 0.01, {"momentum": 0.5}, r"'momentum'.*b1, b2, eps"),
         ("sgd", "0.01", {}, "above 0"),
         ("sgd", True, {}, "above 0"),
+        ("sgd", np.float32(0.1), {}, r"Python number above 0 .*not np.float32\(0.1\)"),
+        ("sgd", 0.1, {"momentum": np.float32(0.5)}, "momentum must be a Python number"),
         ("sgd", None, {}, "above 0"),
         ("sgd", 10**400, {}, "above 0"),
         (["sgd"], 0.01, {}, "sgd, adam"),
@@ -99,9 +102,9 @@ def test_each_has_its_own_hyperparameters():
         ("adam", 0.01, {"b2": 1 - 1e-9}, "below 1 that float32 holds"),
         ("adam", 0.01, {"eps": 1e-46}, "float32"),
         ("adam", 0.01, {"eps": 1e39}, "float32"),
-        ("adam", 0.01, {"eps": "1"}, "must be a number"),
-        ("adam", 0.01, {"b1": False}, "must be a number"),
-        ("adam", 0.01, {"b1": None}, "must be a number"),
+        ("adam", 0.01, {"eps": "1"}, "must be a Python number"),
+        ("adam", 0.01, {"b1": False}, "must be a Python number"),
+        ("adam", 0.01, {"b1": None}, "must be a Python number"),
         ("adam", 0.01, {"b1": -0.1}, "at least 0"),
         ("adamw", 0.01, {"weight_decay": float("nan")}, "at least 0"),
     ],

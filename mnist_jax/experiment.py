@@ -19,11 +19,16 @@ from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson, check_activations, check_batches
+from mnist_jax.optimizers import is_whole
 from mnist_jax.train import Examples, Metrics, TrainState, evaluate, init_state, train_epoch, train_epoch_with_tests
 
 EPOCHS = 10  # as in the notebooks
 MOST_SEEDS = 10_000  # of a study; more is a slip of the finger
 MOST_STEPS = 2**31 - 1  # of a run: an int32 counts them
+
+# Of all runs that one device trains side by side: their weights, as much again three times for the gradients and Adam,
+# and the activations of an evaluation; 16 GB in float32.
+MOST_NUMBERS = 2**32
 
 # Runs that one device trains side by side under vmap. A CPU is busy with one net, and slower a net with more; a GPU
 # or TPU is idle with one. This many take about 2 GB to evaluate (by the sizes of their activations).
@@ -118,15 +123,16 @@ def train_runs(
       runs: which seeds and hyperparameters.
       done: those of `runs` whose epochs are known; they are not yielded, and groups of nothing else not trained.
       epochs: of each run; one that diverges ends with the epoch in which it did.
-      side_by_side: runs on one device at a time; None chooses by backend.
+      side_by_side: runs on one device at a time; None chooses by backend and by what fits (`most_side_by_side`).
       devices_per_run: how many devices share each batch of a run; worth it for large batches only.
       test_every: evaluate on the test split after every so many steps too.
       checkpoints: where groups under way are kept; a group that is found there goes on from its newest checkpoint, and
         its epochs before that are yielded again.
 
     Raises:
-      UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks, a
-        batch larger than the training data, or devices that cannot share it evenly.
+      UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks or
+        that is out of its range, a batch larger than the training data, devices that cannot share it evenly, or more
+        runs side by side than fit.
     """
     check_run(
         lesson,
@@ -137,7 +143,7 @@ def train_runs(
         devices_per_run=devices_per_run,
     )
     for run in runs:
-        lesson.optimizer.transformation(dict(run.hyperparameters))
+        lesson.optimizer.check(dict(run.hyperparameters))
     if len({tuple(name for name, _ in run.hyperparameters) for run in runs}) > 1:
         raise ValueError("All runs must give the same hyperparameters; their values may differ.")
     trainer = Trainer(
@@ -160,8 +166,8 @@ def check_run(
         raise UserError(f"The number of epochs must be at least 1, not {epochs}.")
     if not 1 <= len(seeds) <= MOST_SEEDS:
         raise UserError(f"The number of seeds must be 1 to {MOST_SEEDS:,}, not {len(seeds):,}.")
-    if any(not 0 <= seed < 2**32 for seed in seeds):
-        raise UserError(f"Seeds must be 0 to {2**32 - 1}.")
+    if not all(is_whole(seed) and 0 <= seed < 2**32 for seed in seeds):
+        raise UserError(f"Seeds must be Python ints from 0 to {2**32 - 1}.")
     if side_by_side is not None and side_by_side < 1:
         raise UserError(f"At least 1 run a device must be trained at a time, not {side_by_side}.")
     if lesson.batch_size > data.train.size:
@@ -170,7 +176,9 @@ def check_run(
             "make it smaller or use more data."
         )
     check_batches(lesson, data.epoch_length)
-    check_activations(lesson, max(data.test.size, 0 if data.validation is None else data.validation.size))
+    check_activations(lesson, _largest_evaluation(data))
+    if min(side_by_side or 1, len(seeds)) > (most := most_side_by_side(lesson, data)):
+        raise UserError(f"At most {most:,} runs of this net fit on a device side by side; train fewer at a time.")
     if epochs * math.ceil(data.epoch_length / lesson.batch_size) > MOST_STEPS:
         raise UserError(f"A run may take at most {MOST_STEPS:,} steps; train fewer epochs.")
     count = len(jax.devices())
@@ -178,6 +186,17 @@ def check_run(
         raise UserError(f"The {count} devices cannot be split into groups of {devices_per_run}.")
     if lesson.batch_size % devices_per_run:
         raise UserError(f"A batch of {lesson.batch_size} cannot be split evenly over {devices_per_run} devices.")
+
+
+def most_side_by_side(lesson: Lesson, data: Dataset) -> int:
+    """How many runs one device trains at a time, at most (`MOST_NUMBERS`)."""
+    examples = max(_largest_evaluation(data), lesson.batch_size)
+    return max(1, MOST_NUMBERS // (4 * lesson.parameters + examples * lesson.activations))
+
+
+def _largest_evaluation(data: Dataset) -> int:
+    """Images of the larger of the splits that runs are evaluated on."""
+    return max(data.test.size, 0 if data.validation is None else data.validation.size)
 
 
 def _train_runs(
@@ -295,7 +314,7 @@ class Trainer:
         self._what = [dataclasses.asdict(lesson), data.describe(), test_every]
         self._mesh = Mesh(devices, ("run", "batch"))
         self._platform = devices[0, 0].platform
-        at_most = side_by_side or SIDE_BY_SIDE[self._platform]
+        at_most = side_by_side or min(SIDE_BY_SIDE[self._platform], most_side_by_side(lesson, data))
         self.width = len(devices) * min(at_most, math.ceil(len(runs) / len(devices)))
         self._train, self._validation, self._test = jax.device_put(
             (data.train, data.validation, data.test), NamedSharding(self._mesh, PartitionSpec())

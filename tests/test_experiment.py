@@ -4,10 +4,21 @@ import math
 import operator
 
 import jax
+import numpy as np
 import pytest
 
-from mnist_jax import LESSONS, UserError, data, experiment, optimizer, train_epoch
-from mnist_jax.experiment import Epoch, Run, Trainer, lesson_record, run_record, train_lesson, train_runs
+from mnist_jax import LESSONS, Examples, UserError, data, experiment, optimizer, train_epoch
+from mnist_jax.experiment import (
+    Epoch,
+    Run,
+    Trainer,
+    check_run,
+    lesson_record,
+    most_side_by_side,
+    run_record,
+    train_lesson,
+    train_runs,
+)
 
 
 def record(epochs):
@@ -195,6 +206,10 @@ def test_one_run_diverges_and_the_others_of_its_group_go_on(dataset):
     ("runs", "rest", "error"),
     [
         ([Run(0, (("b1", 0.5),))], {}, "b1"),
+        *(([Run(0, (("learning_rate", rate),))], {}, "learning rate") for rate in (math.nan, -1.0, 0.0, "x", 1e39)),
+        ([Run(0, (("learning_rate", 0.1), ("momentum", 1.0)))], {}, "momentum must be"),
+        ([Run(0), Run(1, (("momentum", math.inf),))], {}, "momentum must be"),
+        ([Run(0.5)], {}, "Seeds must be Python ints"),
         ([Run(0)], {"side_by_side": 0}, "At least 1 run"),
         ([Run(0), Run(1, (("learning_rate", 0.1),))], {}, "same hyperparameters"),
     ],
@@ -255,6 +270,7 @@ def test_without_validation_there_is_none(toy):
         ({"seeds": []}, "seeds must be 1 to"),
         ({"seeds": range(10**9)}, "seeds must be 1 to 10,000, not 1,000,000,000"),
         ({"seeds": [-1]}, "Seeds must be"),
+        ({"seeds": [0.5]}, "Seeds must be Python ints"),
         ({"lesson": dataclasses.replace(LESSONS["mlp"], batch_size=67)}, "batch of 67 is larger than the 66"),
         ({"lesson": dataclasses.replace(LESSONS["he"], batch_size=13)}, "66 examples in batches of 13 leave one over"),
         ({"lesson": dataclasses.replace(LESSONS["adam"], batch_size=5)}, "choose another batch size, such as 6"),
@@ -266,3 +282,58 @@ def test_what_cannot_run_is_refused_before_it_starts(dataset, change, says):
     arguments = {"lesson": LESSONS["mlp"], "seeds": [0], "epochs": 1, **change}
     with pytest.raises(UserError, match=says):
         train_lesson(arguments.pop("lesson"), dataset, **arguments)
+
+
+def sized(dataset, **sizes):
+    """The data set as if its splits had these sizes."""
+    examples = {
+        name: Examples(np.broadcast_to(np.uint8(0), (size, 28, 28)), np.broadcast_to(np.uint8(0), size))
+        for name, size in sizes.items()
+    }
+    return dataclasses.replace(dataset, **examples)
+
+
+@pytest.mark.parametrize("side_by_side", [1_000, 10**6, 10**400])
+def test_more_runs_side_by_side_than_fit_are_refused(dataset, side_by_side):
+    # 10,000 nets of lesson he on 10,000 images would take 600 GB of activations.
+    mnist, many = sized(dataset, train=60_000, test=10_000), range(10_000)
+    with pytest.raises(UserError, match="At most 241 runs of this net fit"):
+        check_run(LESSONS["he"], mnist, seeds=many, epochs=1, side_by_side=side_by_side)
+    check_run(LESSONS["he"], mnist, seeds=many, epochs=1, side_by_side=241)
+    check_run(LESSONS["he"], mnist, seeds=range(241), epochs=1, side_by_side=side_by_side)
+    check_run(LESSONS["he"], mnist, seeds=many, epochs=1)
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_runs_side_by_side_fit_by_their_weights_their_batch_and_their_larger_evaluation(dataset, split):
+    mnist = sized(dataset, **{split: 10_000})
+    large = dataclasses.replace(LESSONS["he"], hidden=(100_000, 200))
+    deep = dataclasses.replace(LESSONS["he"], batch_size=100_000)
+    assert [most_side_by_side(lesson, mnist) for lesson in (LESSONS["he"], large, deep)] == [241, 3, 27]
+
+
+def test_by_default_no_more_runs_are_side_by_side_than_fit(dataset, one_device, monkeypatch):
+    one_device()
+    monkeypatch.setattr(experiment, "SIDE_BY_SIDE", {"cpu": 32})
+    runs = [Run(seed) for seed in range(40)]
+    assert Trainer(LESSONS["mlp"], dataset, runs).width == 32
+    each = 4 * LESSONS["mlp"].parameters + 32 * LESSONS["mlp"].activations
+    for numbers, width in ((each * 5, 5), (each * 6 - 1, 5), (each - 1, 1)):
+        monkeypatch.setattr(experiment, "MOST_NUMBERS", numbers)
+        assert Trainer(LESSONS["mlp"], dataset, runs).width == width
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_net_that_fits_in_training_but_not_in_evaluation_is_refused(dataset, split, monkeypatch):
+    lesson = dataclasses.replace(LESSONS["mlp"], hidden=(3,))
+    monkeypatch.setattr("mnist_jax.lessons.MOST_ACTIVATIONS", 100 * lesson.activations)
+    check_run(lesson, sized(dataset, **{split: 100}), seeds=[0], epochs=1)
+    with pytest.raises(UserError, match="cannot be applied to 101 images at once"):
+        check_run(lesson, sized(dataset, **{split: 101}), seeds=[0], epochs=1)
+
+
+def test_the_epoch_is_compiled_with_the_compiler_s_options(dataset, monkeypatch):
+    monkeypatch.setattr(experiment, "COMPILER_OPTIONS", {"cpu": {"xla_no_such_option": True}})
+    trainer = Trainer(dataclasses.replace(LESSONS["mlp"], hidden=(3,)), dataset, [Run(0)])
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+        trainer.compile(trainer.start([Run(0)]))

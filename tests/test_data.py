@@ -12,8 +12,9 @@ import pytest
 import requests
 import tensorflow_datasets as tfds
 from conftest import idx_bytes, toy_digits, write_idx_folder
-from PIL import Image
+from PIL import Image, ImageFile
 from tensorflow_datasets.core import registered
+from test_images import huge
 
 from mnist_jax import Examples, UserError, data, tfds_mnist
 from mnist_jax.tfds_mnist import FILES
@@ -280,6 +281,17 @@ def test_counts_that_tfds_data_claim_are_not_trusted(tfds_folder, tmp_path, coun
     json_changed(folder / "dataset_info.json", lambda info: info["splits"][0].update(shardLengths=[str(count)]))
     with pytest.raises(UserError, match=f"cannot be read as TFDS.*it holds {count:,} images"):
         data.load(str(folder))
+
+
+@pytest.mark.parametrize("side", [27, 9_000, 30_000])
+def test_images_of_tfds_data_that_say_another_size_are_not_decoded(side, monkeypatch):
+    def must_not_decode(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", must_not_decode)
+    # Pillow itself refuses the largest.
+    with pytest.raises((ValueError, Image.DecompressionBombError), match=f"{side} x {side} pixels|exceeds limit"):
+        tfds_mnist._decoded(huge(side))
 
 
 @pytest.mark.parametrize("content", ["{", '{"name": "mnist", "version": "3.0.1", "fileFormat": "tfrecord"}'])

@@ -130,6 +130,20 @@ def test_a_difference_in_steps_takes_an_interval_and_more_than_the_resolution(se
     assert says in words
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("reached", "says"),
+    [
+        ([500, 400, None, None], "is not shown to need more or fewer"),  # half of the runs is enough
+        ([500, None, None, None], "reached by 1 of 4 runs"),
+        ([None, None, None, None], "reached by 0 of 4 runs"),
+    ],
+)
+def test_steps_are_compared_where_half_of_the_runs_get_there(reached, says, swapped):
+    runs = [reached, [500, 400, 600, 700]][:: -1 if swapped else 1]
+    assert says in script("sgd_vs_adam").compared_steps(("sgd", "adam"), *runs, 2000, 250)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

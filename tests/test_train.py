@@ -231,6 +231,23 @@ def test_evaluation_counts_every_image(lesson, toy):
     np.testing.assert_allclose(metrics.loss, (np.log(np.exp(outputs).sum(1)) - chosen).mean(), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("images", "counts"),
+    [(1_000, range(1_001)), (10_000, [0, 1, 9_499, 9_500, 9_501, 9_999, 10_000, *range(7, 9_999, 99)])],
+)
+def test_every_number_of_right_answers_is_counted_exactly(images, counts):
+    state = init_state(TINY, jax.random.key(0))
+    always_3 = {
+        **jax.tree.map(jnp.zeros_like, state.params),
+        "fc2": {"kernel": jnp.zeros((3, 10)), "bias": jnp.eye(10)[3]},
+    }
+    labels = np.where(np.arange(images) < np.array(counts)[:, None], 3, 7).astype(np.uint8)
+    examples = Examples(np.zeros((images, 28, 28), np.uint8), labels)
+    of_each = jax.vmap(evaluate, in_axes=(None, Examples(None, 0)))
+    found = of_each(dataclasses.replace(state, params=always_3), examples).correct
+    np.testing.assert_array_equal(found, counts)
+
+
 IMAGES, LABELS = np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.uint8)
 WRONG_IMAGES = {
     "floats in [0, 1]": IMAGES.astype(np.float32),

@@ -2,10 +2,11 @@ import dataclasses
 import json
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 
-from mnist_jax import LESSONS, UserError, optimizer
+from mnist_jax import LESSONS, UserError, optimizer, tuning
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.display import EpochProgress, make_console
 from mnist_jax.experiment import Trainer
@@ -110,6 +111,8 @@ def test_the_course_s_optimizers():
         ([980], 1000, (0, 0)),
         ([4_875, 4_900, 4_874], 5_000, (0, 1)),  # exactly 25 of 5,000 below the best is still good
         ([14_624, 14_700, 14_625], 15_000, (1, 2)),
+        ([9_700, 0, 9_700], 10_000, (0, 0)),  # of equals the first is the best
+        ([0, 9_700, 9_700, 0, 9_700], 10_000, (1, 2)),
     ],
 )
 def test_the_good_range_is_the_unbroken_one_around_the_best(correct, images, expected):
@@ -214,6 +217,37 @@ def test_the_timed_program_is_compiled_as_the_runs_are(dataset, tmp_path, monkey
     monkeypatch.setattr("mnist_jax.experiment._train_group", None)
     run_compare(tmp_path, dataset)
     assert len(asked) == len(GROUPS)
+
+
+def test_the_first_epoch_of_a_timed_program_does_not_count(dataset, tmp_path, monkeypatch):
+    """By a clock that stands still but for what each epoch computes."""
+    now, epochs = 0.0, []
+
+    class Timed:
+        def __init__(self, lesson, *_):
+            self.lesson = lesson
+
+        def start(self, _):
+            return []
+
+        def compile(self, _):
+            pass
+
+        def epoch(self, states):
+            epochs.append(self.lesson)
+            return [*states, None], self, None
+
+        def block_until_ready(self):
+            nonlocal now
+            now += {"mlp": [100, 1, 5, 3], "adam": [200, 7, 6, 5]}[self.lesson][epochs.count(self.lesson) - 1]
+
+    monkeypatch.setattr(tuning, "Trainer", Timed)
+    monkeypatch.setattr(tuning, "time", SimpleNamespace(perf_counter=lambda: now))
+    with Journal(tmp_path, HEADER) as journal:
+        medians = tuning._seconds_alone({"a": "mlp", "b": "adam"}, dataset, journal, repeats=3)
+        assert [entry["seconds"] for entry in journal] == [{"a": [1, 5, 3], "b": [7, 6, 5]}]
+    assert medians == {"a": 3, "b": 6}
+    assert epochs == ["mlp", "adam"] * 4  # in turn
 
 
 @pytest.mark.parametrize(("tuning", "final"), [(0, 2), (1, 1), (10**9, 2), (1, 10**9)])

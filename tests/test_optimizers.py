@@ -134,3 +134,6 @@ def test_hyperparameters_of_another_form_are_refused(pairs, says):
 def test_a_number_the_optimizer_lacks_cannot_be_traced():
     with pytest.raises(UserError, match="momentum"):
         optimizer("sgd", 0.1).transformation({"momentum": 0.5})
+    with pytest.raises(UserError, match="traced hyperparameter of sgd 'momentum'"):
+        optimizer("sgd", 0.1).check({"momentum": 0.5})
+    optimizer("sgd", 0.1, momentum=0.9).check({"momentum": 0.5})

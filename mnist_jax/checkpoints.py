@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mnist_jax.errors import UserError, first_line
-from mnist_jax.processes import from_first, is_first
+from mnist_jax.processes import from_first, in_all
 from mnist_jax.results import make_folders, replace_file
 
 HISTORY = "history"  # the tensor that holds it, as JSON
@@ -120,8 +120,9 @@ class Checkpoints:
           UserError: it cannot be read.
         """
         name = from_first(self._newest_whole)
-        if name is None:
-            return None
+        return None if name is None else in_all(lambda: self._in_this_process(name))
+
+    def _in_this_process(self, name: str) -> Checkpoint:
         if (found := _read(self._folder / name)) is None:
             raise UserError(f"{self._folder / name} cannot be read; all processes need the same folder.")
         return found
@@ -135,14 +136,34 @@ class Checkpoints:
         return None if whole is None else whole.name
 
     def finish(self) -> None:
-        """The runs are over: keep their last checkpoint or none."""
-        if is_first() and not self._keep_last:
-            self._remove_parts()
-            for path in _files(self._folder):
-                self._remove(path)
-            with contextlib.suppress(OSError):  # other files are there
-                self._folder.rmdir()
-                self._folder.parent.rmdir()
+        """The runs are over: keep their last checkpoint or none.
+
+        Raises:
+          UserError: the folder cannot be read.
+        """
+        if not self._keep_last:
+            from_first(self._remove_all)
+
+    def finish_groups(self) -> None:
+        """All runs are over: `finish` each group below, also those that another number of devices had made.
+
+        Raises:
+          UserError: a folder cannot be read.
+        """
+        if not self._keep_last:
+            from_first(self._remove_groups)
+
+    def _remove_groups(self) -> None:
+        for group in sorted(self._folder.glob("seed-*")):
+            self.of(group.name)._remove_all()
+
+    def _remove_all(self) -> None:
+        self._remove_parts()
+        for path in _files(self._folder):
+            self._remove(path)
+        with contextlib.suppress(OSError):  # other files are there
+            self._folder.rmdir()
+            self._folder.parent.rmdir()
 
     def _remove_parts(self) -> None:
         """What a process left that was killed while it wrote."""
@@ -167,11 +188,14 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
       UserError: it cannot be read.
     """
     files = _files(folder)
-    for path in files:
-        if (found := _read(path)) is not None:
-            return found
+    try:
+        found = next(filter(None, map(_read, files)), None)
+    except UserError:  # as on NFS, where a file that another machine removes meanwhile is no longer valid
+        if _files(folder) == files:
+            raise
+        found = None
     # Training may have replaced all of them since.
-    return None if _files(folder) == files else last_checkpoint(folder)
+    return found if found is not None or _files(folder) == files else last_checkpoint(folder)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -190,14 +214,20 @@ def _epoch(path: Path) -> int:
 
 
 def _read(path: Path) -> Checkpoint | None:
-    """A checkpoint; None if it is damaged or gone."""
+    """A checkpoint; None if it is damaged or gone.
+
+    Raises:
+      UserError: it cannot be read, which says nothing of its content; or it is of another version.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
         content = path.read_bytes()
-    except OSError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({_reason(error)}).") from error
     if _digest(content) not in path.name:
         return None
     try:

@@ -163,6 +163,7 @@ def compare(
             train("final", entrant.label, entrant.optimizer, [tuning[entrant.label]["learning_rate"]])
     lessons = {entrant.label: dataclasses.replace(lesson, optimizer=entrant.optimizer) for entrant in best.values()}
     seconds = _seconds_alone(lessons, data, journal)
+    checkpoints.finish_groups()
     steps = math.ceil(data.epoch_length / lesson.batch_size)
 
     return {

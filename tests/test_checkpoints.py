@@ -169,6 +169,23 @@ def test_one_that_training_removes_while_it_is_read_is_not_missed(checkpoints, t
     assert last_checkpoint(folder).history == [3]
 
 
+def test_one_that_another_machine_removes_while_it_is_read_is_not_missed(checkpoints, tmp_path, monkeypatch):
+    """On NFS: its handle is stale."""
+    checkpoints.save(1, ARRAYS, [1])
+    folder = tmp_path / "checkpoints"
+    read_bytes = Path.read_bytes
+
+    def removed(path):
+        if module._epoch(path) < 3:
+            path.unlink()
+            Checkpoints(folder).save(3, ARRAYS, [3])
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", removed)
+    assert last_checkpoint(folder).history == [3]
+
+
 @pytest.mark.parametrize("options", [{"every": 0}, {"keep": 0}])
 def test_numbers_below_one_are_refused(tmp_path, options):
     with pytest.raises(UserError, match="must be at least 1, not 0"):
@@ -279,7 +296,7 @@ def test_files_of_others_do_not_matter_and_are_left_alone(copy, notices):
 
 
 def test_what_is_whole_but_no_checkpoint_is_a_sentence(tmp_path):
-    for content in (b"{}", b"[" * 3000, file_without_history()):
+    for content in (b"{}", b"[" * 3000, file_of_arrays(), file_of_arrays(history=b"[" * 100_000)):
         path = tmp_path / f"2-{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
         path.write_bytes(content)
         for read in (Checkpoints(tmp_path).newest, lambda: last_checkpoint(tmp_path)):
@@ -289,10 +306,98 @@ def test_what_is_whole_but_no_checkpoint_is_a_sentence(tmp_path):
         path.unlink()
 
 
-def file_without_history():
+def file_of_arrays(**more):
     from safetensors.numpy import save
 
-    return save(ARRAYS)
+    return save({**ARRAYS, **{name: np.frombuffer(content, np.uint8) for name, content in more.items()}})
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+@pytest.mark.parametrize("method", ["read_bytes", "iterdir"])
+def test_what_cannot_be_read_is_not_taken_for_damaged_or_missing(copy, notices, monkeypatch, method, number):
+    def refuse(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    path = copy if method == "iterdir" else file_of(copy, 2)
+    before = files(copy)
+    monkeypatch.setattr(Path, method, refuse)
+    for read in (Checkpoints(copy, notify=notices.append).newest, lambda: last_checkpoint(copy)):
+        with pytest.raises(UserError) as error:
+            read()
+        assert str(error.value) == f"{path} cannot be read ({os.strerror(number)})."
+    monkeypatch.undo()
+    assert (files(copy), notices) == (before, [])
+
+
+def test_a_checkpoint_that_cannot_be_read_back_says_why(checkpoints, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UserError, match=re.escape(f"cannot be written to {checkpoints._folder} (Input/output error)")):
+        checkpoints.save(1, ARRAYS, [])
+
+
+def test_a_folder_in_a_checkpoint_s_place_is_damage(copy, notices):
+    victim = file_of(copy, 2)
+    victim.unlink()
+    victim.mkdir()
+    assert Checkpoints(copy, notify=notices.append).newest().epoch == last_checkpoint(copy).epoch == 1
+    assert notices == [f"The checkpoint of epoch 2 in {copy} is damaged; that of epoch 1 is used."]
+
+
+def test_a_process_without_the_first_one_s_file_ends_all(checkpoints, monkeypatch):
+    """Otherwise the first one would wait for it for ever."""
+
+    def in_all(function):
+        with pytest.raises(UserError, match=f"1-{'0' * 32}.safetensors cannot be read; all processes need the same"):
+            function()
+        raise UserError("in all")
+
+    monkeypatch.setattr(module, "from_first", lambda function: f"1-{'0' * 32}.safetensors")
+    with pytest.raises(UserError, match="all processes need the same folder"):
+        checkpoints.newest()
+    monkeypatch.setattr(module, "in_all", in_all)
+    with pytest.raises(UserError, match="in all"):
+        checkpoints.newest()
+
+
+def test_a_folder_that_cannot_be_cleared_ends_all_processes(copy, monkeypatch):
+    def from_first(function):
+        with pytest.raises(UserError, match="cannot be read"):
+            function()
+        raise UserError("in all")
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(module, "from_first", from_first)
+    with pytest.raises(UserError, match="in all"):
+        Checkpoints(copy, keep_last=False).finish()
+
+
+def test_groups_of_other_devices_go_with_the_last_run_but_not_others_files(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for name in ("seed-0-one", "seed-0-two", "seed-3-one"):
+        Checkpoints(folder).of(name).save(1, ARRAYS, [1])
+    (folder / "seed-0-one" / f".2-{'0' * 32}.safetensors.1.part").touch()
+    (folder / "seed-4-mine").touch()
+    Checkpoints(folder).finish_groups()
+    assert len(files(folder)) == 5
+    others = [folder / "seed-3-one" / ".DS_Store", folder / ".Trash" / f"1-{'0' * 32}.safetensors"]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    Checkpoints(folder, keep_last=False).finish_groups()
+    assert set(files(folder)) == {*others, folder / "seed-4-mine"}
+    assert {path.name for path in folder.iterdir()} == {"seed-3-one", "seed-4-mine", ".Trash"}
+    for path in files(folder):
+        path.unlink()
+    (folder / ".Trash").rmdir()
+    Checkpoints(folder, keep_last=False).finish_groups()
+    assert not folder.exists()
+    Checkpoints(folder, keep_last=False).finish_groups()
 
 
 @pytest.mark.parametrize("keep", [1, 2])

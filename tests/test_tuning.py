@@ -292,6 +292,22 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(whole, dataset, tmp_p
     assert len(parts) == 11
 
 
+def test_what_another_number_of_devices_left_under_way_is_removed_at_the_end(
+    dataset, tmp_path, monkeypatch, one_device
+):
+    def interrupted(*_, **rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochProgress, "show", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_compare(tmp_path, dataset)
+    assert len(list((tmp_path / CHECKPOINTS).iterdir())) == 1
+    one_device()
+    run_compare(tmp_path, dataset)
+    assert not (tmp_path / CHECKPOINTS).exists()
+
+
 def test_a_finished_comparison_is_drawn_anew_without_training(dataset, tmp_path, monkeypatch):
     first = run_compare(tmp_path, dataset)
     monkeypatch.setattr("mnist_jax.experiment._train_group", None)

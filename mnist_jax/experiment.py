@@ -118,16 +118,16 @@ def train_runs(
     process gets every epoch. A group always trains whole: the number of runs side by side changes the last digits.
 
     Args:
-      lesson: what to train.
-      data: what on.
+      lesson: lesson to train.
+      data: training data.
       runs: which seeds and hyperparameters.
       done: those of `runs` whose epochs are known; they are not yielded, and groups of nothing else not trained.
       epochs: of each run; one that diverges ends with the epoch in which it did.
       side_by_side: runs on one device at a time; None chooses by backend and by what fits (`most_side_by_side`).
       devices_per_run: how many devices share each batch of a run; worth it for large batches only.
       test_every: evaluate on the test split after every so many steps too.
-      checkpoints: where groups under way are kept; a group that is found there goes on from its newest checkpoint, and
-        its epochs before that are yielded again.
+      checkpoints: where groups under way are kept; a group that is found there continues from its newest checkpoint,
+        and its epochs before that are yielded again.
 
     Raises:
       UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks or
@@ -265,7 +265,7 @@ def _train_epoch(
 
 
 def history(group: Sequence[Run], past: Sequence[Sequence[Epoch]]) -> dict[str, Any]:
-    """What a checkpoint says of its arrays: whose rows they are, and for each epoch so far what each run came to."""
+    """What a checkpoint says of its arrays: whose rows they are, and each run's metrics after each epoch so far."""
     return {
         "seeds": [run.seed for run in group],
         "epochs": [[epoch.as_json() for epoch in ended] for ended in past],
@@ -287,12 +287,12 @@ class Trainer:
     """The compiled programs that train groups of runs of one lesson.
 
     Args:
-      lesson: what to train.
-      data: what on.
-      runs: all that will be trained, in groups of `width`; hyperparameters of other names compile anew.
-      side_by_side: as in `train_runs`.
-      devices_per_run: as there.
-      test_every: as there.
+      lesson: lesson to train.
+      data: training data.
+      runs: all that will be trained, in groups of `width`; hyperparameters of other names compile again.
+      side_by_side: see `train_runs`.
+      devices_per_run: see `train_runs`.
+      test_every: see `train_runs`.
 
     Attributes:
       width: runs in a group.

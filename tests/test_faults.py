@@ -1,5 +1,6 @@
 """What may happen to a real `mnist-jax train`, and that nothing is lost."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -99,7 +100,8 @@ def killed(arguments, folder, count=math.inf, delay=0.0):
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ONE_DEVICE)
     seen = set()
     while len(seen) < count and process.poll() is None:
-        seen.update(folder.glob("checkpoints/*/[0-9]*"))
+        with contextlib.suppress(FileNotFoundError):  # of Python 3.11, where a folder goes while it is looked into
+            seen.update(folder.glob("checkpoints/*/[0-9]*"))
         time.sleep(0.005)
     time.sleep(delay)
     process.kill()

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +88,35 @@ def _last_trained(folder: Path) -> float:
 def read_run(folder: Path) -> dict[str, Any]:
     """What results.json holds, or before it is written the first line of runs.jsonl: what is run.
 
+    That it was resumed in another environment is in runs.jsonl first.
+
     Raises:
       UserError: it cannot be read, or is not what a run writes.
     """
     path = folder / RESULTS if (folder / RESULTS).is_file() else folder / JOURNAL
-    try:
-        with path.open(encoding="utf-8") as file:
-            run = json.load(file) if path.name == RESULTS else json.loads(file.readline())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'it is no JSON'}).") from error
+    lines = _journal(folder)
+    run: Any = _decoded(path, json.loads) if path.name == RESULTS else next(iter(lines), None)
+    if isinstance(run, dict) and (resumed := [line["resumed_in"] for line in lines if "resumed_in" in line]):
+        run["resumed_in"] = resumed
     if found := fault(run):
         raise UserError(f"{path} is not what a run of this program writes ({found}).")
     return run
+
+
+def _journal(folder: Path) -> list[dict[str, Any]]:
+    """The whole lines of runs.jsonl; the last may be under way."""
+    path = folder / JOURNAL
+    if not path.is_file():
+        return []
+    lines = _decoded(path, lambda text: [json.loads(line) for line in text.split("\n")[:-1]])
+    return [line for line in lines if isinstance(line, dict)]
+
+
+def _decoded(path: Path, decode: Callable[[str], Any]) -> Any:
+    try:
+        return decode(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'it is no JSON'}).") from error
 
 
 def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = None) -> list[TrainedNet]:
@@ -138,10 +155,11 @@ def find_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
     Raises:
       UserError: the run or a checkpoint that is whole cannot be read.
     """
-    wanted = _lessons_with_nets(folder, read_run(folder)["config"]).items()
+    run = read_run(folder)
+    recorded = _recorded(folder, run)
     nets = [
-        _read_net(folder / CHECKPOINTS / name, lesson_of_json(lesson), name, seed)
-        for name, lesson in wanted
+        _read_net(folder / CHECKPOINTS / name, lesson_of_json(lesson), name, seed, recorded)
+        for name, lesson in _lessons_with_nets(folder, run["config"]).items()
         if lesson_id in (None, name)
     ]
     return [net for net in nets if net is not None and _is_finite(net)]
@@ -157,35 +175,54 @@ def _is_finite(net: TrainedNet) -> bool:
     return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((net.state.params, net.state.batch_stats)))
 
 
-def _read_net(folder: Path, lesson: Lesson, lesson_id: str, seed: int | None) -> TrainedNet | None:
-    """The net of a lesson and seed; of several, as where devices came or went, the one that was trained longest."""
+def _recorded(folder: Path, run: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """(lesson, seed, test loss after each epoch) of the finished runs in results.json and runs.jsonl."""
+    written = [
+        (name, *values)
+        for name, entry in run.get("lessons", {}).items()
+        if "test_correct" in entry
+        for values in zip(entry["seeds"], entry["test_loss"], strict=True)
+    ]
+    return written + [(line.get("lesson"), line.get("seed"), line.get("test_loss")) for line in _journal(folder)]
+
+
+def _read_net(
+    folder: Path, lesson: Lesson, lesson_id: str, seed: int | None, recorded: Sequence[tuple[Any, ...]]
+) -> TrainedNet | None:
+    """The net of a lesson and seed.
+
+    Of several, as where devices came or went, the one whose test losses are recorded, or else the longest trained.
+    """
     groups = {path: int(match[1]) for path in folder.iterdir() if (match := re.match("seed-([0-9]+)-", path.name))}
     if seed is None:
         seed = min(groups.values(), default=0)
     # A group of runs side by side is named after its first.
-    named = [path for path, first in groups.items() if first == seed]
-    for paths in (named, groups):
-        found = [net for path in paths if (net := _read_row(path, lesson, lesson_id, seed)) is not None]
-        if found:
-            return max(found, key=lambda net: net.epoch)
-    return None
+    nets = []
+    for path in sorted(groups, key=lambda path: (groups[path] != seed, path)):
+        net, losses = _read_row(path, lesson, lesson_id, seed)
+        if net is not None and (lesson_id, seed, losses) in recorded:
+            return net
+        nets += [] if net is None else [net]
+    return max(nets, key=lambda net: net.epoch, default=None)
 
 
-def _read_row(group: Path, lesson: Lesson, lesson_id: str, seed: int) -> TrainedNet | None:
+def _read_row(group: Path, lesson: Lesson, lesson_id: str, seed: int) -> tuple[TrainedNet | None, list[float]]:
+    """A group's net of a seed, if it is of the group, and its test losses so far."""
     checkpoint = last_checkpoint(group)
     if checkpoint is None:
-        return None
+        return None, []
     try:
         seeds = checkpoint.history["seeds"]
         row = None if seed not in seeds else seeds.index(seed)
         arrays = {} if row is None else {name: array[row] for name, array in checkpoint.arrays.items()}
+        losses = [] if row is None else [ended[row]["test_loss"] for ended in checkpoint.history["epochs"]]
     except (IndexError, KeyError, TypeError) as error:
         raise UserError(f"The checkpoint in {group} is of another version of this program; train again.") from error
     if row is None:
-        return None
+        return None, []
     # Keys of the run's own kind, whichever this process has: no number depends on them any more.
     like = jax.eval_shape(functools.partial(init_state, lesson), key_of_arrays(arrays, seed))
-    return TrainedNet(lesson_id, seed, checkpoint.epoch, state_of_arrays(arrays, like))
+    return TrainedNet(lesson_id, seed, checkpoint.epoch, state_of_arrays(arrays, like)), losses
 
 
 def keep_imported(

@@ -11,11 +11,11 @@ from conftest import ladder_run
 from PIL import Image
 
 from mnist_jax import LESSONS, UserError, cli, data, evaluate
-from mnist_jax.checkpoints import Checkpoints
+from mnist_jax.checkpoints import Checkpoints, last_checkpoint
 from mnist_jax.experiment import Run, train_runs
-from mnist_jax.journal import CHECKPOINTS, JOURNAL
+from mnist_jax.journal import CHECKPOINTS, JOURNAL, Journal
 from mnist_jax.lessons import lesson_of_json
-from mnist_jax.results import RESULTS, describe_run, environment, write_results
+from mnist_jax.results import RESULTS, describe_run, device_words, environment, write_results
 from mnist_jax.trained import find_nets, read_nets, read_run, run_folder
 
 
@@ -70,6 +70,39 @@ def test_every_run_of_groups_side_by_side_is_found(dataset, tmp_path, one_device
         (net,) = read_nets(tmp_path, seed=run.seed)
         assert float(evaluate(net.state, dataset.test).loss) == pytest.approx(loss[run], rel=1e-5)
     assert read_nets(tmp_path)[0].seed == 3
+
+
+def add_other_group(run, name, seed, epoch):
+    """What another number of devices makes of lesson mlp: other losses, and 100 steps more, by which a test sees it."""
+    folder = run / CHECKPOINTS / "mlp"
+    (group,) = folder.iterdir()
+    found = last_checkpoint(group)
+    arrays = {name: array[seed : seed + 1] for name, array in found.arrays.items()}
+    epochs = [[{**ended[seed], "test_loss": ended[seed]["test_loss"] + 0.01}] for ended in found.history["epochs"]]
+    Checkpoints(folder).of(name).save(
+        epoch, {**arrays, "step": arrays["step"] + 100}, {"seeds": [seed], "epochs": epochs}
+    )
+
+
+# The recorded group is `seed-0-` and a digest; the others are before and behind it in the alphabet.
+@pytest.mark.parametrize("epoch", [2, 3])
+@pytest.mark.parametrize(("name", "seed"), [("seed-0-", 0), ("seed-0-zzz", 0), ("seed-1-", 1)])
+@pytest.mark.parametrize("missing", [RESULTS, JOURNAL])
+def test_of_the_nets_of_several_numbers_of_devices_the_recorded_one_is_read(copy, missing, name, seed, epoch):
+    add_other_group(copy, name, seed, epoch)
+    (copy / missing).unlink()
+    (net,) = read_nets(copy, lesson_id="mlp", seed=seed)
+    assert int(net.state.step) == 2 * 3
+
+
+@pytest.mark.parametrize(("epoch", "steps"), [(1, 2 * 3), (3, 2 * 3 + 100)])
+@pytest.mark.parametrize("name", ["seed-0-", "seed-0-zzz"])
+def test_of_several_nets_of_a_run_under_way_the_longest_trained_is_read(copy, name, epoch, steps):
+    add_other_group(copy, name, 0, epoch)
+    (copy / RESULTS).unlink()
+    (copy / JOURNAL).write_text((copy / JOURNAL).read_text().splitlines(keepends=True)[0])
+    (net,) = read_nets(copy, lesson_id="mlp", seed=0)
+    assert (net.epoch, int(net.state.step)) == (max(epoch, 2), steps)
 
 
 PRNGS = "threefry2x32", "rbg", "unsafe_rbg"
@@ -238,6 +271,32 @@ def test_a_run_that_is_not_finished_can_be_read(copy):
     (copy / RESULTS).unlink()
     assert read_run(copy)["config"]["seeds"] == [0, 1]
     assert len(read_nets(copy)) == 6
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_where_a_run_under_way_was_resumed_is_read(copy, is_written):
+    """Also where results.json was written before."""
+    if not is_written:
+        (copy / RESULTS).unlink()
+    assert "resumed_in" not in read_run(copy)
+    header = json.loads((copy / JOURNAL).read_text().splitlines()[0])
+    del header["digest"]
+    for processor in ("abacus", "slide rule"):
+        with Journal(copy, {**header, "environment": {**header["environment"], "processor": processor}}):
+            pass
+    with (copy / JOURNAL).open("a") as file:
+        file.write('{"lesson": "ml')  # a line under way
+    run = read_run(copy)
+    assert [other["processor"] for other in run["resumed_in"]] == ["abacus", "slide rule"]
+    assert device_words(run).endswith("resumed in another environment")
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "[" * 100_000, "\xff"])
+def test_a_damaged_journal_is_refused_with_a_sentence(copy, line):
+    (copy / RESULTS).unlink()
+    (copy / JOURNAL).write_text(line + "\n", encoding="latin-1")
+    with pytest.raises(UserError, match=r"runs\.jsonl (cannot be read|is not what a run)"):
+        read_run(copy)
 
 
 def test_latest_is_the_newest_run(tmp_path, monkeypatch):

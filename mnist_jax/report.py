@@ -24,7 +24,7 @@ from mnist_jax.net_figures import (
     weights_figure,
 )
 from mnist_jax.pages import page
-from mnist_jax.results import count_of, data_words, environment_changes, what_was_run
+from mnist_jax.results import count_of, data_words, environment_changes, numerics, what_was_run
 from mnist_jax.stats import calibration, expected_calibration_error, fractions, ladder_gains
 from mnist_jax.train import Examples, init_state
 from mnist_jax.trained import TrainedNet, probabilities
@@ -75,7 +75,8 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
         if (folder / "table.md").is_file() and (figures or not table)
         else ""
     )
-    shown = [] if test is None else [part for net in nets if (part := _net(net, test))]
+    is_start_known = results["config"].get("jax") == numerics()
+    shown = [] if test is None else [part for net in nets if (part := _net(net, test, is_start_known))]
     return page(
         "report.html",
         title=folder.resolve().name,
@@ -209,8 +210,11 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _net(net: TrainedNet, test: Examples) -> dict[str, Any] | None:
-    """What the page shows of one net; nothing where its outputs are not finite."""
+def _net(net: TrainedNet, test: Examples, is_start_known: bool) -> dict[str, Any] | None:
+    """What the page shows of one net; nothing where its outputs are not finite.
+
+    `is_start_known`: whether JAX gives the initial weights here that it gave the run.
+    """
     try:
         found = probabilities(net, test.images)
     except UserError:
@@ -230,7 +234,7 @@ def _net(net: TrainedNet, test: Examples) -> dict[str, Any] | None:
             _confusion(labels, answers),
             _calibration(found.max(1), right),
             _first_layer(net),
-            _weights(net),
+            _weights(net, is_start_known),
         ],
     }
 
@@ -289,16 +293,17 @@ def _first_layer(net: TrainedNet) -> Picture:
     return _picture(caption, caption, first_layer_figure, kernel)
 
 
-def _weights(net: TrainedNet) -> Picture:
+def _weights(net: TrainedNet, is_start_known: bool) -> Picture:
     final = _kernels(net.state.params)
     initial = None
-    if net.epoch:  # of an imported net the start is not known
+    if net.epoch and is_start_known:  # an imported net's never is
         initial = _kernels(init_state(net.state.lesson, jax.random.key(net.seed)).params)
     spreads = ", ".join(
         f"{layer} {f'{initial[layer].std():.3g} to ' if initial else ''}{kernel.std():.3g}"
         for layer, kernel in final.items()
     )
-    when = "before the first step and after the last" if initial else "as imported"
+    after = "before the first step and after the last" if initial else "after the last step"
+    when = after if net.epoch else "as imported"
     caption = f"Weights {when}; their standard deviation: {spreads}."
     return _picture(
         f"Histograms of weights, a panel a layer, densities on a logarithmic scale. {caption}",

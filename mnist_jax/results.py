@@ -216,7 +216,7 @@ def describe_run(
             "command": command,
             **settings,
             "lessons": {key: dataclasses.asdict(lesson) for key, lesson in lessons.items()},
-            "jax": _jax_settings(_NUMERICS),
+            "jax": numerics(),
         },
         "environment": environment(),
     }
@@ -274,6 +274,11 @@ def jax_settings_restored(old: Mapping[str, Any], new: Mapping[str, Any]) -> str
         value = was.lower() if isinstance(jax.config.values.get(setting), enum.Enum) else was
         steps.append(f"unset {setting.upper()}" if was is None else f"set {setting.upper()}={value}")
     return " and ".join(steps)
+
+
+def numerics() -> dict[str, Any]:
+    """The settings of JAX that change which numbers are computed, as they are now."""
+    return _jax_settings(_NUMERICS)
 
 
 def _jax_settings(names: Sequence[str]) -> dict[str, Any]:

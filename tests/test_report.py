@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import chromium, requested
+from test_results import jax_setting
 
 from mnist_jax import LESSONS, UserError, cli, ladder, report
 from mnist_jax.lessons import IDEAS
@@ -134,6 +135,19 @@ def test_a_run_of_one_changed_lesson(run_main, toy_folder, tmp_path):
     assert "Other than in the course: hidden (20,) instead of (512, 256), activation tanh instead of relu." in page.text
     assert "of all 20 units" in page.text
     assert "One seed cannot tell" not in page.text
+
+
+@pytest.mark.parametrize(("name", "value"), [("jax_threefry_partitionable", False), ("jax_default_prng_impl", "rbg")])
+def test_initial_weights_are_shown_only_where_they_are_the_run_s(run_main, toy_folder, tmp_path, name, value):
+    arguments = ["train", "relu", "--hidden", 20, "--epochs", 1, "--data", toy_folder]
+    assert run_main(cli.main, *arguments, "--out", tmp_path / "here")[0] == 0
+    with jax_setting(name, value):
+        assert run_main(cli.main, *arguments, "--out", tmp_path / "elsewhere")[0] == 0
+    for run, when in (("here", "before the first step and after the last"), ("elsewhere", "after the last step")):
+        page = Page(reported(run_main, tmp_path / run))
+        (words,) = [image["alt"] for image in page.all("img") if image["alt"].startswith("Histograms of weights")]
+        assert f"Weights {when}; their standard deviation" in words
+        assert (" to " in words) == (run == "here")
 
 
 def test_a_run_that_diverged_has_no_pictures_of_its_net(run_main, toy_folder, tmp_path):

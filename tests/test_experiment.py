@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_jax import LESSONS, Examples, UserError, data, experiment, optimizer, train_epoch
+from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.experiment import (
     Epoch,
     Run,
@@ -200,6 +201,25 @@ def test_one_run_diverges_and_the_others_of_its_group_go_on(dataset):
     assert [epoch.number for epoch in epochs if epoch.run == grid([1e30])[0]] == [1]
     assert [epoch.number for epoch in epochs if epoch.run == grid([0.01])[0]] == [1, 2, 3]
     assert record(epochs)["diverged"] == [True, False]
+
+
+def test_a_group_of_which_all_diverged_is_kept_and_trained_no_more(dataset, tmp_path, monkeypatch):
+    """Also where no checkpoint is due yet; the same again trains nothing."""
+    numbers = []
+    train = experiment._train_epoch
+    monkeypatch.setattr(experiment, "_train_epoch", lambda *rest: numbers.append(rest[-1]) or train(*rest))
+    todo, checkpoints = grid([1e30, 2e30]), Checkpoints(tmp_path, every=9)
+    for _ in range(2):
+        epochs = list(train_runs(LESSONS["relu"], dataset, todo, epochs=5, checkpoints=checkpoints))
+        assert [(epoch.run, epoch.number) for epoch in epochs] == [(run, 1) for run in todo]
+        assert numbers == [1]
+
+
+def test_a_group_s_name_is_of_its_data(dataset, toy):
+    """A folder of checkpoints does not continue with other digits."""
+    others = data._split(data._arrays(toy, toy, "toy"), "folder", "slides")
+    names = {Trainer(LESSONS["mlp"], digits, [Run(0)]).name([Run(0)]) for digits in (dataset, others)}
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize(

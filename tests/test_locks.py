@@ -89,11 +89,9 @@ import os, sys, time
 from pathlib import Path
 from mnist_jax.locks import alone_in
 with alone_in(Path(sys.argv[1]), wait=False, notify=print):
-    child = os.fork()
-    if not child:
+    if not os.fork():
         os.setpgid(0, 0)
-    else:
-        print(child, flush=True)
+        print(os.getpid(), flush=True)  # once it has let go of the lock, which takes a moment
     time.sleep(100)
 """
 

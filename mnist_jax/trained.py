@@ -279,7 +279,7 @@ def keep_imported(
         (folder / RESULTS).unlink(missing_ok=True)
         if isinstance(error, UserError):
             reason = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
-            raise UserError(f"{folder} cannot be written ({reason}); name another folder with --out.") from error
+            raise UserError(f"{folder} cannot be written ({reason}); choose another folder with --out.") from error
         raise
     return folder, results
 

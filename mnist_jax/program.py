@@ -52,7 +52,7 @@ def exit_on_user_error() -> Iterator[None]:
         _can_flush()
         sys.exit(2)
     except KeyboardInterrupt:
-        if hasattr(sys, "ps1"):  # Python's prompt or a notebook, which go on
+        if hasattr(sys, "ps1"):  # Python's prompt or a notebook, which continue
             raise
         _say("interrupted")
         # Not sys.exit: taking the interpreter down while XLA's threads compute ends in a segmentation fault.

@@ -103,7 +103,7 @@ def cache_folder() -> Path:
 
 def _use_compilation_cache() -> None:
     """JAX's persistent cache, unless its own variable names a folder or the folder cannot be written."""
-    # An entry that was cut short is compiled anew, and one that does not fit on the disk is done without.
+    # An entry that was cut short is compiled again, and one that does not fit on the disk is not kept.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return

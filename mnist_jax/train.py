@@ -214,7 +214,7 @@ def train_epoch_with_tests(
       The state, the mean loss as in `train_epoch`, and metrics of shape `[steps // every]`, after each `every` steps.
 
     Raises:
-      UserError: as there, or `every` below 1.
+      UserError: see `train_epoch`; or `every` below 1.
     """
     _check(examples)
     if every < 1:

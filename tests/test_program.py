@@ -242,7 +242,7 @@ print("trained on")
 
 
 def test_ctrl_c_in_a_callback_of_c_is_not_swallowed():
-    """JAX has one of the garbage collector; Python would print a traceback and go on."""
+    """JAX has one of the garbage collector; Python would print a traceback and continue."""
     done = run("-c", CTRL_C_IN_A_CALLBACK)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentForma
 
 from mnist_jax import published
 from mnist_jax.lessons import LESSONS
-from mnist_jax.stats import fractions, ladder_gains, mean_interval
+from mnist_jax.stats import fractions, gain_interval, ladder_gains, mean_interval
 
 
 def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
@@ -83,8 +83,7 @@ def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.plot(epochs, np.mean(by_epoch, axis=1), color=f"C{list(LESSONS).index(after)}")
         if len(by_epoch[0]) > 1:
-            grid = 2**0.5 * 100 / results["data"]["test"]
-            intervals = [mean_interval(differences, grid=grid) for differences in by_epoch]
+            intervals = [gain_interval(results, differences) for differences in by_epoch]
             axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color="grey", alpha=0.4)
         axes.set(title=f"{after} minus {before}", xlabel="epoch")
         axes.grid(alpha=0.3)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mnist_jax import published
 from mnist_jax.lessons import LESSONS, changes, lesson_of_json, what_changed
-from mnist_jax.stats import ladder_gains, mean_interval, paired_difference
+from mnist_jax.stats import gain_interval, ladder_gains, paired_difference
 
 
 def notes(results: Mapping[str, Any]) -> list[str]:
@@ -36,8 +36,7 @@ def surprises(results: Mapping[str, Any]) -> list[str]:
     """A sentence for each lesson whose change made the net worse, where several seeds can tell."""
     sentences = []
     for (before, after), epochs in ladder_gains(results).items():
-        grid = 2**0.5 * 100 / results["data"]["test"]  # of a difference of two accuracies in points
-        if len(epochs[-1]) < 2 or (last := mean_interval(epochs[-1], grid=grid)).high >= 0:
+        if len(epochs[-1]) < 2 or (last := gain_interval(results, epochs[-1])).high >= 0:
             continue
         when = "at the end" if len(epochs) == results["config"]["epochs"] else f"after epoch {len(epochs)}"
         means = [statistics.mean(epoch) for epoch in epochs]

@@ -135,3 +135,8 @@ def ladder_gains(results: Mapping[str, Any]) -> dict[tuple[str, str], list[list[
             by_seed = [[100 * (b - a) / size for a, b in zip(*pair, strict=False)] for pair in pairs]
             gains[before, after] = [list(epoch) for epoch in zip(*by_seed, strict=False)]
     return gains
+
+
+def gain_interval(results: Mapping[str, Any], gains: Sequence[float]) -> Interval:
+    """Interval of the mean of `ladder_gains` of one epoch, each the difference of two counts, in percentage points."""
+    return mean_interval(gains, grid=2**0.5 * 100 / results["data"]["test"])

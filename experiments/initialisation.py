@@ -23,7 +23,7 @@ larger, a step turns them 1 / sqrt(6) as far at the start (and a sixth as far wh
 Answer: see experiments/results/initialisation/table.md.
 """
 
-from mnist_jax.program import exit_on_user_error, guard
+from mnist_jax.cli.program import exit_on_user_error, guard
 
 if __name__ == "__main__":
     guard()  # before the imports, which may fail too
@@ -40,27 +40,21 @@ import numpy as np
 import tyro
 from flax import linen as nn
 
-from mnist_jax.display import load_data, make_console, markdown_table, notifier, table, with_time_left
-from mnist_jax.experiment import check_run
-from mnist_jax.figures import initialisation_figure
-from mnist_jax.interrupts import ends_at_once
-from mnist_jax.journal import open_study
+from mnist_jax.cli.arguments import JaxArguments
+from mnist_jax.cli.interrupts import ends_at_once
+from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.study import how_to_go_on
+from mnist_jax.cli.terminal import load_data, make_console, notifier, table, with_time_left
 from mnist_jax.lessons import INITIALISATIONS, Lesson, lesson_by_id
 from mnist_jax.model import CLASSES, Network
-from mnist_jax.results import (
-    RESULTS,
-    command_line,
-    count_of,
-    data_words,
-    describe_run,
-    device_words,
-    write_files,
-    write_results,
-)
-from mnist_jax.startup import JaxArguments, parsed, start_jax
-from mnist_jax.study import how_to_go_on
-from mnist_jax.tensorboard import EventFiles, Point, check_event_files
+from mnist_jax.runs.files import RESULTS, write_files, write_results
+from mnist_jax.runs.journal import open_study
+from mnist_jax.runs.loop import check_run
+from mnist_jax.runs.provenance import command_line, describe_run
 from mnist_jax.train import Examples, TrainState, cross_entropy, epoch_order, init_state, train_step
+from mnist_jax.views.figures import initialisation_figure
+from mnist_jax.views.tensorboard import EventFiles, Point, check_event_files
+from mnist_jax.views.words import count_of, data_words, device_words, markdown_table
 
 STEPS = (0, 1, 10, 100, 1000)
 KERNEL_SCALE = {"pytorch": 1 / 3, "he": 2.0}  # fan_in times the kernel's variance

@@ -6,7 +6,7 @@ trains the six lessons and writes to DIR: `results.json` (every seed, every
 epoch), `table.md`, `ladder.png` (accuracy and loss) and `gains.png` (each lesson minus the one before).
 """
 
-from mnist_jax.program import exit_on_user_error, guard
+from mnist_jax.cli.program import exit_on_user_error, guard
 
 if __name__ == "__main__":
     guard()  # before the imports, which may fail too
@@ -19,15 +19,18 @@ from typing import Any
 
 import tyro
 
-from mnist_jax.display import load_data, make_console, markdown_table, table
+from mnist_jax.cli.arguments import RunArguments
+from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.study import run_lessons
+from mnist_jax.cli.terminal import load_data, make_console, table
 from mnist_jax.errors import UserError
-from mnist_jax.experiment import EPOCHS
-from mnist_jax.figures import gains_figure, ladder_figure
-from mnist_jax.ladder import header, notes, rows, surprises
 from mnist_jax.lessons import LESSONS, lesson_by_id
-from mnist_jax.results import RESULTS, command_line, what_was_run, write_files
-from mnist_jax.startup import parsed, start_jax
-from mnist_jax.study import RunArguments, run_lessons
+from mnist_jax.runs.files import RESULTS, write_files
+from mnist_jax.runs.loop import EPOCHS
+from mnist_jax.runs.provenance import command_line
+from mnist_jax.views.figures import gains_figure, ladder_figure
+from mnist_jax.views.ladder import header, notes, rows, surprises
+from mnist_jax.views.words import markdown_table, what_was_run
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ goes on with `--resume`.
 Answer: see experiments/results/optimizers/table.md.
 """
 
-from mnist_jax.program import exit_on_user_error, guard
+from mnist_jax.cli.program import exit_on_user_error, guard
 
 if __name__ == "__main__":
     guard()  # before the imports, which may fail too
@@ -21,20 +21,16 @@ from typing import Any
 
 import tyro
 
-from mnist_jax.display import make_console
-from mnist_jax.figures import optimizers_figure
+from mnist_jax.cli.arguments import ComparisonArguments
+from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.study import finish_comparison, run_comparison
+from mnist_jax.cli.terminal import make_console
 from mnist_jax.optimizers import OPTIMIZERS
-from mnist_jax.results import count_of
-from mnist_jax.startup import parsed, start_jax
-from mnist_jax.stats import Interval, all_pairs
-from mnist_jax.study import (
-    ComparisonArguments,
-    comparison_table,
-    finish_comparison,
-    run_comparison,
-    what_was_compared,
-)
-from mnist_jax.tuning import Contestant, contestant, learning_rates
+from mnist_jax.studies.stats import Interval, all_pairs
+from mnist_jax.studies.tuning import Contestant, contestant, learning_rates
+from mnist_jax.views.comparison import comparison_table, what_was_compared
+from mnist_jax.views.figures import optimizers_figure
+from mnist_jax.views.words import count_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

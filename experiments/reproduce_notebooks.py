@@ -37,7 +37,7 @@ Answer: no point is outside and no published curve is rejected; compared with an
 curves are (experiments/results/reproduce_notebooks/table.md).
 """
 
-from mnist_jax.program import exit_on_user_error, guard
+from mnist_jax.cli.program import exit_on_user_error, guard
 
 if __name__ == "__main__":
     guard()  # before the imports, which may fail too
@@ -50,13 +50,17 @@ from typing import Any
 import numpy as np
 import tyro
 
-from mnist_jax import published
-from mnist_jax.display import load_data, make_console, markdown_table, table
+from mnist_jax.cli.arguments import RunArguments
+from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.study import run_lessons
+from mnist_jax.cli.terminal import load_data, make_console, table
 from mnist_jax.errors import UserError
-from mnist_jax.experiment import EPOCHS
-from mnist_jax.figures import reproduction_figure
 from mnist_jax.lessons import LESSONS
-from mnist_jax.reproduction import (
+from mnist_jax.runs.files import RESULTS, write_files, write_results
+from mnist_jax.runs.loop import EPOCHS
+from mnist_jax.runs.provenance import command_line
+from mnist_jax.studies import published
+from mnist_jax.studies.reproduction import (
     FEWEST_SEEDS_OF_CURVES,
     FIRST_SEEDS,
     LEVEL,
@@ -65,9 +69,8 @@ from mnist_jax.reproduction import (
     by_point,
     noticed_in_all,
 )
-from mnist_jax.results import RESULTS, command_line, what_was_run, write_files, write_results
-from mnist_jax.startup import parsed, start_jax
-from mnist_jax.study import RunArguments, run_lessons
+from mnist_jax.views.figures import reproduction_figure
+from mnist_jax.views.words import markdown_table, what_was_run
 
 SEEDS = 30  # planned for the test curve by curve
 FEWEST_SEEDS = 3

@@ -9,7 +9,7 @@ lessons with batch norm and tests each net both ways. Written to DIR: `results.j
 Answer: see experiments/results/running_variance/table.md.
 """
 
-from mnist_jax.program import exit_on_user_error, guard
+from mnist_jax.cli.program import exit_on_user_error, guard
 
 if __name__ == "__main__":
     guard()  # before the imports, which may fail too
@@ -23,26 +23,23 @@ from typing import Any
 import jax
 import tyro
 
+from mnist_jax.cli.arguments import JaxArguments
+from mnist_jax.cli.interrupts import ends_at_once
+from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.study import how_to_go_on
+from mnist_jax.cli.terminal import load_data, make_console, notifier, table
 from mnist_jax.data import Dataset
-from mnist_jax.display import load_data, make_console, markdown_table, notifier, table
 from mnist_jax.errors import UserError
-from mnist_jax.experiment import EPOCHS, check_run, on_device
-from mnist_jax.interrupts import ends_at_once
-from mnist_jax.journal import open_study
 from mnist_jax.lessons import LESSONS, Lesson
-from mnist_jax.results import (
-    RESULTS,
-    command_line,
-    describe_run,
-    what_was_run,
-    write_files,
-    write_results,
-)
-from mnist_jax.startup import JaxArguments, parsed, start_jax
-from mnist_jax.stats import paired_difference
-from mnist_jax.study import how_to_go_on
-from mnist_jax.tensorboard import EventFiles, check_event_files
+from mnist_jax.runs.devices import on_device
+from mnist_jax.runs.files import RESULTS, write_files, write_results
+from mnist_jax.runs.journal import open_study
+from mnist_jax.runs.loop import EPOCHS, check_run
+from mnist_jax.runs.provenance import command_line, describe_run
+from mnist_jax.studies.stats import paired_difference
 from mnist_jax.train import TrainState, evaluate, init_state, train_epoch
+from mnist_jax.views.tensorboard import EventFiles, check_event_files
+from mnist_jax.views.words import markdown_table, what_was_run
 
 HEADER = ["lesson", "Flax's running variance", "PyTorch's", "difference, 95 % interval", "loss, difference in nats"]
 

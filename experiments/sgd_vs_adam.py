@@ -12,7 +12,7 @@ initial weights and order of examples. The course's own settings are two points 
 Answer: see experiments/results/sgd_vs_adam/table.md.
 """
 
-from mnist_jax.program import exit_on_user_error, guard
+from mnist_jax.cli.program import exit_on_user_error, guard
 
 if __name__ == "__main__":
     guard()  # before the imports, which may fail too
@@ -23,25 +23,15 @@ from typing import Any
 
 import tyro
 
-from mnist_jax.display import make_console
+from mnist_jax.cli.arguments import ComparisonArguments
+from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.study import finish_comparison, run_comparison
+from mnist_jax.cli.terminal import make_console
 from mnist_jax.errors import UserError
-from mnist_jax.figures import curves_figure, learning_rates_figure
-from mnist_jax.startup import parsed, start_jax
-from mnist_jax.stats import paired_difference
-from mnist_jax.study import (
-    ComparisonArguments,
-    comparison_table,
-    finish_comparison,
-    run_comparison,
-    what_was_compared,
-)
-from mnist_jax.tuning import (
-    TARGETS,
-    Contestant,
-    contestant,
-    course_optimizers,
-    learning_rates,
-)
+from mnist_jax.studies.stats import paired_difference
+from mnist_jax.studies.tuning import TARGETS, Contestant, contestant, course_optimizers, learning_rates
+from mnist_jax.views.comparison import comparison_table, what_was_compared
+from mnist_jax.views.figures import curves_figure, learning_rates_figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ beside are worth nothing, PyTorch's least of all: its threads wait for each othe
 Answer: see experiments/results/speed/table.md, which has the ratios to both floors.
 """
 
-from mnist_jax.program import exit_on_user_error, guard
+from mnist_jax.cli.program import exit_on_user_error, guard
 
 if __name__ == "__main__":
     guard()  # before the imports, which may fail too
@@ -62,25 +62,19 @@ import tyro
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from rich.console import Console
 
+from mnist_jax.cli.start import check_jax, parsed
+from mnist_jax.cli.terminal import load_data, make_console, table, with_time_left
 from mnist_jax.data import Dataset
-from mnist_jax.display import load_data, make_console, markdown_table, table, with_time_left
 from mnist_jax.errors import UserError, check_choice, first_line
-from mnist_jax.experiment import COMPILER_OPTIONS, Run, Trainer, on_device
-from mnist_jax.figures import speed_figure
 from mnist_jax.lessons import LESSONS, Lesson, lesson_by_id
 from mnist_jax.model import CLASSES
-from mnist_jax.results import (
-    SPEED,
-    command_line,
-    count_of,
-    data_words,
-    environment,
-    make_folder,
-    write_files,
-    write_results,
-)
-from mnist_jax.startup import check_jax, parsed
+from mnist_jax.runs.devices import COMPILER_OPTIONS, Trainer, on_device
+from mnist_jax.runs.files import SPEED, make_folder, write_files, write_results
+from mnist_jax.runs.provenance import command_line, environment
+from mnist_jax.runs.records import Run
 from mnist_jax.train import Examples, TrainState, init_state, train_step
+from mnist_jax.views.figures import speed_figure
+from mnist_jax.views.words import count_of, data_words, markdown_table
 
 PEERS = {
     "jax_step_loop": "JAX, a call a step",

@@ -48,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the course when it is first used, so that a program's first lines (`mnist_jax.program`) need no JAX."""
+    """Import the course when it is first used, so that a program's first lines need no JAX."""
     if name in __all__:
         for module in ("errors", "lessons", "model", "optimizers", "train"):
             if hasattr(found := importlib.import_module(f"mnist_jax.{module}"), name):

@@ -16,16 +16,13 @@ os.environ |= {
     "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1",
 }
 
-import gzip
-import struct
 import sys
 
 import jax
-import numpy as np
 import pytest
+from helpers import ladder_run, toy_digits, write_idx_folder
 
-from mnist_jax import Examples, data
-from mnist_jax.tfds_mnist import FILES
+from mnist_jax import data
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
@@ -61,37 +58,10 @@ def mnist_folder():
     return Path(os.environ["MNIST_JAX_DATA"])
 
 
-def toy_digits(n, seed=0):
-    """`n` images that a net can tell apart: class c is a bright row 2c + 4 in noise."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(n) % 10
-    images = rng.integers(0, 64, (n, 28, 28))
-    images[np.arange(n), 2 * labels + 4] += 180
-    return Examples(images.astype(np.uint8), labels.astype(np.uint8))
-
-
 @pytest.fixture(scope="session")
 def toy():
     """72 images: two batches of 32 and one of 8."""
     return toy_digits(72)
-
-
-def idx_bytes(array):
-    """An array of bytes in IDX form."""
-    return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-def write_idx_folder(folder, train, test, *, zipped=True):
-    """The four files of an MNIST-like data set."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, examples in (("train", train), ("test", test)):
-        for name, array in zip(FILES[split], examples, strict=True):
-            content = idx_bytes(array)
-            if zipped:
-                (folder / name).write_bytes(gzip.compress(content, 1))
-            else:
-                (folder / name.removesuffix(".gz")).write_bytes(content)
-    return folder
 
 
 @pytest.fixture
@@ -103,7 +73,7 @@ def toy_folder(tmp_path, toy):
 @pytest.fixture(scope="session")
 def dataset(toy):
     """66 images for training, two batches of 32 and one of 2; 6 for validation, 20 for testing."""
-    return data._split(data._arrays(toy, toy_digits(20, seed=1), "toy"), "folder", "slides")
+    return data.from_arrays(toy, toy_digits(20, seed=1), "slides")
 
 
 @pytest.fixture
@@ -111,16 +81,6 @@ def one_device(monkeypatch):
     """Call it: from then on there is one device, as if there were no others."""
     first = jax.devices()[:1]
     return lambda: monkeypatch.setattr(jax, "devices", lambda: first)
-
-
-def ladder_run(folder, *arguments):
-    """The folder of a ladder trained with these arguments."""
-    from test_ladder import script
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ladder.py", *map(str, arguments), "--out", str(folder)])
-        script("ladder").main()
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -32,10 +32,10 @@ with atheris.instrument_imports(include=["mnist_jax"]):
     import test_lessons
 
     from mnist_jax import LESSONS, UserError
-    from mnist_jax.checkpoints import Checkpoints
-    from mnist_jax.idx import read_idx
+    from mnist_jax.data.idx import read_idx
     from mnist_jax.lessons import ACTIVATIONS, DTYPES, INITIALISATIONS
     from mnist_jax.optimizers import OPTIMIZERS
+    from mnist_jax.runs.checkpoints import Checkpoints
 
 # Beyond what the file holds, of which gzip packs up to 1030 bytes into one: a chunk of the reader, and Python's own.
 _MOST_MEMORY = 4_000_000

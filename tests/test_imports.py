@@ -3,11 +3,11 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-PACKAGE = Path(__file__).parents[1] / "mnist_jax"
+PACKAGE = ROOT / "mnist_jax"
 ORDER = [
     "errors", "program", "optimizers", "lessons", "stats", "dropout", "model", "train",
     "processes", "startup", "locks",

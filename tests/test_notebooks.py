@@ -2,28 +2,19 @@
 
 import ast
 import dataclasses
-import importlib.util
 import re
 import shlex
-from pathlib import Path
 
 import nbformat
 import pytest
+from helpers import ROOT, script
 from nbformat.v4 import new_code_cell, new_notebook
 
-from mnist_jax import LESSONS, Lesson, cli, optimizer
+from mnist_jax import LESSONS, Lesson, optimizer
+from mnist_jax.cli import commands as cli
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = {lesson_id: ROOT / "notebooks" / f"{n}_{lesson_id}.ipynb" for n, lesson_id in enumerate(LESSONS, start=1)}
 each = pytest.mark.parametrize("lesson_id", LESSONS)  # a lesson's tests share a process, lessons are spread over them
-
-
-def runner():
-    """notebooks/run.py, which is no part of a package."""
-    spec = importlib.util.spec_from_file_location("run_notebooks", ROOT / "notebooks" / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def read(lesson_id):
@@ -51,7 +42,7 @@ def test_there_is_one_for_each_lesson():
 def test_runs_from_start_to_end(lesson_id):
     notebook = read(lesson_id)
     kept = kinds(notebook)
-    runner().run(notebook)
+    script("notebooks/run.py").run(notebook)
     assert "stderr" not in [output.get("name") for output in outputs(notebook)]
     assert kinds(notebook) == kept
 
@@ -130,6 +121,6 @@ def pip(line):
     print(line)
 """
     notebook = new_notebook(cells=[new_code_cell(without), new_code_cell(source)])
-    runner().run(notebook)
+    script("notebooks/run.py").run(notebook)
     (printed,) = outputs(notebook)
     assert printed.text == 'install -q "mnist_jax[app] @ git+https://github.com/OWNER/mnist_jax"\n'

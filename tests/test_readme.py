@@ -10,11 +10,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_ladder import script
+from helpers import ROOT, script
 
-from mnist_jax import OPTIMIZERS, cli, data
+from mnist_jax import OPTIMIZERS, data
+from mnist_jax.cli import commands as cli
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 KOREAN = (ROOT / "README.ko.md").read_text()
 # What both have byte for byte: blocks of code, and tables that the programs wrote.
@@ -54,7 +54,7 @@ def test_commands(command, run_main, toy_folder, tmp_path, monkeypatch):
     else:
         main = cli.main if program == "mnist-jax" else script(Path(arguments.pop(0)).stem).main
         if "--prepare" in arguments:
-            monkeypatch.setattr("mnist_jax.tfds_mnist.prepare", lambda *_: "prepared")
+            monkeypatch.setattr("mnist_jax.data.tfds.prepare", lambda *_: "prepared")
         elif arguments[:1] not in (["lessons"], ["data"]):
             # As written, but on tiny data and for one epoch: of an option given twice the last counts.
             shorter = ["--lesson", "mlp"] if "--quick" in arguments else ["--epochs", "1"]
@@ -77,7 +77,7 @@ def test_commands_on_a_run(command, run_main, toy_ladder, tmp_path, monkeypatch)
         run_main(cli.main, "export", "latest", "--format", "safetensors", "--out", arguments[1])
         arguments += ["--data", str(toy_ladder.parent / "toy")]
     if arguments[0] == "demo":
-        monkeypatch.setattr("mnist_jax.demo.Server.serve_forever", interrupted)
+        monkeypatch.setattr("mnist_jax.views.demo.Server.serve_forever", interrupted)
         arguments += ["--port", "0"]
     status, out, err = run_main(cli.main, *arguments)
     assert (status, err) == (0, "")

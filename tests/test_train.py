@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import toy_digits
+from helpers import toy_digits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

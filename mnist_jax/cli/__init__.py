@@ -1,0 +1,1 @@
+"""The command: its arguments, its terminal, and how it starts and ends."""

@@ -1,0 +1,264 @@
+"""TensorFlow Datasets' `mnist`, prepared and read without TensorFlow.
+
+Reading needs no TensorFlow when the data set is stored as array_record. Preparing does, in TFDS's own builder,
+to unzip, to encode PNG and for tf.io.gfile (tensorflow/datasets issue 11058); the builder here does those with
+gzip and Pillow and leaves everything else to TFDS: URLs, checksums, splits, features, order and layout.
+"""
+
+import contextlib
+import functools
+import io
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_jax.data.idx import read_idx
+from mnist_jax.data.locks import alone_in
+from mnist_jax.errors import UserError, expand_user, first_line, is_folder
+from mnist_jax.model import CLASSES, IMAGE_SHAPE
+
+FILES = {
+    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+}
+_PROBE_SECONDS = 5.0
+
+
+def _tfds() -> Any:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise UserError(f"This needs tensorflow-datasets ({error}); install it with: pip install '.[data]'") from error
+    return tfds
+
+
+def builder(data_dir: Path | None = None) -> Any:
+    """A TFDS builder of `mnist` that can prepare it without TensorFlow.
+
+    Args:
+      data_dir: TFDS's folder; None is TFDS's own default (`TFDS_DATA_DIR`, else ~/tensorflow_datasets).
+
+    Raises:
+      UserError: TFDS is not installed, or what it holds there is damaged or TFRecord.
+    """
+    tfds = _tfds()
+    from tensorflow_datasets.core import registered
+    from tensorflow_datasets.image_classification import mnist
+
+    # TFDS knows one `mnist` already; this one takes its name without taking its place.
+    with registered.skip_registration():
+
+        class Mnist(mnist.MNIST):
+            name = "mnist"
+
+            def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+                paths = dl_manager.download(
+                    {split: [self.URL + file for file in files] for split, files in FILES.items()}
+                )
+                return {split: self._generate_examples(*paths[split]) for split in FILES}
+
+            def _generate_examples(self, images: Any, labels: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+                from PIL import Image
+
+                pairs = zip(read_idx(Path(images), 3), read_idx(Path(labels), 1), strict=True)
+                for index, (image, label) in enumerate(pairs):
+                    png = io.BytesIO()
+                    Image.fromarray(image).save(png, "png")
+                    png.seek(0)
+                    yield index, {"image": png, "label": int(label)}
+
+    folder = data_dir and str(_folder_or_new(data_dir))
+    try:
+        with _quiet():
+            return Mnist(data_dir=folder, file_format=tfds.core.FileFormat.ARRAY_RECORD)
+    except Exception as error:  # what is there may be damaged, or TFRecord, which needs TensorFlow
+        raise UserError(
+            f"TFDS's mnist in {folder or 'its standard folder'} cannot be used ({first_line(error)}); move its folder "
+            "mnist/3.0.1 away, or name another place with --data-dir, and run `mnist-jax data --prepare`."
+        ) from error
+
+
+def _folder_or_new(data_dir: Path) -> Path:
+    path = expand_user(data_dir)
+    if not is_folder(path) and path.exists():
+        raise UserError(f"{data_dir} is a file; --data-dir names a folder.")
+    return path
+
+
+def prepared_folder(data_dir: Path | None = None) -> Path | None:
+    """Where TFDS holds `mnist` ready to read, or None; errors as `builder`."""
+    made = builder(data_dir)
+    return Path(made.data_dir) if _is_prepared(made) else None
+
+
+def _is_prepared(made: Any) -> bool:
+    with _quiet():
+        return bool(made.is_prepared())
+
+
+def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Path:
+    """Download (unless they are at hand) the four files, check their SHA-256, and store them as TFDS does.
+
+    Args:
+      data_dir: as in `builder`.
+      manual_dir: a folder that holds the four .gz files already; None is TFDS's `downloads/manual`.
+
+    Returns:
+      The prepared folder, `.../mnist/3.0.1`.
+
+    Raises:
+      UserError: no network and no files, or files whose checksum is not the registered one.
+    """
+    tfds = _tfds()
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+    made = builder(data_dir)
+    if manual_dir is not None and not is_folder(expand_user(manual_dir)):
+        raise UserError(f"{manual_dir} is not a folder; --manual-dir names one with MNIST's four .gz files.")
+    manual_dir = expand_user(manual_dir or default_manual_dir(made))
+    if not _is_prepared(made):
+        if not files_at_hand(manual_dir) and (reason := why_no_download(made.URL)):
+            raise UserError(
+                f"MNIST cannot be downloaded ({reason}); put its four .gz files into {manual_dir} or use --data sample."
+            )
+        config = tfds.download.DownloadConfig(
+            manual_dir=manual_dir if files_at_hand(manual_dir) else None, try_download_gcs=False
+        )
+        try:
+            with _alone_in(Path(made._data_dir_root).expanduser()):
+                made = builder(data_dir)  # another process may have prepared it meanwhile: TFDS then returns at once
+                with _quiet():
+                    made.download_and_prepare(download_config=config)
+        except UserError:
+            raise
+        except NonMatchingChecksumError as error:
+            raise UserError(
+                f"A file of MNIST does not have its registered SHA-256; delete it from {manual_dir} "
+                "or from TFDS's download folder and try again."
+            ) from error
+        except Exception as error:  # TFDS passes on whatever the network, the disk or its own checks raise
+            raise UserError(f"TFDS could not prepare mnist in {made.data_dir} ({first_line(error)}).") from error
+    return Path(made.data_dir)
+
+
+def default_manual_dir(made: Any) -> Path:
+    """Where TFDS looks for files fetched by hand: `downloads/manual` in its folder."""
+    return Path(made._data_dir_root).expanduser() / "downloads" / "manual"
+
+
+def files_at_hand(folder: Path) -> bool:
+    """Whether all four original .gz files are there."""
+    return all((folder / file).is_file() for files in FILES.values() for file in files)
+
+
+def read_folder(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of each split of a prepared TFDS folder, in TFDS's order.
+
+    Returns:
+      split -> (images uint8 `[n, 28, 28]`, labels int64 `[n]`); equal to what `tfds.data_source` yields, but
+      decoded by Pillow without TFDS's overhead for each example.
+
+    Raises:
+      UserError: not a TFDS folder, not readable without TensorFlow, or not images with labels.
+    """
+    tfds = _tfds()
+
+    try:
+        with _quiet():
+            made = _reader(folder)
+            bytes_there = sum(path.stat().st_size for path in folder.iterdir())
+            splits = {}
+            for split in FILES:
+                source = made.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+                if len(source) > bytes_there:  # the count is what dataset_info.json says
+                    raise ValueError(f"it says that it holds {len(source):,} images, in {bytes_there:,} bytes")
+                examples = source.__getitems__(range(len(source)))
+                splits[split] = (
+                    np.stack([_decoded(example["image"]) for example in examples]),
+                    np.array([example["label"] for example in examples]),
+                )
+        return splits
+    except Exception as error:  # whatever a foreign or damaged folder makes TFDS, array_record or Pillow raise
+        raise UserError(
+            f"{folder} cannot be read as TFDS image data in array_record form ({first_line(error)}); if it "
+            "should be MNIST, move it away and run `mnist-jax data --prepare`."
+        ) from error
+
+
+def _reader(folder: Path) -> Any:
+    """A builder that reads a prepared folder of images with labels.
+
+    TFDS imports whatever modules features.json and dataset_info.json name, so the features come from here instead.
+    """
+    tfds = _tfds()
+    from tensorflow_datasets.core.dataset_info import read_proto_from_builder_dir
+    from tensorflow_datasets.core.read_only_builder import builder_from_metadata
+
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(*IMAGE_SHAPE, 1)),
+            "label": tfds.features.ClassLabel(num_classes=CLASSES),
+        }
+    )
+    info = read_proto_from_builder_dir(str(folder))
+    info.features.CopyFrom(features.to_proto())
+    return builder_from_metadata(str(folder), info)
+
+
+def _decoded(encoded: bytes) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
+        if image.size != IMAGE_SHAPE[::-1]:  # before it is decoded: a few bytes can say that they are a gigabyte
+            raise ValueError(f"an image is {image.width} x {image.height} pixels")
+        return np.asarray(image)
+
+
+def why_no_download(url: str) -> str | None:
+    """None if the download's host answers within seconds, else the reason it does not."""
+    import requests
+
+    reason = f"no answer within {_PROBE_SECONDS:g} seconds"
+
+    def ask() -> None:
+        nonlocal reason
+        try:
+            response = requests.head(url + FILES["test"][1], timeout=_PROBE_SECONDS, allow_redirects=True)
+            reason = "" if response.ok else f"the server answered {response.status_code}"
+        except requests.RequestException as error:
+            reason = f"no network: {type(error).__name__}"
+
+    # A thread, because looking up a host's name has no time limit of its own.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_PROBE_SECONDS)
+    return reason or None
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Of several processes that prepare the same folder one works and the others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder, wait=True, notify=functools.partial(warnings.warn, stacklevel=2)):
+        yield
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """TFDS without its nested progress bars and log lines; the caller shows what is under way."""
+    tfds = _tfds()
+    logger = logging.getLogger("absl")
+    level = logger.level
+    tfds.disable_progress_bar()
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+        tfds.enable_progress_bar()

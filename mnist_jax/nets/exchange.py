@@ -1,0 +1,270 @@
+"""Trained nets for other programs, and from them: safetensors as PyTorch's notebooks name them, and StableHLO."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnist_jax.data import Dataset
+from mnist_jax.errors import UserError, check_choice, first_line
+from mnist_jax.lessons import Lesson, lesson_by_id, lesson_of_json
+from mnist_jax.model import CLASSES, IMAGE_SHAPE
+from mnist_jax.nets.trained import TrainedNet
+from mnist_jax.runs.checkpoints import Checkpoints
+from mnist_jax.runs.files import CHECKPOINTS, RESULTS, make_folder, write_results
+from mnist_jax.runs.loop import history
+from mnist_jax.runs.provenance import describe_run
+from mnist_jax.runs.records import Run
+from mnist_jax.runs.states import state_arrays
+from mnist_jax.train import TrainState, evaluate, init_state, logits
+
+FORMATS = ("safetensors", "stablehlo")
+
+# Flax's name of an array in a layer's params or batch_stats -> PyTorch's.
+_DENSE = {"kernel": "weight", "bias": "bias"}
+_BATCH_NORM = {"scale": "weight", "bias": "bias"}
+_BATCH_STATS = {"mean": "running_mean", "var": "running_var"}
+
+# The keys of a safetensors file's metadata. PyTorch's tools leave them out.
+_LESSON, _LESSON_ID = "mnist_jax.lesson", "mnist_jax.lesson_id"
+
+
+def pytorch_tensors(state: TrainState) -> dict[str, np.ndarray]:
+    """A state's net as the notebooks' `Net().state_dict()` has it.
+
+    Returns:
+      `fc1.weight` `[512, 784]`, `fc1.bias` `[512]`, with batch norm `batch_norm1.weight`, `.bias`, `.running_mean` and
+      `.running_var` `[512]` and `.num_batches_tracked` (a scalar, int64: the steps taken), and so on.
+    """
+    tensors = {}
+    for layer, arrays in state.params.items():
+        names = _names(layer)
+        for name, array in arrays.items():
+            tensors[f"{layer}.{names[name]}"] = _turned(name, np.asarray(array))
+    for layer, arrays in state.batch_stats.items():
+        for name, array in arrays.items():
+            tensors[f"{layer}.{_BATCH_STATS[name]}"] = np.asarray(array)
+        tensors[f"{layer}.num_batches_tracked"] = np.asarray(state.step, np.int64)
+    return tensors
+
+
+def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: int = 0) -> TrainState:
+    """The state with the net of `pytorch_tensors`; its optimizer's and random streams begin anew.
+
+    Args:
+      tensors: all of the net's, and no others; `num_batches_tracked` may be missing.
+      lesson: whose net it is.
+      seed: of the streams.
+
+    Raises:
+      UserError: a tensor is missing, of another shape or dtype, not finite, or no part of the net.
+    """
+    start = functools.partial(init_state, lesson)
+    state = jax.eval_shape(start, jax.random.key(seed))  # all is checked before any of the net is made
+    counts = {name: tensor for name, tensor in tensors.items() if name.endswith(".num_batches_tracked")}
+    left = {name: tensor for name, tensor in tensors.items() if name not in counts}
+
+    expected = [f"{layer}.{_names(layer)[name]}" for layer, arrays in state.params.items() for name in arrays]
+    expected += [f"{layer}.{_BATCH_STATS[name]}" for layer, arrays in state.batch_stats.items() for name in arrays]
+    for name in sorted(expected, key=lambda name: name.startswith("batch_norm")):
+        if name not in tensors:
+            raise UserError(f"{name} is missing; there is {', '.join(list(tensors)[:3]) or 'nothing'}.")
+
+    def taken(name: str, like: jax.ShapeDtypeStruct, *, turned: bool = False) -> jax.Array:
+        tensor = left.pop(name)
+        shape = like.shape[::-1] if turned else like.shape
+        if tensor.shape != shape:
+            raise UserError(f"{name} is of shape {tensor.shape}, in the lesson's net of {shape}.")
+        if tensor.dtype != like.dtype:
+            raise UserError(f"{name} is {tensor.dtype}, not {like.dtype}; convert the net with .float() before saving.")
+        if not np.isfinite(tensor).all():
+            raise UserError(f"{name} holds a value that is not finite.")
+        return jnp.asarray(tensor.T if turned else tensor)
+
+    params = {
+        layer: {
+            name: taken(f"{layer}.{_names(layer)[name]}", like, turned=name == "kernel")
+            for name, like in arrays.items()
+        }
+        for layer, arrays in state.params.items()
+    }
+    batch_stats = {
+        layer: {name: taken(f"{layer}.{_BATCH_STATS[name]}", like) for name, like in arrays.items()}
+        for layer, arrays in state.batch_stats.items()
+    }
+    strangers = [*left, *(name for name in counts if name.rsplit(".", 1)[0] not in batch_stats)]
+    if strangers:
+        raise UserError(f"{strangers[0]} is no part of the lesson's net.")
+    if any((stats["var"] < 0).any() for stats in batch_stats.values()):
+        raise UserError("A running variance is below 0.")
+    for name, count in counts.items():
+        if count.shape != () or not np.issubdtype(count.dtype, np.integer):
+            raise UserError(f"{name} is not a whole number.")
+    steps = max(map(int, counts.values()), default=0)
+    return dataclasses.replace(
+        start(jax.random.key(seed)),
+        params=params,
+        batch_stats=batch_stats,
+        step=jnp.int32(min(max(steps, 0), np.iinfo(np.int32).max)),
+    )
+
+
+def _names(layer: str) -> dict[str, str]:
+    return _BATCH_NORM if layer.startswith("batch_norm") else _DENSE
+
+
+def _turned(name: str, array: np.ndarray) -> np.ndarray:
+    """Flax multiplies by `[in, out]`, PyTorch by the transpose of `[out, in]`."""
+    return np.ascontiguousarray(array.T) if name == "kernel" else array
+
+
+def safetensors_file(net: TrainedNet) -> bytes:
+    """`pytorch_tensors` as a safetensors file, the lesson in its metadata."""
+    from safetensors.numpy import save
+
+    lesson = json.dumps(dataclasses.asdict(net.state.lesson))
+    return save(pytorch_tensors(net.state), metadata={_LESSON_ID: net.lesson_id, _LESSON: lesson})
+
+
+def stablehlo_file(net: TrainedNet) -> bytes:
+    """The net's `logits` as a program of StableHLO with its weights, for CPU, CUDA, ROCm and TPU.
+
+    `jax.export.deserialize` reads it, without this package; its `.call` takes uint8 `[n, 28, 28]` of any n and gives
+    float32 `[n, 10]`.
+    """
+    from jax import export
+
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, *IMAGE_SHAPE), jnp.uint8)
+    state = dataclasses.replace(net.state, opt_state={})  # of which there would be as much again
+    program = jax.jit(functools.partial(logits, state))
+    return bytes(export.export(program, platforms=("cpu", "cuda", "rocm", "tpu"))(images).serialize())
+
+
+def exported(net: TrainedNet, form: str) -> bytes:
+    """The net as a file of one of `FORMATS`; another raises `UserError`."""
+    check_choice("format", form, FORMATS)
+    return {"safetensors": safetensors_file, "stablehlo": stablehlo_file}[form](net)
+
+
+def read_safetensors(file: Path, lesson_id: str, seed: int = 0) -> TrainedNet:
+    """The net of a safetensors file, as PyTorch or `safetensors_file` writes it.
+
+    Args:
+      file: the user's.
+      lesson_id: whose net it is; the widths of the hidden layers are the file's. A file of this program says what else
+        was changed in the lesson, and keeps that.
+      seed: as in `state_of_tensors`.
+
+    Raises:
+      UserError: it cannot be read, or holds something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    lesson = lesson_by_id(lesson_id)
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{file} cannot be read as safetensors ({first_line(error)}); save the net with "
+            "safetensors.torch.save_file(net.state_dict(), FILE)."
+        ) from error
+    if _LESSON in metadata:
+        lesson = _kept_lesson(file, metadata, lesson_id)
+    try:
+        return TrainedNet(lesson_id, seed, 0, state_of_tensors(tensors, _with_widths(lesson, tensors), seed))
+    except UserError as error:
+        raise UserError(f"{file} does not hold the net of lesson {lesson_id}: {error}") from error
+
+
+def _kept_lesson(file: Path, metadata: Mapping[str, str], lesson_id: str) -> Lesson:
+    kept = metadata.get(_LESSON_ID)
+    if kept != lesson_id:
+        raise UserError(f"{file} holds lesson {kept!r}, not {lesson_id!r}; name that with --lesson.")
+    try:
+        return lesson_of_json(json.loads(metadata[_LESSON]))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} says of its lesson what cannot be: {first_line(error)}.") from error
+
+
+def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:
+    """The lesson with the widths of the hidden layers that are there, where each layer fits the one before."""
+    widths = [math.prod(IMAGE_SHAPE)]
+    while (name := f"fc{len(widths)}.weight") in tensors:
+        shape = tensors[name].shape
+        if len(shape) != 2 or shape[1] != widths[-1]:
+            return lesson  # whose shapes these are not, and that is said
+        widths.append(shape[0])
+    is_whole = len(widths) > 2 and widths[-1] == CLASSES
+    return dataclasses.replace(lesson, hidden=tuple(widths[1:-1])) if is_whole else lesson
+
+
+def keep_imported(
+    net: TrainedNet, file: Path, data: Dataset, out: Path | None, command: str
+) -> tuple[Path, dict[str, Any]]:
+    """Make a run's folder of a net that was trained elsewhere, tested on `data`; `read_nets` finds it there.
+
+    Args:
+      net: of epoch 0.
+      file: that it was read from.
+      data: its test split is used.
+      out: the user's folder; None is a new one in `runs/`.
+      command: what makes this folder again.
+
+    Returns:
+      The folder, and what its results.json holds; no epochs, and so a single accuracy.
+
+    Raises:
+      UserError: the net's outputs are not finite, the folder holds a run already, or it cannot be written.
+    """
+    tested = evaluate(net.state, data.test)
+    if not math.isfinite(tested.loss):
+        raise UserError(f"{file} holds a net whose outputs are not finite.")
+    described = describe_run(
+        "import",
+        data,
+        {net.lesson_id: net.state.lesson},
+        command=command,
+        seeds=[net.seed],
+        epochs=net.epoch,
+        imported={"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
+    )
+    entry = {
+        "seeds": [net.seed],
+        "test_correct": [[int(tested.correct)]],
+        "test_loss": [[float(tested.loss)]],
+        "seconds": [[]],
+        "diverged": [False],
+    }
+    results = {**described, "lessons": {net.lesson_id: entry}}
+    folder = make_folder(out, f"{net.lesson_id}-imported", RESULTS)
+    group = f"{net.lesson_id}/seed-{net.seed}-imported"
+    is_ours = not (folder / CHECKPOINTS / group).exists()
+    try:
+        arrays = {name: np.asarray(array)[None] for name, array in state_arrays(net.state).items()}
+        Checkpoints(folder / CHECKPOINTS).of(group).save(net.epoch, arrays, history([Run(net.seed)], []))
+        write_results(folder, results)
+    except BaseException as error:  # the folder is free again
+        if is_ours:
+            shutil.rmtree(folder / CHECKPOINTS / group, ignore_errors=True)
+        with contextlib.suppress(OSError):  # others' are there
+            (folder / CHECKPOINTS / net.lesson_id).rmdir()
+            (folder / CHECKPOINTS).rmdir()
+        (folder / RESULTS).unlink(missing_ok=True)
+        if isinstance(error, UserError):
+            reason = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+            raise UserError(f"{folder} cannot be written ({reason}); choose another folder with --out.") from error
+        raise
+    return folder, results

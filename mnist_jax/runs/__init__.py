@@ -1,0 +1,1 @@
+"""Many trainings at once: what is trained side by side, recorded, and resumed."""

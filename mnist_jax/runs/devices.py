@@ -1,0 +1,206 @@
+"""Groups of runs on the devices: the compiled programs that train and evaluate them."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mnist_jax.data import Dataset
+from mnist_jax.lessons import Lesson
+from mnist_jax.runs.records import Run
+from mnist_jax.runs.states import state_arrays, state_of_arrays
+from mnist_jax.train import Examples, Metrics, TrainState, evaluate, init_state, train_epoch, train_epoch_with_tests
+
+# Of all runs that one device trains side by side: their weights, as much again three times for the gradients and Adam,
+# and the activations of an evaluation; 16 GB in float32.
+MOST_NUMBERS = 2**32
+
+# Runs that one device trains side by side under vmap. A CPU is busy with one net, and slower a net with more; a GPU
+# or TPU is idle with one. This many take about 2 GB to evaluate (by the sizes of their activations).
+SIDE_BY_SIDE = {"cpu": 1, "gpu": 32, "tpu": 32}
+
+# Of an epoch. By default XLA copies a kernel on the CPU before each step that updates it in place, which takes a
+# seventh of a lesson's time; regions of the program's order show that nothing reads it any more.
+COMPILER_OPTIONS = {"cpu": {"xla_cpu_copy_insertion_use_region_analysis": True}}
+
+
+def most_side_by_side(lesson: Lesson, data: Dataset) -> int:
+    """How many runs one device trains at a time, at most (`MOST_NUMBERS`)."""
+    examples = max(largest_evaluation(data), lesson.batch_size)
+    return max(1, MOST_NUMBERS // (4 * lesson.parameters + examples * lesson.activations))
+
+
+def largest_evaluation(data: Dataset) -> int:
+    """Images of the larger of the splits that runs are evaluated on."""
+    return max(data.test.size, 0 if data.validation is None else data.validation.size)
+
+
+class Trainer:
+    """The compiled programs that train groups of runs of one lesson.
+
+    Args:
+      lesson: lesson to train.
+      data: training data.
+      runs: all that will be trained, in groups of `width`; hyperparameters of other names compile again.
+      side_by_side: see `train_runs`.
+      devices_per_run: see `train_runs`.
+      test_every: see `train_runs`.
+
+    Attributes:
+      width: runs in a group.
+    """
+
+    def __init__(
+        self,
+        lesson: Lesson,
+        data: Dataset,
+        runs: Sequence[Run],
+        *,
+        side_by_side: int | None = None,
+        devices_per_run: int = 1,
+        test_every: int | None = None,
+    ) -> None:
+        # A process without a part in the mesh could not run its programs: several processes use all their devices.
+        useful = len(jax.devices()) if jax.process_count() > 1 else len(runs) * devices_per_run
+        devices = np.array(jax.devices()[:useful]).reshape(-1, devices_per_run)
+        self._what = [dataclasses.asdict(lesson), data.describe(), test_every]
+        self._mesh = Mesh(devices, ("run", "batch"))
+        self._platform = devices[0, 0].platform
+        at_most = side_by_side or min(SIDE_BY_SIDE[self._platform], most_side_by_side(lesson, data))
+        self.width = len(devices) * min(at_most, math.ceil(len(runs) / len(devices)))
+        self._train, self._validation, self._test = jax.device_put(
+            (data.train, data.validation, data.test), NamedSharding(self._mesh, PartitionSpec())
+        )
+        batch_axis = "batch" if devices_per_run > 1 else None
+
+        def start(run: tuple[jax.Array, dict[str, jax.Array]]) -> TrainState:
+            seed, hyperparameters = run
+            return init_state(lesson, jax.random.key(seed), hyperparameters)
+
+        def epoch(state: TrainState, train: Examples, test: Examples) -> tuple[TrainState, jax.Array, jax.Array]:
+            if test_every is None:
+                return *train_epoch(state, train, data.epoch_length, batch_axis), jnp.zeros(0, jnp.int32)
+            state, loss, tests = train_epoch_with_tests(state, train, test, test_every, data.epoch_length, batch_axis)
+            return state, loss, tests.correct
+
+        self._start = _grouped(start, self._mesh)
+        self._evaluate = _grouped(evaluate, self._mesh, shared=1)
+        self._epoch = _grouped(epoch, self._mesh, shared=2, donate=True)
+        self._compiled: Any = None
+
+    def name(self, group: Sequence[Run]) -> str:
+        """Of a group's checkpoints: the same only where training would give the same to the last bit."""
+        shape = [*self._mesh.devices.shape, self.width]
+        what = [*self._what, shape, [dataclasses.asdict(run) for run in group]]
+        return f"seed-{group[0].seed}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]}"
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._compiled is not None
+
+    def start(self, group: Sequence[Run]) -> TrainState:
+        """The states before the first step of at most `width` runs, leaves `[width, ...]`."""
+        # A smaller group is filled up with copies, whose results are not used, so that one program fits all.
+        return self._start(_stacked([*group, *[group[-1]] * (self.width - len(group))], self._mesh))
+
+    def epoch(self, states: TrainState) -> tuple[TrainState, jax.Array, jax.Array]:
+        """Train for an epoch.
+
+        Args:
+          states: of a group; donated.
+
+        Returns:
+          The states, each run's mean loss `[width]`, and its correct test images along the way `[width, tests]`.
+        """
+        return self._compiled(states, self._train, self._test)
+
+    def compile(self, states: TrainState) -> None:
+        """Compile the epoch for states like these, before the first."""
+        lowered = self._epoch.lower(states, self._train, self._test)
+        self._compiled = lowered.compile(compiler_options=COMPILER_OPTIONS.get(self._platform))
+
+    def evaluate(self, states: TrainState) -> tuple[Metrics, Metrics | None]:
+        """Each run's metrics on the test and on the validation split, if there is one: leaves `[width]`."""
+        validated = None if self._validation is None else self._evaluate(states, self._validation)
+        return self._evaluate(states, self._test), validated
+
+    def arrays(self, states: TrainState, count: int) -> dict[str, np.ndarray]:
+        """The states of a group of `count` runs by name, random keys as their data: what a checkpoint holds."""
+        return {name: array[:count] for name, array in fetched(state_arrays(states)).items()}
+
+    def restored(self, states: TrainState, arrays: Mapping[str, np.ndarray]) -> TrainState:
+        """States like these, of which `arrays` are the values; a smaller group is filled up as in `start`.
+
+        Raises:
+          UserError: they are of other states.
+        """
+        rows = NamedSharding(self._mesh, PartitionSpec("run"))
+        filled = {
+            name: np.concatenate([array, np.repeat(array[-1:], max(self.width - len(array), 0), axis=0)])
+            for name, array in zip(arrays, map(np.atleast_1d, arrays.values()), strict=True)
+        }
+        return state_of_arrays(filled, like=states, place=lambda array: jax.device_put(array, rows))
+
+
+def on_device(data: Dataset) -> Dataset:
+    """The same with its training and test arrays on the first device, where what trains on them there shares them."""
+    return dataclasses.replace(data, train=jax.device_put(data.train), test=jax.device_put(data.test))
+
+
+def fetched(tree: Any) -> Any:
+    """Arrays of a group as numpy arrays, all of it, whichever process computed it."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def _stacked(runs: Sequence[Run], mesh: Mesh) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Seeds and hyperparameters of a group, one a row, each row on its device."""
+    seeds = np.array([run.seed for run in runs], np.uint32)
+    rows = [dict(run.hyperparameters) for run in runs]
+    # `init_state` casts them to the lesson's dtype; several processes compare them as they are on the device.
+    kind = jax.dtypes.canonicalize_dtype(float)
+    values = {name: np.array([row[name] for row in rows], kind) for name in rows[0]}
+    return jax.device_put((seeds, values), NamedSharding(mesh, PartitionSpec("run")))
+
+
+def _grouped(function: Callable[..., Any], mesh: Mesh, *, shared: int = 0, donate: bool = False) -> Any:
+    """A function of one run as a function of a group: its rows split over the devices, mapped on each.
+
+    Args:
+      function: its first argument is of one run, the next `shared` are the same for all.
+      mesh: with an axis `run`; what else it has is left to the compiler.
+      shared: how many arguments are.
+      donate: the first argument.
+    """
+    rows, whole = PartitionSpec("run"), PartitionSpec()
+
+    @functools.wraps(function)  # its name is the program's, in profiles and in the cache
+    def mapped(group: Any, *rest: Any) -> Any:
+        if len(jax.tree.leaves(group)[0]) > 1:
+            return jax.vmap(function, in_axes=(0, *[None] * shared))(group, *rest)
+        # XLA compiles products with a batch axis of 1 to code that is up to twice as slow on a CPU.
+        alone = function(jax.tree.map(lambda leaf: leaf[0], group), *rest)
+        return jax.tree.map(lambda leaf: leaf[None], alone)
+
+    return jax.jit(
+        jax.shard_map(
+            mapped,
+            mesh=mesh,
+            in_specs=(rows, *[whole] * shared),
+            out_specs=rows,
+            axis_names={"run"},
+            check_vma=False,
+        ),
+        donate_argnums=(0,) if donate else (),
+    )

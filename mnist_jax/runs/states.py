@@ -1,0 +1,82 @@
+"""States as named arrays, as a checkpoint holds them, and back."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnist_jax.errors import UserError
+from mnist_jax.train import TrainState
+
+
+def state_arrays(state: TrainState) -> dict[str, jax.Array]:
+    """A state's leaves by name, `params.fc1.kernel`; random keys as their data, `order_key.threefry2x32`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    impl = str(jax.random.key_impl(state.order_key))
+    return {_name(path, leaf, impl): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves}
+
+
+def key_of_arrays(arrays: Mapping[str, Any], seed: int) -> jax.Array:
+    """`jax.random.key(seed)` of the implementation that the random keys among `state_arrays` have.
+
+    Raises:
+      UserError: this JAX has none of that name.
+    """
+    try:
+        return jax.random.key(seed, impl=_key_impl(arrays))
+    except ValueError as error:
+        raise other_version() from error
+
+
+def _key_impl(arrays: Mapping[str, Any]) -> str:
+    return next((name.removeprefix("order_key.") for name in arrays if name.startswith("order_key.")), "")
+
+
+def state_of_arrays(
+    arrays: Mapping[str, np.ndarray], like: TrainState, place: Callable[[np.ndarray], jax.Array] = jnp.asarray
+) -> TrainState:
+    """The state whose `state_arrays` these are.
+
+    Args:
+      arrays: name -> array.
+      like: a state of the same shapes, or its `jax.eval_shape`.
+      place: puts an array on its devices.
+
+    Raises:
+      UserError: names, shapes, dtypes or the random keys' implementation are others.
+    """
+
+    def form(arrays: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+    expected = jax.eval_shape(state_arrays, like)
+    impl, own = _key_impl(arrays), _key_impl(expected)
+    if impl and impl != own:
+        raise UserError(
+            f"The checkpoint's random keys are of {impl}, not {own}; set JAX_DEFAULT_PRNG_IMPL={impl} to continue its "
+            "training."
+        )
+    if form(arrays) != form(expected):
+        raise other_version()
+
+    def leaf(path: Any, old: jax.Array) -> jax.Array:
+        array = place(arrays[_name(path, old, impl)])
+        return jax.random.wrap_key_data(array, impl=impl) if _is_key(old) else array
+
+    return jax.tree_util.tree_map_with_path(leaf, like)
+
+
+def other_version() -> UserError:
+    """What is wrong with arrays that are not of these names, shapes and dtypes."""
+    return UserError("The checkpoint is of another version of this program; train again in another folder.")
+
+
+def _name(path: Any, leaf: jax.Array, impl: str) -> str:
+    name = jax.tree_util.keystr(path, simple=True, separator=".")
+    return f"{name}.{impl}" if _is_key(leaf) else name
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,1 @@
+"""What is asked of runs: tuning, statistics, and what the notebooks published."""

@@ -1,0 +1,348 @@
+"""Figures with matplotlib, drawn without a display."""
+
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
+
+from mnist_jax.lessons import LESSONS
+from mnist_jax.studies import published
+from mnist_jax.studies.stats import fractions, gain_interval, ladder_gains, mean_interval
+
+
+def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
+    """Test accuracy and test loss after each epoch, a line a lesson: a PNG.
+
+    With several seeds the line is their mean, the band their range; where data and split allow the comparison,
+    points are what the notebooks printed.
+
+    Args:
+      results: as in results.json.
+      title: says on what and how many runs.
+    """
+    epochs = results["config"]["epochs"]
+    compared = published.comparable(results["data"], epochs)
+    figure, accuracy, loss = _two_panels(title)
+    for number, (lesson_id, entry) in enumerate(results["lessons"].items()):
+        colour = f"C{number}"
+        _band(accuracy, fractions(entry["test_correct"], results["data"]["test"]), color=colour, label=lesson_id)
+        _band(loss, entry["test_loss"], color=colour, label=lesson_id)
+        if compared:
+            _points(accuracy, published.accuracies(lesson_id)[:epochs], colour)
+            _points(loss, published.losses(lesson_id)[:epochs], colour)
+    if compared:
+        accuracy.plot([], [], "o", color="grey", markersize=3, label="notebook")
+    if len(results["config"]["seeds"]) > 1:
+        accuracy.fill_between([], [], [], color="grey", alpha=0.25, label="range over seeds")
+    accuracy.legend(loc="lower right", ncols=2)
+    return as_png(figure)
+
+
+def curves_of_lessons(curves: Mapping[str, Sequence[Sequence[float | None]]], what: str) -> bytes:
+    """Test accuracy or test loss of each lesson after each epoch, mean and range over seeds: a small PNG.
+
+    Args:
+      curves: lesson -> a curve for each seed; accuracies are fractions, losses nats.
+      what: `accuracy` or `loss`.
+    """
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.subplots()
+    if what == "accuracy":
+        _accuracy_scale(axes)
+        axes.set(ylabel="test accuracy")
+    else:
+        _loss_scale(axes)
+        axes.set(ylabel="test loss (nats)")
+    for lesson_id, runs in curves.items():
+        _band(axes, runs, color=f"C{list(LESSONS).index(lesson_id)}", label=lesson_id, marker=".")
+    axes.set(xlabel="epoch")
+    axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize="small")
+    return as_png(figure)
+
+
+def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
+    """What each lesson's change did to test accuracy after each epoch, in percentage points: a PNG.
+
+    A line a lesson, the mean over seeds of its accuracy minus that of the lesson before; with several seeds the
+    band is the 95 % confidence interval of the paired difference. None where no two neighbouring lessons were run.
+    """
+    gains = ladder_gains(results)
+    if not gains:
+        return None
+    figure = Figure(figsize=(2.4 * len(gains) + 1, 3.4), layout="constrained")
+    figure.suptitle(f"{title}; each panel has a scale of its own", fontsize="small", wrap=True)
+    panels = figure.subplots(1, len(gains), squeeze=False)[0]
+    for axes, ((before, after), by_epoch) in zip(panels, gains.items(), strict=True):
+        epochs = range(1, 1 + len(by_epoch))
+        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.plot(epochs, np.mean(by_epoch, axis=1), color=f"C{list(LESSONS).index(after)}")
+        if len(by_epoch[0]) > 1:
+            intervals = [gain_interval(results, differences) for differences in by_epoch]
+            axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color="grey", alpha=0.4)
+        axes.set(title=f"{after} minus {before}", xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    band = "\nmean, 95 % interval" if len(results["config"]["seeds"]) > 1 else ""
+    figure.axes[0].set(ylabel=f"gain (percentage points){band}")
+    return as_png(figure)
+
+
+def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """Published points on the band of our seeds' range, and below the z-scores: a PNG.
+
+    Args:
+      points: as in `by_point` of reproduce_notebooks' results.json.
+      title: says on what and how many runs.
+    """
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    panels = figure.subplots(2, 2, height_ratios=[2, 1], sharex=True)
+    for column, what in enumerate(("accuracy", "loss")):
+        curve, scores = panels[:, column]
+        for number, lesson_id in enumerate(dict.fromkeys(point["lesson"] for point in points)):
+            chosen = [point for point in points if (point["lesson"], point["what"]) == (lesson_id, what)]
+            epochs, mean, lowest, highest, printed, z = (
+                [point[field] for point in chosen] for field in ("epoch", "mean", "lowest", "highest", "published", "z")
+            )
+            colour = f"C{number}"
+            curve.plot(epochs, mean, color=colour, label=lesson_id)
+            curve.fill_between(epochs, lowest, highest, color=colour, alpha=0.25)
+            curve.plot(epochs, printed, "o", color=colour, markersize=3.5)
+            scores.plot(epochs, z, "o-", color=colour, markersize=3, linewidth=0.7)
+        scores.axhline(0, color="grey", linewidth=0.7)
+        scores.set(xlabel="epoch", ylabel=f"z of the notebook's {what}")
+        scores.grid(alpha=0.3)
+        curve.grid(alpha=0.3)
+    _accuracy_scale(panels[0, 0])
+    panels[0, 0].set(ylabel="test accuracy")
+    panels[0, 1].set(ylabel="test loss (nats)")
+    _loss_scale(panels[0, 1])
+    panels[0, 0].plot([], [], "o", color="grey", markersize=3.5, label="notebook")
+    panels[0, 0].fill_between([], [], [], color="grey", alpha=0.25, label="range over seeds")
+    panels[0, 0].legend(loc="lower right", ncols=2)
+    return as_png(figure)
+
+
+def learning_rates_figure(results: Mapping[str, Any], marked: Sequence[float], title: str) -> bytes:
+    """Validation accuracy against learning rate, a colour a contestant: a PNG.
+
+    Lines are means over seeds, bands their range, crosses diverged runs, stars the chosen settings.
+
+    Args:
+      results: as in results.json of a comparison.
+      marked: learning rates to mark as the course's.
+      title: says on what and how many runs.
+    """
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    axes = figure.subplots()
+    _rates_panel(axes, results)
+    for rate in marked:
+        axes.axvline(rate, color="grey", linestyle=":", label=f"the course's {rate:g}")
+    axes.legend(fontsize="small")
+    return as_png(figure)
+
+
+def curves_figure(results: Mapping[str, Any], title: str) -> bytes:
+    """Test accuracy and loss after each epoch, one line per tuned optimizer: means, 95 % intervals, a PNG.
+
+    Args:
+      results: as in results.json of a comparison.
+      title: says on what and how many runs.
+    """
+    figure, accuracy, loss = _two_panels(title)
+    for number, entry in enumerate(results["final"].values()):
+        label, correct = entry["contestant"], fractions(entry["test_correct"], results["data"]["test"])
+        _interval(accuracy, correct, color=f"C{number}", label=label)
+        _interval(loss, entry["test_loss"], color=f"C{number}", label=label)
+    accuracy.legend(loc="lower right", fontsize="small")
+    return as_png(figure)
+
+
+def optimizers_figure(results: Mapping[str, Any], title: str) -> bytes:
+    """Left validation accuracy against learning rate, right test accuracy of the tuned after each epoch: a PNG.
+
+    Args:
+      results: as in results.json of a comparison.
+      title: says on what and how many runs.
+    """
+    figure = Figure(figsize=(12, 5.5), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    rates, curves = figure.subplots(1, 2)
+    _rates_panel(rates, results)
+    _accuracy_scale(curves)  # first: its ticks would widen the view
+    for number, (label, entry) in enumerate(results["final"].items()):
+        _interval(curves, fractions(entry["test_correct"], results["data"]["test"]), color=f"C{number}", label=label)
+    curves.set(xlabel="epoch", ylabel="test accuracy, tuned: mean, 95 % interval")
+    curves.grid(alpha=0.3)
+    curves.xaxis.get_major_locator().set_params(integer=True)
+    curves.legend(loc="lower right", fontsize="small")
+    return as_png(figure)
+
+
+def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: str) -> bytes:
+    """Variances of pre-activations (above) and of gradients (below) as training goes on, a column a kind of net: a PNG.
+
+    A colour a layer, solid He, dashed PyTorch's default, means over seeds; rings are the theory of the start.
+
+    Args:
+      nets: "ACTIVATION[, batch norm], INITIALISATION" -> `theory`, `preactivation` and `gradient`.
+      steps: after how many was measured; 0 is the start.
+      title: says on what and how many runs.
+    """
+    kinds = list(dict.fromkeys(name.rsplit(", ", 1)[0] for name in nets))
+    figure = Figure(figsize=(3.4 * len(kinds), 6.5), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    panels = figure.subplots(2, len(kinds), sharex=True, sharey="row", squeeze=False)
+    for (kind, column), (initialisation, style) in itertools.product(
+        zip(kinds, panels.T, strict=True), (("he", "-"), ("pytorch", "--"))
+    ):
+        net = nets[f"{kind}, {initialisation}"]
+        for axes, quantity in zip(column, ("preactivation", "gradient"), strict=True):
+            predicted = net["theory"][quantity]
+            by_step = np.mean(net[quantity]["variance"], axis=0)
+            for layer, value in enumerate(predicted):
+                label = f"fc{layer + 1}, {initialisation}"
+                axes.plot(range(len(steps)), by_step[:, layer], style, color=f"C{layer}", label=label)
+                axes.plot(0, value, "o", color=f"C{layer}", markerfacecolor="none")
+            axes.set(yscale="log")
+            axes.grid(alpha=0.3)
+            axes.set_xticks(range(len(steps)), [f"{step:,}" for step in steps])
+        column[0].set(title=kind)
+        column[1].set(xlabel="steps")
+    panels[0, 0].set(ylabel="variance of pre-activations")
+    panels[1, 0].set(ylabel="variance of gradients")
+    panels[0, 0].plot([], [], "o", color="grey", markerfacecolor="none", label="theory")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
+    return as_png(figure)
+
+
+def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
+    """How an epoch's seconds grow, a panel for what is varied, a colour a lesson: a PNG.
+
+    Points are medians over repeats, bands their range, dotted lines what is in proportion to `work`.
+
+    Args:
+      scaling: examples, batch_size and width -> `values`, `work` and lesson -> `seconds`, a list of repeats a value.
+      title: says on what and how many repeats.
+    """
+    words = {
+        "examples": ("examples an epoch", "examples"),
+        "batch_size": ("examples a batch", "steps"),
+        "width": ("hidden widths, times (512, 256)", "parameters"),
+    }
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    for axes, (varied, panel) in zip(figure.subplots(1, len(scaling), squeeze=False)[0], scaling.items(), strict=True):
+        values, work, (label, unit) = panel["values"], np.array(panel["work"]), words[varied]
+        expected: list[Any] = []
+        for lesson_id, repeats in panel["seconds"].items():
+            colour, seconds = f"C{list(LESSONS).index(lesson_id)}", np.array(repeats)
+            medians = np.median(seconds, axis=1)
+            axes.plot(values, medians, "o-", color=colour, markersize=3, label=lesson_id)
+            axes.fill_between(values, seconds.min(1), seconds.max(1), color=colour, alpha=0.25)
+            expected.append((values, work * (medians / work)[work.argmax()], colour))
+        axes.set(xscale="log", yscale="log", xlabel=label)
+        axes.autoscale(False)  # to what was measured
+        for *line, colour in expected:
+            axes.plot(*line, ":", color=colour)
+        axes.plot([], [], ":", color="grey", label=f"in proportion to {unit}")
+        axes.set_xticks(values, [f"{value:,g}" for value in values])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.axes[0].set(ylabel="seconds an epoch")
+    return as_png(figure)
+
+
+def _rates_panel(axes: Any, results: Mapping[str, Any]) -> None:
+    for number, (label, found) in enumerate(results["tuning"].items()):
+        rates, colour = found["learning_rates"], f"C{number}"
+        accuracy = np.array(found["validation_correct"]) / results["data"]["validation"]
+        axes.plot(rates, accuracy.mean(1), color=colour, label=label)
+        axes.fill_between(rates, accuracy.min(1), accuracy.max(1), color=colour, alpha=0.25)
+        lost = np.array(found["diverged"])
+        axes.plot(np.repeat(rates, lost.sum(1)), accuracy[lost], "x", color=colour)
+        chosen = rates.index(found["learning_rate"])
+        axes.plot(rates[chosen], accuracy[chosen].mean(), "*", color=colour, markersize=12)
+    axes.plot([], [], "*", color="grey", markersize=12, label="chosen")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="validation accuracy: mean and range over seeds")
+    _accuracy_scale(axes)
+    axes.grid(alpha=0.3)
+
+
+def _interval(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str) -> None:
+    """The mean over runs and its interval after each epoch; where runs are lost it is of the others, with a cross."""
+    columns = list(itertools.zip_longest(*runs))
+    known = [[value for value in column if value is not None] for column in columns]
+    epochs = [epoch for epoch, values in enumerate(known, start=1) if len(values) > 1]
+    intervals = [mean_interval(known[epoch - 1]) for epoch in epochs]
+    means = [interval.mean for interval in intervals]
+    axes.plot(epochs, means, color=color, label=label)
+    axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color=color, alpha=0.25)
+    lost = [(epoch, mean) for epoch, mean in zip(epochs, means, strict=True) if len(known[epoch - 1]) < len(runs)]
+    axes.plot([epoch for epoch, _ in lost], [mean for _, mean in lost], "x", color=color)
+
+
+def _two_panels(title: str) -> tuple[Figure, Any, Any]:
+    """A figure with axes for accuracy and for loss over epochs."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    accuracy, loss = figure.subplots(1, 2)
+    accuracy.set(xlabel="epoch", ylabel="test accuracy")
+    _accuracy_scale(accuracy)
+    loss.set(xlabel="epoch", ylabel="test loss (nats)")
+    _loss_scale(loss)
+    for axes in (accuracy, loss):
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure, accuracy, loss
+
+
+def as_png(figure: Figure) -> bytes:
+    """In the colours of `matplotlib.rcParams` as they are, so that a page can have light and dark ones."""
+    png = io.BytesIO()
+    figure.savefig(png, dpi=120, format="png")
+    return png.getvalue()
+
+
+def _accuracy_scale(axes: Any) -> None:
+    """Fractions on a logit scale, which keeps 97 and 98 percent as far apart as 80 and 86; ticks in percent."""
+    axes.set_yscale("logit", nonpositive="mask")
+    axes.set_yticks([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _loss_scale(axes: Any) -> None:
+    """Logarithmic, with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _points(axes: Any, values: Sequence[float], colour: str) -> None:
+    axes.plot(range(1, len(values) + 1), values, "o", color=colour, markersize=3)
+
+
+def _band(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str, marker: str = "") -> None:
+    """Mean and range over runs; a run that ended early, or is not finite, counts for the epochs it has."""
+    length = max(len(run) for run in runs)
+    values = np.full((len(runs), length), np.nan)
+    for row, run in zip(values, runs, strict=True):
+        row[: len(run)] = [np.nan if value is None else value for value in run]
+    epochs = 1 + np.flatnonzero(np.isfinite(values).any(axis=0))
+    values = values[:, epochs - 1]
+    if epochs.size:
+        axes.plot(epochs, np.nanmean(values, axis=0), marker=marker, color=color, label=label)
+        axes.fill_between(epochs, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.2)

@@ -1,0 +1,106 @@
+"""The table of a run's lessons: accuracy, what each change bought, and what the notebooks printed."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mnist_jax.lessons import LESSONS, changes, lesson_of_json, what_changed
+from mnist_jax.studies import published
+from mnist_jax.studies.stats import gain_interval, ladder_gains, paired_difference
+
+
+def notes(results: Mapping[str, Any]) -> list[str]:
+    """How to read the table."""
+    if len(results["config"]["seeds"]) > 1:
+        lines = ["Accuracy: mean ± standard deviation; gain: over the lesson before, paired, 95 % confidence interval."]
+    else:
+        lines = ["One seed cannot tell a small gain from chance; --seeds 5 can."]
+    if not _compared(results):
+        lines.append("What the notebooks printed stands beside results on all of MNIST with --split notebooks.")
+    return lines
+
+
+def _compared(results: Mapping[str, Any]) -> bool:
+    config = results["config"]
+    changed = any(_changed_fields(results, lesson_id) for lesson_id in results["lessons"])
+    return published.comparable(results["data"], config["epochs"]) and not changed
+
+
+def _changed_fields(results: Mapping[str, Any], lesson_id: str) -> list[str]:
+    """In which a run's lesson is not the course's."""
+    trained = results["config"].get("lessons", {})
+    return list(changes(lesson_of_json(trained[lesson_id]), LESSONS[lesson_id])) if lesson_id in trained else []
+
+
+def surprises(results: Mapping[str, Any]) -> list[str]:
+    """A sentence for each lesson whose change made the net worse, where several seeds can tell."""
+    sentences = []
+    for (before, after), epochs in ladder_gains(results).items():
+        if len(epochs[-1]) < 2 or (last := gain_interval(results, epochs[-1])).high >= 0:
+            continue
+        when = "at the end" if len(epochs) == results["config"]["epochs"] else f"after epoch {len(epochs)}"
+        means = [statistics.mean(epoch) for epoch in epochs]
+        worst = min(means)
+        sentences.append(
+            f"`{after}` does worse than `{before}`: {last.mean:+.2f} points [{last.low:+.2f}, {last.high:+.2f}] "
+            f"{when}, {worst:+.2f} at its worst, epoch {1 + means.index(worst)} (gains.png)."
+        )
+    return sentences
+
+
+def header(results: Mapping[str, Any]) -> list[str]:
+    """The table's columns."""
+    notebook = ["notebook", "difference"] if _compared(results) else []
+    return ["lesson", "what it changes", "test accuracy", "gain", *notebook, "seconds/epoch"]
+
+
+def rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """The table's cells, a row a lesson."""
+    cells = []
+    compared = _compared(results)
+    finals: dict[int, list[int]] = {}
+    images = results["data"]["test"]
+    for lesson_id, entry in results["lessons"].items():
+        position = list(LESSONS).index(lesson_id)
+        changed = _changed_fields(results, lesson_id)
+        correct = finals[position] = [run[-1] for run in entry["test_correct"]]
+        percent = [100 * count / images for count in correct]
+        mean = statistics.mean(percent)
+        spread = f" ± {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
+        diverged = f" ({sum(entry['diverged'])} diverged)" if any(entry["diverged"]) else ""
+        notebook = []
+        if compared:
+            printed = 100 * published.accuracies(lesson_id)[results["config"]["epochs"] - 1]
+            notebook = [f"{printed:.2f} %", f"{mean - printed:+.2f}"]
+        cells.append(
+            [
+                lesson_id,
+                "; ".join([what_changed(lesson_id), *(f"other {name}" for name in changed)]),
+                f"{mean:.2f}{spread} %{diverged}",
+                gain(correct, finals[position - 1], images) if position - 1 in finals else "",
+                *notebook,
+                _median(second for run in entry["seconds"] for second in run),
+            ]
+        )
+    return cells
+
+
+def _median(seconds: Iterable[float]) -> str:
+    """To a tenth of a second; nothing for a net that was not trained here."""
+    known = list(seconds)
+    return f"{statistics.median(known):.1f}" if known else ""
+
+
+def gain(correct: Sequence[int], before: Sequence[int], images: int) -> str:
+    """Percentage points over the lesson before, seed by seed, and whether that is different from zero.
+
+    Args:
+      correct: for each seed the images right.
+      before: those of the lesson before.
+      images: of how many.
+    """
+    if len(correct) == 1:
+        return f"{100 * (correct[0] - before[0]) / images:+.2f}"
+    difference = paired_difference(correct, before, grid=1).times(100 / images)
+    verdict = "" if difference.excludes_zero else ", not different from 0"
+    return f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]{verdict}"

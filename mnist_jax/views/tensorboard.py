@@ -1,0 +1,174 @@
+"""Curves for TensorBoard: an event file a run, in folders below the study's."""
+
+import itertools
+import math
+import re
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnist_jax.data import Dataset
+from mnist_jax.errors import UserError
+from mnist_jax.runs.processes import check_same, from_first
+from mnist_jax.runs.records import Epoch, run_record
+
+FOLDER = "tensorboard"  # in the study's
+EVENTS = "events.out.tfevents"  # the file of a run; TensorBoard finds it by its name
+
+CURVES = {"loss/train": "train_loss", "loss/test": "test_loss", "seconds/epoch": "seconds"}  # tag -> of `run_record`
+ACCURACIES = {"accuracy/test": "test", "accuracy/validation": "validation"}  # tag -> split
+BY_STEP = "accuracy/test by step"
+
+# A step, and tag -> value there; None, as results.json has it, is what is not finite.
+Point = tuple[int, Mapping[str, float | None]]
+
+
+def check_event_files(on: bool) -> None:
+    """Raise what keeps event files from being written, before anything slow.
+
+    Args:
+      on: whether this process was told to write them.
+
+    Raises:
+      UserError: tensorboardX is not installed, or another process was told something else.
+    """
+    check_same(on, lambda _: "Not all processes were told the same; give --tensorboard to all of them or to none.")
+    if on:
+        from_first(_check_installed)
+
+
+def _check_installed() -> None:
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError as error:
+        raise UserError("--tensorboard needs tensorboardX; pip install '.[app]' installs it.") from error
+
+
+class EventFiles:
+    """The event files of a study's runs. Of several processes the first one writes.
+
+    No file stays open, so there may be any number of runs under way. (tensorboardX's own writer keeps a thread a run,
+    and its flush does not wait for what that thread has still to write.)
+
+    Args:
+      study: the study's folder; each run gets a folder in its `tensorboard`.
+      on: if not, nothing is ever written.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+
+    def __init__(self, study: Path, *, on: bool) -> None:
+        self._folder, self._on = study.absolute() / FOLDER, on
+        if on:
+            from_first(lambda: _make(self._folder))
+
+    def add(self, run: Sequence[str], epoch: Epoch, data: Dataset, **steps: int) -> None:
+        """Write an epoch of a run under way: it is in the run's file on return. Epoch 1 begins the file anew.
+
+        Args:
+          run: names that together are the run's, each a folder in the one before.
+          epoch: the next one.
+          data: what is trained on.
+          steps: as `epoch_points` takes them.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        if self._on:
+            points = epoch_points(run_record([epoch]), data, first=epoch.number, **steps)
+            from_first(lambda: self._write(run, points, anew=epoch.number == 1))
+
+    def complete(self, run: Sequence[str], points: Iterable[Point]) -> None:
+        """Write all points of a finished run, unless its file is as long as they are; otherwise as `add`."""
+        if self._on:
+            from_first(lambda: self._write(run, points, anew=True, unless_whole=True))
+
+    def _write(self, run: Sequence[str], points: Iterable[Point], *, anew: bool, unless_whole: bool = False) -> None:
+        folder = self._folder.joinpath(*map(_file_name, run))
+        content = _records(points, begin=anew)
+        # The same run's points always take the same room, whatever the values: this size is that of all of them.
+        if unless_whole and _size(folder / EVENTS) == len(content):
+            return
+        _make(folder)
+        try:
+            # Overwritten, not replaced: a TensorBoard that reads it goes on where it was, for the same comes again.
+            with (folder / EVENTS).open("wb" if anew else "ab") as file:
+                file.write(content)
+        except OSError as error:
+            raise _cannot_write(folder / EVENTS, error) from error
+
+
+def epoch_points(
+    record: Mapping[str, Any], data: Dataset, *, first: int = 1, steps_per_epoch: int = 0, test_every: int = 0
+) -> Iterator[Point]:
+    """Points of a run by epoch number and, where it was tested on the way, by optimizer step.
+
+    Args:
+      record: `run_record` of all its epochs or of some.
+      data: what is trained on.
+      first: number of the first of them.
+      steps_per_epoch: a last partial batch is a step; of a run tested on the way.
+      test_every: steps between two such tests.
+    """
+    sizes = {"test": data.test.size, "validation": 0 if data.validation is None else data.validation.size}
+    for index, correct in enumerate(record["test_correct"]):
+        number = first + index
+        accuracies = {
+            tag: record[f"{split}_correct"][index] / sizes[split]
+            for tag, split in ACCURACIES.items()
+            if f"{split}_correct" in record
+        }
+        yield number, accuracies | {tag: record[name][index] for tag, name in CURVES.items()}
+        if "tests" in record:
+            within = zip(itertools.count(test_every, test_every), record["tests"][index], strict=False)
+            for step, value in {**dict(within), steps_per_epoch: correct}.items():
+                yield (number - 1) * steps_per_epoch + step, {BY_STEP: value / sizes["test"]}
+
+
+def _records(points: Iterable[Point], *, begin: bool) -> bytes:
+    """Points as TFRecords of events, with what an event file begins with or not."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    now = time.time()
+    events = [Event(wall_time=now, file_version="brain.Event:2")] if begin else []
+    for step, scalars in points:
+        values = [
+            Summary.Value(tag=tag, simple_value=math.nan if value is None else value) for tag, value in scalars.items()
+        ]
+        events.append(Event(wall_time=now, step=step, summary=Summary(value=values)))
+    return b"".join(_record(event.SerializeToString()) for event in events)
+
+
+def _record(data: bytes) -> bytes:
+    from tensorboardX.record_writer import masked_crc32c
+
+    length = struct.pack("<Q", len(data))
+    return length + struct.pack("<I", masked_crc32c(length)) + data + struct.pack("<I", masked_crc32c(data))
+
+
+def _file_name(label: str) -> str:
+    """`sgd, momentum 0.9` as `sgd-momentum-0.9`: a name on every system, and in a shell."""
+    return re.sub(r"[^\w.+-]+", "-", label, flags=re.ASCII)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:  # what is wrong is said when it is written
+        return None
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    reason = error.strerror or error
+    return UserError(f"{path} cannot be written ({reason}); put that right, or leave out --tensorboard.")

@@ -1,0 +1,75 @@
+"""Every recorded table, verdict and number follows from the runs that are recorded."""
+
+import json
+import statistics
+
+import pytest
+from helpers import ROOT, script
+
+from mnist_jax.lessons import lesson_of_json
+from mnist_jax.studies.stats import ladder_gains
+from mnist_jax.studies.tuning import Budget, Contestant, best_of, final_summary, tuning_summary
+
+RECORDED = ROOT / "experiments" / "results"
+STUDIES = sorted(path.name for path in RECORDED.iterdir())
+COMPARISONS = ["optimizers", "sgd_vs_adam"]
+
+
+def recorded(study):
+    return json.loads((RECORDED / study / ("speed.json" if study == "speed" else "results.json")).read_text())
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_table_and_the_verdict_follow_from_the_results(study):
+    assert script(study).report(recorded(study))["table.md"].decode() == (RECORDED / study / "table.md").read_text()
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_figure_that_a_study_draws_is_there(study):
+    assert {path.name for path in (RECORDED / study).glob("*.png")} == {
+        name for name in script(study).report(recorded(study)) if name.endswith(".png")
+    }
+
+
+@pytest.mark.parametrize("study", COMPARISONS)
+def test_a_comparison_s_results_follow_from_its_runs(study):
+    results, config = recorded(study), recorded(study)["config"]
+    header, *runs = map(json.loads, (RECORDED / study / "runs.jsonl").read_text().splitlines())
+    assert {**header["config"], "command": config["command"]} == config
+    (lesson,) = config["lessons"].values()
+    entrants = [
+        Contestant(
+            found["label"],
+            lesson_of_json({**lesson, "optimizer": found["optimizer"]}).optimizer,
+            tuple(found["learning_rates"]),
+        )
+        for found in config["contestants"]
+    ]
+    budget = Budget(tuple(config["tuning_seeds"]), tuple(config["final_seeds"]), config["epochs"])
+    images = results["data"]
+    tuning = {
+        entrant.label: tuning_summary(runs, entrant, budget.tuning_seeds, images["validation"]) for entrant in entrants
+    }
+    assert tuning == results["tuning"]
+    groups = {name: [e for e in entrants if e.optimizer.name == name] for name in ("sgd", "adam")}
+    if study == "optimizers":
+        groups = {entrant.label: [entrant] for entrant in entrants}
+    (timing,) = (run["seconds"] for run in runs if run["stage"] == "timing")
+    for name, group in groups.items():
+        label, found = best_of(group, tuning).label, results["final"][name]
+        seconds = statistics.median(timing[label])
+        assert final_summary(runs, label, budget, images["test"], config["steps_per_epoch"], seconds) == found
+    if study == "sgd_vs_adam":
+        derived = script(study).differences(results)
+        assert derived == {name: results[name] for name in derived}
+
+
+def test_the_readme_s_words_on_dropout():
+    """It holds the net back most in the second epoch, and less in each that follows."""
+    gains = [sum(epoch) / len(epoch) for epoch in ladder_gains(recorded("ladder"))["mlp", "dropout"]]
+    assert gains.index(min(gains)) == 1
+    assert gains[1:] == sorted(gains[1:])
+    ends = [
+        sum(run[-1] for run in recorded("ladder")["lessons"]["mlp"][loss]) / 5 for loss in ("train_loss", "test_loss")
+    ]
+    assert [f"{end:.2f}" for end in ends] == ["0.35", "0.34"]

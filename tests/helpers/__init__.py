@@ -1,0 +1,152 @@
+"""What several tests use: tiny data, scripts as modules, and settings for a while."""
+
+import contextlib
+import gzip
+import importlib.util
+import io
+import resource
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_jax import Examples
+from mnist_jax.data.tfds import FILES
+from mnist_jax.studies.tuning import Budget, contestant
+
+ROOT = Path(__file__).parents[2]
+
+
+def toy_digits(n, seed=0):
+    """`n` images that a net can tell apart: class c is a bright row 2c + 4 in noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 10
+    images = rng.integers(0, 64, (n, 28, 28))
+    images[np.arange(n), 2 * labels + 4] += 180
+    return Examples(images.astype(np.uint8), labels.astype(np.uint8))
+
+
+def idx_bytes(array):
+    """An array of bytes in IDX form."""
+    return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def write_idx_folder(folder, train, test, *, zipped=True):
+    """The four files of an MNIST-like data set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, examples in (("train", train), ("test", test)):
+        for name, array in zip(FILES[split], examples, strict=True):
+            content = idx_bytes(array)
+            if zipped:
+                (folder / name).write_bytes(gzip.compress(content, 1))
+            else:
+                (folder / name.removesuffix(".gz")).write_bytes(content)
+    return folder
+
+
+def ladder_run(folder, *arguments):
+    """The folder of a ladder trained with these arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["ladder.py", *map(str, arguments), "--out", str(folder)])
+        script("ladder").main()
+    return folder
+
+
+def script(name):
+    """A script, `ladder` for experiments/ladder.py, as a module."""
+    path = ROOT / (name if "/" in name else f"experiments/{name}.py")
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+NUMERICS = {
+    "jax_threefry_partitionable": False,
+    "jax_default_prng_impl": "rbg",
+    "jax_enable_x64": True,
+    "jax_default_matmul_precision": "highest",
+    "jax_random_seed_offset": 1,
+    "jax_explicit_x64_dtypes": "allow",
+}
+
+
+ROUNDING = {
+    "jax_allow_f16_reductions": False,
+    "jax_disable_jit": True,
+    "jax_disable_most_optimizations": True,
+    "jax_exec_time_optimization_effort": 0.5,
+    "jax_optimization_level": "O1",
+    "jax_softmax_custom_jvp": True,
+    "jax_use_direct_linearize": False,
+    "jax_use_shardy_partitioner": False,
+}
+
+
+@contextlib.contextmanager
+def jax_setting(name, value):
+    before = jax.config.values[name]
+    jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
+@contextlib.contextmanager
+def room_for(size):
+    """No file may grow beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+QUICK_ENOUGH = [
+    "--lesson",
+    "mlp",
+    "--rates",
+    2,
+    "--momenta",
+    0.9,
+    "--tuning-seeds",
+    1,
+    "--final-seeds",
+    2,
+    "--epochs",
+    2,
+]
+
+
+def huge(side=30_000):
+    """A PNG that says it has so many pixels a side, in a few bytes."""
+    file = bytearray(_png(Image.new("L", (1, 1))))
+    start = file.index(b"IHDR")
+    file[start + 4 : start + 12] = side.to_bytes(4, "big") * 2
+    file[start + 17 : start + 21] = zlib.crc32(file[start : start + 17]).to_bytes(4, "big")
+    return bytes(file)
+
+
+HEADER = {"study": "optimizers", "config": {}}
+
+
+BUDGET = Budget.of_counts(1, 2, epochs=2, test_every=1)
+
+
+GROUPS = {
+    "sgd": [contestant("sgd", (0.01, 0.1), momentum=0.9), contestant("sgd", (0.01, 0.1), momentum=0.5)],
+    "adam": [contestant("adam", (0.001, 0.01))],
+}
+
+
+def _png(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,370 @@
+import contextlib
+import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import huge
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, ImageOps
+
+from mnist_jax import UserError, data
+from mnist_jax.cli import commands as cli
+from mnist_jax.nets.images import mnist_form, png, read_digit
+from mnist_jax.nets.trained import probabilities, read_nets
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Real digits in MNIST's form, 5 of each."""
+    test = data.load("sample").test
+    return [test.images[np.flatnonzero(test.labels == label)[i]] for label in range(10) for i in range(5)]
+
+
+def encoded(image, form="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, format=form, **options)
+    return file.getvalue()
+
+
+def large(digit):
+    return Image.fromarray(digit).resize((280, 280), Image.Resampling.BICUBIC)
+
+
+def inverted(digit):
+    return Image.fromarray(255 - np.asarray(large(digit)))
+
+
+def on_transparent(digit, ink):
+    shape = large(digit)
+    image = Image.new("RGBA", shape.size, (*ink, 0))
+    image.putalpha(shape)
+    return image
+
+
+def paper_on_transparent(digit):
+    """Ink on a sheet of paper, around which nothing is."""
+    image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
+    image.paste(inverted(digit).convert("RGBA"), (60, 60))
+    return image
+
+
+def photograph(digit):
+    """Unevenly lit, with grain."""
+    rng = np.random.default_rng(0)
+    light = np.linspace(0.6, 0.95, 280) * (0.25 + 0.75 * np.asarray(inverted(digit)) / 255)
+    return Image.fromarray(np.uint8(255 * (light + rng.normal(0, 0.02, light.shape)).clip(0, 1)))
+
+
+def with_exif_turn(digit):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
+    return encoded(inverted(digit).rotate(90), "JPEG", exif=exif)
+
+
+PICTURES = {
+    "as it is": lambda digit: encoded(Image.fromarray(digit)),
+    "light on dark": lambda digit: encoded(large(digit)),
+    "dark on light": lambda digit: encoded(inverted(digit)),
+    "colours": lambda digit: encoded(Image.merge("RGB", [inverted(digit), *[Image.new("L", (280, 280), 255)] * 2])),
+    "JPEG": lambda digit: encoded(inverted(digit), "JPEG", quality=60),
+    "JPEG in CMYK": lambda digit: encoded(inverted(digit).convert("CMYK"), "JPEG"),
+    "two colours": lambda digit: encoded(inverted(digit).convert("1", dither=Image.Dither.NONE)),
+    "palette": lambda digit: encoded(inverted(digit).convert("P")),
+    "palette with a transparent colour": lambda digit: encoded(inverted(digit).convert("P"), transparency=255),
+    "16 bits": lambda digit: encoded(Image.fromarray(np.asarray(inverted(digit), np.uint16) * 257)),
+    "dark ink, transparent": lambda digit: encoded(on_transparent(digit, (20, 20, 90))),
+    "light ink, transparent": lambda digit: encoded(on_transparent(digit, (255, 255, 240))),
+    "grey with alpha": lambda digit: encoded(on_transparent(digit, (0, 0, 0)).convert("LA")),
+    "paper, transparent around": lambda digit: encoded(paper_on_transparent(digit)),
+    "photograph": lambda digit: encoded(photograph(digit), "JPEG", quality=80),
+    "pencil": lambda digit: encoded(Image.fromarray(np.uint8(160 + np.asarray(inverted(digit)) // 5))),
+    "dust": lambda digit: encoded(with_dust(digit)),
+    "a corner of a page": lambda digit: encoded(padded(inverted(digit), (1500, 2000), (900, 40))),
+    "turned by EXIF": with_exif_turn,
+}
+
+
+def with_dust(digit):
+    """Some specks far away from the digit."""
+    page = np.asarray(padded(inverted(digit), (800, 800), (300, 250))).copy()
+    for row, column in ((60, 700), (740, 90), (650, 620)):
+        page[row : row + 5, column : column + 5] = 60
+    return Image.fromarray(page)
+
+
+def padded(image, size, place):
+    page = Image.new("L", size, 255)
+    page.paste(image, place)
+    return page
+
+
+def likeness(found, digit):
+    """Correlation of the pixels."""
+    return np.corrcoef(found.ravel(), digit.ravel())[0, 1]
+
+
+def assert_form(digit):
+    """MNIST's: 20 pixels the longer side, and the centre of mass in the middle, as far as the digit fits."""
+    rows, columns = np.flatnonzero(digit.any(1)), np.flatnonzero(digit.any(0))
+    sides = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    assert digit.shape == (28, 28)
+    assert digit.dtype == np.uint8
+    assert digit.max() == 255
+    assert max(sides) <= 20
+    for axis, side in ((1, sides[0]), (0, sides[1])):
+        mass = digit.sum(axis, dtype=float)
+        centre = (mass * (np.arange(28) + 0.5)).sum() / mass.sum()
+        start = np.flatnonzero(mass)[0]
+        assert -0.6 <= centre - 14 <= 1.6 or start in (0, 28 - side)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_any_picture_of_a_digit_comes_out_as_it_was(digits, picture):
+    similar = []
+    for digit in digits:
+        found = read_digit(PICTURES[picture](digit))
+        assert_form(found)
+        similar.append(likeness(found, digit))
+    assert np.median(similar) > 0.97
+    assert min(similar) > 0.8
+
+
+def deep_png(channels):
+    """A PNG with 16 bits a channel, of uint16 `[height, width, 1 to 4]`: Pillow writes grey ones only."""
+    height, width, count = channels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[count], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in channels)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4], ids=["grey", "grey with alpha", "colours", "colours with alpha"])
+@pytest.mark.parametrize("white", [255, 1023, 4080, 4095, 16383, 65535])
+@pytest.mark.parametrize("inverse", [False, True])
+def test_a_picture_with_16_bits_a_channel_may_use_fewer(digits, count, white, inverse):
+    for digit in digits[::7]:
+        page = (inverted if inverse else large)(digit)
+        channels = np.repeat(np.uint16(np.rint(np.asarray(page) / 255 * white))[..., None], count, -1)
+        if count in (2, 4):
+            channels[..., -1] = 65535
+        if white == 255 and count > 1:  # Pillow drops the lower bytes of colours
+            with pytest.raises(UserError, match="only the lower 8 of 16 bits"):
+                read_digit(deep_png(channels))
+        else:
+            found = read_digit(deep_png(channels))
+            assert_form(found)
+            # Of 10-bit colours 2 bits are left.
+            assert likeness(found, read_digit(encoded(page))) > (0.9 if white == 1023 and count > 1 else 0.99)
+
+
+def test_a_picture_with_16_bits_that_is_even_shows_no_digit():
+    for value in (0, 3, 4080, 65535):
+        with pytest.raises(UserError, match="all of one brightness"):
+            read_digit(deep_png(np.full((40, 40, 1), value, np.uint16)))
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from mnist_jax.images import read_digit
+peak = lambda: int(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1]) / 1024
+before = peak()
+digit = read_digit(Path(sys.argv[1]))
+print(digit.max(), peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says a process's largest memory there")
+@pytest.mark.parametrize(
+    ("mode", "size", "form", "options", "megabytes"),
+    [
+        ("L", (7000, 7000), "PNG", {"compress_level": 1}, 130),
+        ("P", (7000, 7000), "PNG", {"compress_level": 1}, 130),
+        ("RGBA", (7000, 7000), "PNG", {"compress_level": 1, "turn": 6}, 280),
+        ("I;16", (7000, 7000), "PNG", {"compress_level": 1}, 180),
+        ("I;16", (7_000_000, 7), "PNG", {"compress_level": 1}, 180),
+        ("I;16", (7, 7_000_000), "PNG", {"compress_level": 1}, 180),
+        ("L", (49_000_000, 1), "PNG", {"compress_level": 1}, 180),
+        ("RGB", (7000, 7000), "JPEG", {"turn": 6}, 100),
+    ],
+)
+def test_a_picture_of_49_megapixels_takes_little_more_memory_than_its_pixels(
+    tmp_path, mode, size, form, options, megabytes
+):
+    page = Image.new("L", size, 255)
+    page.paste(20, tuple(round(part * side) for part, side in zip((0.4, 0.2, 0.6, 0.8), size * 2, strict=True)))
+    if turn := options.pop("turn", None):
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = turn
+    page = Image.fromarray(np.asarray(page) * np.uint16(257)) if mode == "I;16" else page.convert(mode)
+    page.save(tmp_path / "picture", form, **options)
+    command = [sys.executable, "-c", PEAK, tmp_path / "picture"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert said[0] == "255"
+    assert float(said[1]) < megabytes
+
+
+def test_a_digit_in_mnist_s_form_is_left_as_it_is(digits):
+    for digit in digits:
+        found = read_digit(encoded(Image.fromarray(digit)))
+        assert likeness(found, digit) > 0.995  # the brightest pixel becomes white
+
+
+def test_real_digits_are_in_the_form_that_is_made(mnist_folder):
+    images = data.load(str(mnist_folder)).test.images[:500]
+    same = [likeness(mnist_form(image / np.float32(255)), image) > 0.99 for image in images]
+    assert np.mean(same) > 0.98
+
+
+@settings(max_examples=200, deadline=None)
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 60), st.integers(1, 60)), elements=st.floats(0, 1, width=32)))
+def test_any_brightness_has_the_form_or_none(brightness):
+    digit = mnist_form(brightness)
+    if digit is not None:
+        assert_form(digit)
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (40, 4000)])
+def test_a_line_of_any_length_fits(shape):
+    brightness = np.zeros((shape[0] + 20, shape[1] + 20), np.float32)
+    brightness[10:-10, 10:-10] = 1
+    digit = mnist_form(brightness)
+    assert_form(digit)
+    assert digit.any(int(shape[0] < shape[1]) ^ 1).sum() == 20
+
+
+WHOLE = encoded(Image.fromarray(np.tri(50, dtype=np.uint8) * 255))
+BROKEN = {
+    "nothing in it": (b"", "not a PNG or JPEG"),
+    "text": (b"seven", "not a PNG or JPEG"),
+    "another format": (encoded(Image.new("L", (9, 9)), "GIF"), "not a PNG or JPEG"),
+    "cut short": (WHOLE[:60], "cannot be read"),
+    "one brightness": (encoded(Image.new("L", (30, 30), 200)), "shows no digit"),
+    "all transparent": (encoded(Image.new("RGBA", (30, 30), (9, 9, 9, 0))), "shows no digit"),
+    "all but even": (encoded(Image.fromarray(np.uint8(200 + np.arange(100).reshape(10, 10) % 9))), "shows no digit"),
+    "one pixel": (encoded(Image.new("L", (1, 1))), "shows no digit"),
+    "huge": (huge(), "more than 50,000,000 pixels"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_picture_that_is_none_gets_one_sentence(toy_ladder, run_main, tmp_path, name):
+    content, says = BROKEN[name]
+    (tmp_path / "picture.png").write_bytes(content)
+    status, out, err = run_main(cli.main, "predict", toy_ladder, tmp_path / "picture.png")
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+    assert "picture.png" in err
+
+
+@pytest.mark.parametrize("name", ["missing.png", "folder"])
+def test_a_file_that_is_none_gets_one_sentence(toy_ladder, run_main, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    status, _, err = run_main(cli.main, "predict", toy_ladder, tmp_path / name)
+    assert status == 2
+    assert f"{name} cannot be read" in err
+
+
+def with_chunk(kind, content):
+    """A PNG with one more chunk, its checksum right."""
+    chunk = len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+    end = WHOLE.index(b"IDAT") - 4
+    return WHOLE[:end] + chunk + WHOLE[end:]
+
+
+def exif_block(turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    exif[0x010E] = "a digit"
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_any_chunk_beside_the_pixels_is_a_digit_or_a_sentence(data):
+    kind = data.draw(st.sampled_from([b"eXIf", b"iCCP", b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"tRNS", b"PLTE", b"gAMA"]))
+    content = bytearray(data.draw(st.one_of(st.binary(max_size=60), st.integers(0, 9).map(exif_block))))
+    for place, value in data.draw(st.lists(st.tuples(st.integers(0, 59), st.integers(0, 255)), max_size=4)):
+        content[place : place + 1] = bytes([value])
+    with contextlib.suppress(UserError):
+        assert_form(read_digit(with_chunk(kind, bytes(content))))
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_way_of_holding_a_camera_is_turned_upright(digits, turn):
+    """As Pillow turns it, and as it is where the EXIF is damaged."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    content = encoded(inverted(digits[36]), "JPEG", exif=exif)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = encoded(ImageOps.exif_transpose(image))
+    assert likeness(read_digit(content), read_digit(expected)) > 0.99
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(
+    st.binary(max_size=100),
+    st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(1, 255)).map(
+        lambda flip: WHOLE[: flip[0]] + bytes([WHOLE[flip[0]] ^ flip[1]]) + WHOLE[flip[0] + 1 :]
+    ),
+    st.integers(0, len(WHOLE)).map(lambda end: WHOLE[:end]),
+))  # fmt: skip
+def test_any_bytes_are_a_digit_or_a_sentence(content):
+    with contextlib.suppress(UserError):
+        assert_form(read_digit(content))
+
+
+def test_predict_says_the_digit_and_its_probabilities(digits_run, digits, run_main, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seven, two = Path("seven.png"), Path("two.jpg")
+    seven.write_bytes(PICTURES["a corner of a page"](digits[35]))
+    two.write_bytes(PICTURES["JPEG"](digits[10]))
+    status, out, err = run_main(cli.main, "predict", digits_run, seven, two)
+    assert (status, err) == (0, "")
+    assert "lesson adam, seed 0, after 2 epochs" in " ".join(out.split())
+    rows = [line.replace("│", " ").split() for line in out.splitlines() if ".png" in line or ".jpg" in line]
+    assert [row[1] for row in rows] == ["7", "2"]
+    status, out, _ = run_main(cli.main, "predict", digits_run, seven, two, "--json", "--lesson", "mlp")
+    found = json.loads(out)
+    assert [(entry["lesson"], entry["seed"]) for entry in found] == [("mlp", 0)] * 2
+    assert [entry["image"] for entry in found] == [str(seven), str(two)]
+    for entry in found:
+        assert len(entry["probabilities"]) == 10
+        assert entry["digit"] == np.argmax(entry["probabilities"])
+        assert sum(entry["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_pictures_are_answered_as_well_as_mnist_s_own(digits_run):
+    """Made large, dark on light and moved, digits are recognised as before."""
+    test = data.load("sample").test
+    (net,) = read_nets(digits_run, lesson_id="adam")
+    pictures = [read_digit(PICTURES["a corner of a page"](image)) for image in test.images[::4]]
+    right = [
+        (probabilities(net, images).argmax(1) == test.labels[::4]).mean()
+        for images in (test.images[::4], np.stack(pictures))
+    ]
+    assert right[0] > 0.9
+    assert right[1] > right[0] - 0.03
+
+
+def test_no_picture_at_all(toy_ladder, run_main):
+    status, _, err = run_main(cli.main, "predict", toy_ladder)
+    assert status == 2
+    assert "Name at least one picture" in err
+
+
+def test_a_png_holds_the_pixels(digits):
+    with Image.open(io.BytesIO(png(digits[0]))) as image:
+        np.testing.assert_array_equal(np.asarray(image), digits[0])

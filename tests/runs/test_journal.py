@@ -1,0 +1,357 @@
+import errno
+import fcntl
+import json
+import os
+
+import pytest
+from helpers import room_for
+
+from mnist_jax import UserError
+from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS, replace_file
+from mnist_jax.runs.journal import Journal, _digest, open_study
+
+HERE = {"jax": "0.10", "python": "3.11.1", "device": "2 CPU cores"}
+HEADER = {
+    "study": "train",
+    "data": {"sha256": "5"},
+    "config": {"epochs": 3, "seeds": (0, 1), "command": "first"},
+    "environment": HERE,
+}
+
+
+def header_in(**environment):
+    return {**HEADER, "environment": {**HERE, **environment}}
+
+
+def test_what_was_added_is_there_after_a_new_start(tmp_path):
+    folder, journal = open_study(tmp_path / "study", "name", HEADER)
+    with journal:
+        journal.add({"seed": 0, "loss": [0.5, None]})
+        journal.add({"seed": 1})
+    again = {**HEADER, "config": {**HEADER["config"], "command": "second"}}
+    found, journal = open_study(folder, "name", again, resume=True)
+    with journal:
+        assert found == folder
+        assert list(journal) == [{"seed": 0, "loss": [0.5, None]}, {"seed": 1}]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 25, 39, 40, 41, 60])
+def test_a_last_line_cut_short_is_dropped(tmp_path, cut):
+    with Journal(tmp_path, HEADER) as journal:
+        journal.add({"seed": 0})
+        journal.add({"seed": 1})
+    *_, last = (whole := (tmp_path / JOURNAL).read_bytes()).splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_bytes(whole[:-cut])
+    with Journal(tmp_path, HEADER) as kept:
+        assert list(kept) == [{"seed": 0}][: 1 if cut <= len(last) else 0]
+        kept.add({"seed": 2})
+    with Journal(tmp_path, HEADER) as kept:
+        assert list(kept)[-1] == {"seed": 2}
+
+
+def test_a_header_cut_short_starts_anew(tmp_path):
+    (tmp_path / JOURNAL).write_bytes(b'{"data": ')
+    with Journal(tmp_path, HEADER) as journal:
+        assert list(journal) == []
+    assert json.loads((tmp_path / JOURNAL).read_text())["data"] == HEADER["data"]
+
+
+def test_a_study_that_another_process_works_on_is_refused(tmp_path):
+    folder, journal = open_study(tmp_path / "study", "name", HEADER)
+    with journal, pytest.raises(UserError, match="Another process is at work"):
+        open_study(folder, "name", HEADER, resume=True)
+    with open_study(folder, "name", HEADER, resume=True)[1] as journal:
+        journal.add({"seed": 0})
+
+
+def test_what_is_there_is_not_gone_on_with_unasked(tmp_path):
+    with open_study(tmp_path / "study", "name", HEADER)[1] as journal:
+        journal.add({"seed": 0})
+    before = (tmp_path / "study" / JOURNAL).read_bytes()
+    with pytest.raises(UserError, match="already holds a run; continue it with --resume"):
+        open_study(tmp_path / "study", "name", HEADER)
+    assert (tmp_path / "study" / JOURNAL).read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["nothing", None])
+def test_there_must_be_something_to_go_on_with(tmp_path, out):
+    with pytest.raises(UserError, match="--out"):
+        open_study(out and tmp_path / out, "name", HEADER, resume=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_that_fails_before_its_first_part_leaves_the_folder_free(tmp_path):
+    with pytest.raises(UserError), open_study(tmp_path, "name", HEADER)[1]:
+        raise UserError("no")
+    assert not list(tmp_path.iterdir())
+    journal = open_study(tmp_path, "name", HEADER)[1]
+    journal.add({"seed": 0})
+    with pytest.raises(UserError), journal:
+        raise UserError("no")
+    assert (tmp_path / JOURNAL).exists()
+
+
+def test_a_resumed_study_that_fails_before_its_first_part_can_be_resumed_again(tmp_path):
+    with open_study(tmp_path, "name", HEADER)[1]:
+        pass
+    before = (tmp_path / JOURNAL).read_bytes()
+    with pytest.raises(UserError, match="no"), open_study(tmp_path, "name", HEADER, resume=True)[1]:
+        raise UserError("no")
+    assert (tmp_path / JOURNAL).read_bytes() == before
+
+
+@pytest.mark.parametrize("call", ["fcntl.flock", "os.fsync"])
+def test_an_error_of_the_disk_when_it_is_resumed_takes_nothing_away(tmp_path, monkeypatch, call):
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Journal(tmp_path, HEADER) as kept:
+        kept.add({"seed": 0})
+    before = (tmp_path / JOURNAL).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(call, fail)
+        with pytest.raises(UserError, match="cannot be written"):
+            open_study(tmp_path, "name", header_in(jax="0.11"), resume=True)
+    assert (tmp_path / JOURNAL).read_bytes().startswith(before)
+    with Journal(tmp_path, HEADER) as kept:
+        assert list(kept) == [{"seed": 0}]
+
+
+PARTS = [".results.json.1.part", ".table.md.4194304.part", ".report.html.77.part", ".learning_rates.png.9.part"]
+NOT_OURS = ["results.json.1.part", ".results.json.part", ".results.json.01.part", ".results.json.1.part.gz", ".1.part"]
+NOT_OURS += [".thesis.tex.1.part", ".Photo.png.1.part", ".a b.md.1.part", ".table.md.x.part"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    Journal(tmp_path, HEADER).__exit__(None)
+    for name in (*PARTS, *NOT_OURS):
+        (tmp_path / name).touch()
+    (tmp_path / ".table.md.5.part").mkdir()
+    with pytest.raises(UserError, match="holds another study"):
+        Journal(tmp_path, {**HEADER, "study": "ladder"})
+    assert {*PARTS} < {path.name for path in tmp_path.iterdir()}  # of another study nothing is touched
+    Journal(tmp_path, HEADER).__exit__(None)
+    assert {path.name for path in tmp_path.iterdir()} == {JOURNAL, ".table.md.5.part", *NOT_OURS}
+
+
+def test_files_that_a_study_writes_are_removed_half_written(tmp_path, monkeypatch):
+    Journal(tmp_path, HEADER).__exit__(None)
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)  # a kill: nothing is cleaned up
+    for name in ("results.json", "table.md", "reproduce_notebooks.png", "report.html"):
+        with pytest.raises(ZeroDivisionError):
+            replace_file(tmp_path / name, b"")
+    assert len(list(tmp_path.glob(".*.part"))) == 4
+    Journal(tmp_path, HEADER).__exit__(None)
+    assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    with pytest.raises(UserError, match="cannot be written"):
+        open_study(tmp_path / ("x" * 300), "name", HEADER)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"config": {"epochs": 5, "seeds": [0, 1]}}, "config.epochs is 3, not 5"),
+        ({"data": {"sha256": "6"}}, "data.sha256 is 5, not 6"),
+        ({"config": {"epochs": 3, "seeds": [0, 1], "quick": True}}, "config.quick is None, not True"),
+    ],
+)
+def test_another_study_is_refused_and_says_why(tmp_path, change, says):
+    with Journal(tmp_path, HEADER):
+        pass
+    before = (tmp_path / JOURNAL).read_bytes()
+    with pytest.raises(UserError, match=says):
+        Journal(tmp_path, {**HEADER, **change})
+    assert (tmp_path / JOURNAL).read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: b"",
+        lambda line: line[:-1],
+        lambda line: b"\x00" * len(line),
+        lambda line: b"\xff" + line,
+        lambda line: line.decode().encode("utf-16"),
+        lambda line: b"[" * 100_000,
+        lambda line: b"[1]",
+        lambda line: b"null",
+        lambda line: b"{}",
+        lambda line: line.replace(b"0", b"1", 1),
+        lambda line: line.replace(b'"seed": 0, ', b"").replace(b'"study": "train", ', b""),
+    ],
+    ids=[
+        "empty",
+        "cut",
+        "zeros",
+        "not UTF-8",
+        "UTF-16",
+        "deep",
+        "list",
+        "null",
+        "no keys",
+        "flipped digit",
+        "lost key",
+    ],
+)
+def test_a_damaged_line_is_refused_and_named(tmp_path, number, damage):
+    with Journal(tmp_path, HEADER) as journal:
+        journal.add({"seed": 0, "loss": 0.25})
+        journal.add({"seed": 1, "loss": 0.25})
+    lines = (tmp_path / JOURNAL).read_bytes().split(b"\n")
+    lines[number - 1] = damage(lines[number - 1])
+    (tmp_path / JOURNAL).write_bytes(damaged := b"\n".join(lines))
+    with pytest.raises(UserError, match=f"Line {number} of .* is damaged"):
+        Journal(tmp_path, HEADER)
+    assert (tmp_path / JOURNAL).read_bytes() == damaged
+    assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_with_another_kind_of_run_is_refused(tmp_path, resume):
+    (tmp_path / RESULTS).write_text("precious")
+    with pytest.raises(UserError, match="contains no run to resume" if resume else "already holds a run"):
+        open_study(tmp_path, "name", HEADER, resume=resume)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_journal_without_its_header_is_refused(tmp_path):
+    with Journal(tmp_path, HEADER) as kept:
+        kept.add({"seed": 0})
+    _, entry = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_bytes(entry)
+    with pytest.raises(UserError, match="is damaged or was written by another version of this program"):
+        Journal(tmp_path, HEADER)
+    assert (tmp_path / JOURNAL).read_bytes() == entry
+
+
+@pytest.mark.parametrize("lacks", ["study", "environment"])
+def test_a_journal_of_another_version_is_refused(tmp_path, lacks):
+    header = {key: value for key, value in HEADER.items() if key != lacks}
+    (tmp_path / JOURNAL).write_text(json.dumps({**header, "digest": _digest(header)}) + "\n")
+    before = (tmp_path / JOURNAL).read_bytes()
+    with pytest.raises(UserError, match="was written by another version of this program; choose another folder"):
+        open_study(tmp_path, "name", HEADER, resume=True)
+    assert (tmp_path / JOURNAL).read_bytes() == before
+
+
+def test_checkpoints_of_nobody_knows_what_are_not_resumed(tmp_path):
+    (tmp_path / JOURNAL).touch()
+    (tmp_path / CHECKPOINTS).mkdir()
+    with pytest.raises(UserError, match="does not say"):
+        open_study(tmp_path, "name", HEADER, resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKPOINTS, JOURNAL]
+
+
+def test_a_journal_that_cannot_be_written_says_so(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with Journal(tmp_path, HEADER) as journal:
+        journal.add({"seed": 0})
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            with pytest.raises(UserError, match="No space left"):
+                journal.add({"seed": 1})
+        journal.add({"seed": 2})
+    with Journal(tmp_path, HEADER) as journal:
+        assert list(journal) == [{"seed": 0}, {"seed": 2}]
+
+
+def test_a_folder_in_the_journal_s_place_is_refused(tmp_path):
+    (tmp_path / JOURNAL).mkdir()
+    with pytest.raises(UserError, match="cannot be written"):
+        Journal(tmp_path, HEADER)
+
+
+def test_another_environment_is_said_and_kept(tmp_path):
+    said = []
+    Journal(tmp_path, HEADER, notify=said.append).__exit__(None)
+    assert said == []
+    for step, (environment, resumed_in) in enumerate(
+        [
+            ({"jax": "0.11"}, ["0.11"]),
+            ({"jax": "0.11"}, ["0.11"]),
+            ({"jax": "0.12"}, ["0.11", "0.12"]),
+            ({}, ["0.11", "0.12"]),
+        ]
+    ):
+        now = header_in(**environment)
+        with Journal(tmp_path, now, notify=said.append) as kept:
+            assert len(list(kept)) == step
+            kept.add({"seed": step})
+        assert kept.header["environment"] == HERE
+        assert [other["jax"] for other in kept.header["resumed_in"]] == resumed_in
+    assert [sentence.partition(":")[0] for sentence in said] == [
+        f"This study is resumed in another environment (jax {jax} instead of 0.10)" for jax in ("0.11", "0.11", "0.12")
+    ]
+
+
+@pytest.mark.parametrize("changed", ["backend", "devices", "processes"])
+def test_on_other_devices_it_says_that_runs_under_way_start_again(tmp_path, changed):
+    before, after = header_in(backend="cpu", devices=2, processes=1), header_in(backend="cpu", devices=2, processes=1)
+    after["environment"][changed] = "other"
+    said = []
+    for now in (before, before, after, after, before):  # back on the first ones, those of the second are lost
+        Journal(tmp_path, now, notify=said.append).__exit__(None)
+    again = "The devices or processes have changed: runs under way may start again from epoch 1."
+    assert [sentence == again for sentence in said] == [False, True, False, True, True]
+
+
+def test_what_changes_nothing_is_not_asked(tmp_path):
+    Journal(tmp_path, HEADER).__exit__(None)
+    again = {**header_in(python="3.12.0"), "config": {**HEADER["config"], "command": "second"}}
+    with Journal(tmp_path, again, notify=pytest.fail) as kept:
+        assert "resumed_in" not in kept.header
+
+
+def test_a_header_that_does_not_fit_on_the_disk_leaves_the_folder_free(tmp_path):
+    with room_for(100), pytest.raises(UserError, match=f"cannot be written \\({os.strerror(errno.EFBIG)}\\)"):
+        open_study(tmp_path / "out", "name", HEADER)
+    assert not list((tmp_path / "out").iterdir())
+    with open_study(tmp_path / "out", "name", HEADER)[1]:
+        pass
+
+
+@pytest.mark.parametrize("room", [0, 1, 30])
+def test_an_entry_that_does_not_fit_on_the_disk_is_one_sentence_and_nothing_before_is_lost(tmp_path, room):
+    with Journal(tmp_path, HEADER) as kept:
+        kept.add({"seed": 0})
+        size = (tmp_path / JOURNAL).stat().st_size
+        with room_for(size + room), pytest.raises(UserError, match="cannot be written"):
+            kept.add({"seed": 1})
+        assert (tmp_path / JOURNAL).stat().st_size == size + room  # the half line is there
+    with Journal(tmp_path, HEADER) as kept:
+        assert list(kept) == [{"seed": 0}]
+
+
+def test_after_half_a_line_the_next_one_is_whole(tmp_path):
+    with Journal(tmp_path, HEADER) as kept:
+        with room_for((tmp_path / JOURNAL).stat().st_size + 10), pytest.raises(UserError):
+            kept.add({"seed": 0})
+        kept.add({"seed": 1})
+    with Journal(tmp_path, HEADER) as kept:
+        assert list(kept) == [{"seed": 1}]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO], ids=errno.errorcode.get)
+def test_without_locks_a_study_works_and_a_refused_one_claims_nothing(tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    said = []
+    if number == errno.EIO:
+        with pytest.raises(UserError, match="cannot be written"):
+            open_study(tmp_path / "out", "name", HEADER, notify=said.append)
+        assert JOURNAL not in [path.name for path in (tmp_path / "out").iterdir()]
+        return
+    for resume in (False, True):
+        with open_study(tmp_path / "out", "name", HEADER, resume=resume, notify=said.append)[1] as kept:
+            kept.add({"seed": 0})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [JOURNAL]
+    assert len(said) == 2
+    assert "cannot be locked" in said[0]

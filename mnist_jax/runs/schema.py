@@ -19,7 +19,7 @@ _Loss = Annotated[float, Meta(ge=-1e-3, le=3.5e38)]  # of float32: may be rounde
 
 class _Data(Struct):
     name: str
-    source: Literal["tfds", "folder", "sample"]
+    source: Literal["tfds", "folder", "sample", "arrays"]
     split: Literal["slides", "notebooks"]
     train: _Size
     validation: _Count

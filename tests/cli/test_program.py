@@ -145,7 +145,7 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
     """The next file to be opened would get its number, and what XLA prints."""
     lines = [
         "import os, sys",
-        "from mnist_jax.program import guard",
+        "from mnist_jax.cli.program import guard",
         "guard()",
         "files = [open(path, 'xb') for path in sys.argv[1:]]",
         "for stream in (sys.stdout, sys.stderr): print('noise', file=stream, flush=True)",
@@ -233,7 +233,7 @@ def test_an_error_that_nobody_foresaw_keeps_its_traceback(importing, arguments, 
 
 CTRL_C_IN_A_CALLBACK = """
 import gc
-from mnist_jax.program import guard
+from mnist_jax.cli.program import guard
 guard()
 def called(*_):
     raise KeyboardInterrupt
@@ -254,7 +254,7 @@ def test_ctrl_c_in_a_callback_of_c_is_not_swallowed():
 
 def test_in_a_notebook_it_works_and_ends_no_kernel():
     cells = [
-        "from mnist_jax.cli import main; main()",  # with the kernel's own arguments
+        "from mnist_jax.cli.commands import main; main()",  # with the kernel's own arguments
         "import sys; sys.argv = ['mnist-jax', 'lessons']; main()",
         "sys.argv = ['mnist-jax', 'train', 'cnn']; main()",
         "print('alive')",

@@ -17,6 +17,7 @@ from tensorflow_datasets.core import registered
 
 from mnist_jax import Examples, UserError, data
 from mnist_jax.data import tfds as tfds_mnist
+from mnist_jax.data.arrays import digest
 from mnist_jax.data.tfds import FILES
 
 TRAIN, TEST = toy_digits(60), toy_digits(20, seed=1)
@@ -88,7 +89,7 @@ def test_idx_folders(tmp_path, zipped, below):
         "validation": 0,
         "test": 20,
         "epoch_length": 60,
-        "sha256": data.digest(TRAIN, TEST),
+        "sha256": digest(TRAIN, TEST),
     }
 
 

@@ -88,7 +88,7 @@ def test_another_error_is_not_taken_for_missing_locks(tmp_path, monkeypatch):
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from mnist_jax.locks import alone_in
+from mnist_jax.data.locks import alone_in
 with alone_in(Path(sys.argv[1]), wait=False, notify=print):
     if not os.fork():
         os.setpgid(0, 0)
@@ -118,7 +118,7 @@ def test_who_waits_gets_the_lock_of_the_one_before(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from mnist_jax.locks import alone_in
+from mnist_jax.data.locks import alone_in
 print("waits", flush=True)
 with alone_in(Path(sys.argv[1]), wait=True, notify=print):
     print((Path(sys.argv[1]) / "done").exists())

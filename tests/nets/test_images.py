@@ -177,7 +177,7 @@ def test_a_picture_with_16_bits_that_is_even_shows_no_digit():
 PEAK = """
 import re, sys
 from pathlib import Path
-from mnist_jax.images import read_digit
+from mnist_jax.nets.images import read_digit
 peak = lambda: int(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1]) / 1024
 before = peak()
 digit = read_digit(Path(sys.argv[1]))

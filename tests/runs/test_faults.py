@@ -255,9 +255,10 @@ MEMORY = """
 import dataclasses, resource, sys
 from pathlib import Path
 from mnist_jax import LESSONS
-from mnist_jax.checkpoints import Checkpoints
+from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.data import load
-from mnist_jax.experiment import Run, train_runs
+from mnist_jax.runs.loop import train_runs
+from mnist_jax.runs.records import Run
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 data = dataclasses.replace(load(sys.argv[1]), epoch_length=320)
 epochs = int(sys.argv[3])

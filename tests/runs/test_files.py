@@ -7,7 +7,7 @@ import pytest
 from helpers import NUMERICS, ROUNDING, jax_setting, room_for
 
 from mnist_jax import LESSONS, UserError
-from mnist_jax.runs import files as results
+from mnist_jax.runs import provenance
 from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS, SPEED, make_folder, new_file, write_file, write_results
 from mnist_jax.runs.provenance import command_line, describe_run, differences, environment, environment_changes
 from mnist_jax.views.tensorboard import EventFiles
@@ -55,8 +55,8 @@ def test_environments_differ_in_all_but_python(monkeypatch):
     variables = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
     for name in variables:
         monkeypatch.setenv(name, "0")
-    monkeypatch.setattr(results, "version", lambda name: "0")
-    monkeypatch.setattr(results, "_processor", lambda: "abacus")
+    monkeypatch.setattr(provenance, "version", lambda name: "0")
+    monkeypatch.setattr(provenance, "_processor", lambda: "abacus")
     monkeypatch.setattr(jax, "device_count", lambda: 64)
     monkeypatch.setattr(jax, "process_count", lambda: 8)
     device = types.SimpleNamespace(platform="gpu", device_kind="A", client=types.SimpleNamespace(platform_version="13"))

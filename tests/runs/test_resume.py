@@ -14,7 +14,7 @@ from helpers import NUMERICS, jax_setting, script, toy_digits, write_idx_folder
 
 from mnist_jax import UserError
 from mnist_jax.cli import commands as cli
-from mnist_jax.runs import files as results
+from mnist_jax.runs import provenance
 from mnist_jax.runs.files import JOURNAL, RESULTS
 from mnist_jax.runs.journal import Journal, open_study
 from mnist_jax.runs.provenance import describe_run
@@ -88,7 +88,7 @@ def test_a_run_resumed_elsewhere_says_so(run_main, toy_folder, tmp_path, monkeyp
         patch.setattr("mnist_jax.cli.study.run_record", lambda _: 1 / 0)  # a crash before the run is in the journal
         with pytest.raises(ZeroDivisionError):
             run_main(cli.main, *train(toy_folder, out))
-    monkeypatch.setattr(results, "_processor", lambda: "abacus")
+    monkeypatch.setattr(provenance, "_processor", lambda: "abacus")
     status, printed, _ = run_main(cli.main, *train(toy_folder, out, "--resume"))
     assert status == 0
     assert "resumed in another environment (processor abacus instead of " in " ".join(printed.split())

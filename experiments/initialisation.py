@@ -31,20 +31,18 @@ if __name__ == "__main__":
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from flax import linen as nn
 
-from mnist_jax.cli.arguments import JaxArguments
+from mnist_jax.cli.arguments import DataArguments, JaxArguments, OutArguments
 from mnist_jax.cli.interrupts import ends_at_once
 from mnist_jax.cli.start import parsed, start_jax
 from mnist_jax.cli.study import how_to_go_on
-from mnist_jax.cli.terminal import load_data, make_console, notifier, table, with_time_left
+from mnist_jax.cli.terminal import make_console, notifier, table, with_time_left
 from mnist_jax.lessons import INITIALISATIONS, Lesson, lesson_by_id
 from mnist_jax.model import CLASSES, Network
 from mnist_jax.runs.files import RESULTS, write_files, write_results
@@ -53,7 +51,7 @@ from mnist_jax.runs.loop import check_run
 from mnist_jax.runs.provenance import command_line, describe_run
 from mnist_jax.train import Examples, TrainState, cross_entropy, epoch_order, init_state, train_step
 from mnist_jax.views.figures import initialisation_figure
-from mnist_jax.views.tensorboard import EventFiles, Point, check_event_files
+from mnist_jax.views.tensorboard import EventFiles, Point
 from mnist_jax.views.words import count_of, data_words, device_words, markdown_table
 
 STEPS = (0, 1, 10, 100, 1000)
@@ -69,29 +67,22 @@ WORDS = {"preactivation": "pre-activations", "gradient": "gradients", "kernel_gr
 HEADER = ["net", "variance of", "theory, at the start", "at the start", f"after {STEPS[-1]:,} steps"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments(JaxArguments):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments:
     """Follow variances of pre-activations and gradients through the layers and through training.
 
     Attributes:
       lesson: whose widths, optimizer and batch size.
       seeds: runs of each net, from which means are taken.
-      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
-      data_dir: TFDS's folder, if not its standard one.
       quick: one seed. Not the study.
-      out: folder for results, new or without a run; by default runs/initialisation-DATE-TIME.
-      resume: go on with the study in the folder that --out names.
-      tensorboard: write what is measured for TensorBoard too, into the folder's `tensorboard`.
     """
 
     lesson: str = "he"
     seeds: int = 5
-    data: str = "auto"
-    data_dir: Path | None = None
     quick: bool = False
-    out: Path | None = None
-    resume: bool = False
-    tensorboard: bool = False
+    digits: DataArguments = DataArguments()
+    keeping: OutArguments = OutArguments()
+    jax: JaxArguments = JaxArguments()
 
 
 class Theory(NamedTuple):
@@ -243,11 +234,11 @@ def run(arguments: Arguments) -> None:
         arguments = dataclasses.replace(arguments, seeds=1)
     chosen = nets(lesson_by_id(arguments.lesson))
     seeds = range(arguments.seeds)
-    start_jax(arguments)
-    data = load_data(arguments.data, "slides", arguments.data_dir)
+    start_jax(arguments.jax)
+    data = arguments.digits.load("slides")
     for lesson in chosen.values():
         check_run(lesson, data, seeds=seeds, epochs=1)
-    check_event_files(arguments.tensorboard)
+    arguments.keeping.check()
     console = make_console()
     if arguments.quick:
         console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
@@ -264,10 +255,11 @@ def run(arguments: Arguments) -> None:
     pixels = data.train.images[:MEASURED_ON].reshape(-1, 784) / 255
     examples = jax.device_put(data.train)
     notify = notifier(console)
-    folder, journal = open_study(arguments.out, "initialisation", described, resume=arguments.resume, notify=notify)
+    keeping = arguments.keeping
+    folder, journal = open_study(keeping.out, "initialisation", described, resume=keeping.resume, notify=notify)
     results: dict[str, Any] = {**journal.header}
     with journal, ends_at_once(how_to_go_on(folder)):
-        event_files = EventFiles(folder, on=arguments.tensorboard)
+        event_files = EventFiles(folder, on=keeping.tensorboard)
         done = {(entry["net"], entry["seed"]): entry["run"] for entry in journal}
         for (name, seed), found in done.items():
             event_files.complete((name, f"seed-{seed}"), points(found))
@@ -377,7 +369,7 @@ def verdict(nets: Mapping[str, Any]) -> list[str]:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
+        run(parsed(Arguments, __doc__))
 
 
 if __name__ == "__main__":

@@ -14,15 +14,12 @@ if __name__ == "__main__":
 import dataclasses
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import tyro
-
-from mnist_jax.cli.arguments import RunArguments
+from mnist_jax.cli.arguments import DataArguments, KeepingArguments, SharedJaxArguments, Split
 from mnist_jax.cli.start import parsed, start_jax
 from mnist_jax.cli.study import run_lessons
-from mnist_jax.cli.terminal import load_data, make_console, table
+from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS, lesson_by_id
 from mnist_jax.runs.files import RESULTS, write_files
@@ -33,27 +30,23 @@ from mnist_jax.views.ladder import header, notes, rows, surprises
 from mnist_jax.views.words import markdown_table, what_was_run
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments(RunArguments):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments:
     """Train the six lessons and show what each one's change does to test accuracy.
 
     Attributes:
       lessons: which, in the order of the course.
       seeds: how many runs of each lesson; run k of every lesson has seed k, so all share its order of examples.
       epochs: of each run.
-      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
-      data_dir: TFDS's folder, if not its standard one.
-      split: slides (55,000 / 5,000 / 10,000) or notebooks (60,000 / none / 10,000).
-      out: folder for results, new or without a run; by default runs/ladder-DATE-TIME.
     """
 
     lessons: tuple[str, ...] = tuple(LESSONS)
     seeds: int = 1
     epochs: int = EPOCHS
-    data: str = "auto"
-    data_dir: Path | None = None
-    split: str = "slides"
-    out: Path | None = None
+    split: Split = "slides"
+    digits: DataArguments = DataArguments()
+    keeping: KeepingArguments = KeepingArguments()
+    jax: SharedJaxArguments = SharedJaxArguments()
 
 
 def run(arguments: Arguments) -> None:
@@ -61,16 +54,15 @@ def run(arguments: Arguments) -> None:
     chosen = {lesson_id: lesson_by_id(lesson_id) for lesson_id in sorted(set(arguments.lessons), key=_position)}
     if not chosen:
         raise UserError(f"At least one lesson is needed: {', '.join(LESSONS)}.")
-    start_jax(arguments)
-    data = load_data(arguments.data, arguments.split, arguments.data_dir)
+    start_jax(arguments.jax)
+    data = arguments.digits.load(arguments.split)
     console = make_console()
     folder, results = run_lessons(
         chosen,
         data,
         seeds=range(arguments.seeds),
         epochs=arguments.epochs,
-        arguments=arguments,
-        out=arguments.out,
+        keeping=arguments.keeping,
         study="ladder",
         command=command_line("python experiments/ladder.py"),
         console=console,
@@ -107,7 +99,7 @@ def _position(lesson_id: str) -> int:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
+        run(parsed(Arguments, __doc__))
 
 
 if __name__ == "__main__":

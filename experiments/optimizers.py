@@ -19,8 +19,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import tyro
-
 from mnist_jax.cli.arguments import ComparisonArguments
 from mnist_jax.cli.start import parsed, start_jax
 from mnist_jax.cli.study import finish_comparison, run_comparison
@@ -35,11 +33,7 @@ from mnist_jax.views.words import count_of
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(ComparisonArguments):
-    """Tune all optimizers on one lesson's net and compare them.
-
-    Attributes:
-      quick: a minute or two, to see how it works: 4 rates, 1 and 2 seeds, 1 short epoch. Not the study.
-    """
+    """Tune all optimizers on one lesson's net and compare them."""
 
     rates: int = 11
     lowest: float = 1e-5
@@ -58,7 +52,7 @@ def run(arguments: Arguments) -> None:
     if arguments.quick:
         arguments = dataclasses.replace(arguments, rates=4, lowest=1e-3, tuning_seeds=1, final_seeds=2, epochs=1)
     rates = learning_rates(arguments.lowest, arguments.highest, arguments.rates)
-    start_jax(arguments)
+    start_jax(arguments.jax)
     console = make_console()
     folder, results = run_comparison(
         {entrant.label: [entrant] for entrant in contestants(rates)},
@@ -107,7 +101,7 @@ def _words(pair: tuple[str, str, Interval]) -> str:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
+        run(parsed(Arguments, __doc__))
 
 
 if __name__ == "__main__":

@@ -44,16 +44,14 @@ if __name__ == "__main__":
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
-from mnist_jax.cli.arguments import RunArguments
+from mnist_jax.cli.arguments import DataArguments, KeepingArguments, SharedJaxArguments
 from mnist_jax.cli.start import parsed, start_jax
 from mnist_jax.cli.study import run_lessons
-from mnist_jax.cli.terminal import load_data, make_console, table
+from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS
 from mnist_jax.runs.files import RESULTS, write_files, write_results
@@ -96,29 +94,26 @@ POINT_HEADER = [
 ]  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments(RunArguments):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments:
     """Train the lessons as the notebooks do and compare with what these printed.
 
     Attributes:
       seeds: runs of each lesson: at least 3 to compare point by point, 10 to compare curves, 30 as planned.
-      data: auto, tfds, or a folder with all of MNIST.
-      data_dir: TFDS's folder, if not its standard one.
-      out: folder for results, new or without a run; by default runs/reproduce_notebooks-DATE-TIME.
     """
 
     seeds: int = SEEDS
-    data: str = "auto"
-    data_dir: Path | None = None
-    out: Path | None = None
+    digits: DataArguments = DataArguments()
+    keeping: KeepingArguments = KeepingArguments()
+    jax: SharedJaxArguments = SharedJaxArguments()
 
 
 def run(arguments: Arguments) -> None:
     """Train, compare, write."""
     if arguments.seeds < FEWEST_SEEDS:
         raise UserError(f"A comparison needs at least {FEWEST_SEEDS} seeds, not {arguments.seeds}.")
-    start_jax(arguments)
-    data = load_data(arguments.data, "notebooks", arguments.data_dir)
+    start_jax(arguments.jax)
+    data = arguments.digits.load("notebooks")
     if not published.comparable(data.describe(), EPOCHS):
         raise UserError(f"The notebooks used all of MNIST, not {data.name} ({data.source}); name it with --data.")
     console = make_console()
@@ -127,8 +122,7 @@ def run(arguments: Arguments) -> None:
         data,
         seeds=range(arguments.seeds),
         epochs=EPOCHS,
-        arguments=arguments,
-        out=arguments.out,
+        keeping=arguments.keeping,
         study="reproduce_notebooks",
         command=command_line("python experiments/reproduce_notebooks.py"),
         console=console,
@@ -312,7 +306,7 @@ def report(results: Mapping[str, Any]) -> dict[str, bytes]:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
+        run(parsed(Arguments, __doc__))
 
 
 if __name__ == "__main__":

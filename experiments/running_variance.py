@@ -17,17 +17,15 @@ if __name__ == "__main__":
 import dataclasses
 import statistics
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
-import tyro
 
-from mnist_jax.cli.arguments import JaxArguments
+from mnist_jax.cli.arguments import DataArguments, JaxArguments, OutArguments, Split
 from mnist_jax.cli.interrupts import ends_at_once
 from mnist_jax.cli.start import parsed, start_jax
 from mnist_jax.cli.study import how_to_go_on
-from mnist_jax.cli.terminal import load_data, make_console, notifier, table
+from mnist_jax.cli.terminal import make_console, notifier, table
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS, Lesson
@@ -38,7 +36,7 @@ from mnist_jax.runs.loop import EPOCHS, check_run
 from mnist_jax.runs.provenance import command_line, describe_run
 from mnist_jax.studies.stats import paired_difference
 from mnist_jax.train import TrainState, evaluate, init_state, train_epoch
-from mnist_jax.views.tensorboard import EventFiles, check_event_files
+from mnist_jax.views.tensorboard import EventFiles
 from mnist_jax.views.words import markdown_table, what_was_run
 
 HEADER = ["lesson", "Flax's running variance", "PyTorch's", "difference, 95 % interval", "loss, difference in nats"]
@@ -46,29 +44,21 @@ HEADER = ["lesson", "Flax's running variance", "PyTorch's", "difference, 95 % in
 KEPT = ("flax", "pytorch")  # whose running variance
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments(JaxArguments):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments:
     """Test every net with batch norm with Flax's running variance and with PyTorch's.
 
     Attributes:
       seeds: runs of each lesson, at least 2.
       epochs: of each run.
-      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
-      data_dir: TFDS's folder, if not its standard one.
-      split: slides or notebooks.
-      out: folder for results, new or without a run; by default runs/running_variance-DATE-TIME.
-      resume: go on with the study in the folder that --out names.
-      tensorboard: write what each net came to for TensorBoard too, into the folder's `tensorboard`.
     """
 
     seeds: int = 5
     epochs: int = EPOCHS
-    data: str = "auto"
-    data_dir: Path | None = None
-    split: str = "notebooks"
-    out: Path | None = None
-    resume: bool = False
-    tensorboard: bool = False
+    split: Split = "notebooks"
+    digits: DataArguments = DataArguments()
+    keeping: OutArguments = OutArguments()
+    jax: JaxArguments = JaxArguments()
 
 
 def with_pytorch_variance(state: TrainState) -> TrainState:
@@ -89,11 +79,11 @@ def run(arguments: Arguments) -> None:
         raise UserError(f"An interval needs at least 2 seeds, not {arguments.seeds}.")
     lessons = {lesson_id: lesson for lesson_id, lesson in LESSONS.items() if lesson.batch_norm}
     seeds = range(arguments.seeds)
-    start_jax(arguments)
-    data = load_data(arguments.data, arguments.split, arguments.data_dir)
+    start_jax(arguments.jax)
+    data = arguments.digits.load(arguments.split)
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=arguments.epochs)
-    check_event_files(arguments.tensorboard)
+    arguments.keeping.check()
     command = command_line("python experiments/running_variance.py")
     described = describe_run(
         "running_variance", data, lessons, command=command, seeds=list(seeds), epochs=arguments.epochs
@@ -101,10 +91,11 @@ def run(arguments: Arguments) -> None:
     console = make_console()
     placed = on_device(data)
     notify = notifier(console)
-    folder, journal = open_study(arguments.out, "running_variance", described, resume=arguments.resume, notify=notify)
+    keeping = arguments.keeping
+    folder, journal = open_study(keeping.out, "running_variance", described, resume=keeping.resume, notify=notify)
     results: dict[str, Any] = {**journal.header, "lessons": {}}
     with journal, ends_at_once(how_to_go_on(folder)):
-        event_files = EventFiles(folder, on=arguments.tensorboard)
+        event_files = EventFiles(folder, on=keeping.tensorboard)
         for lesson_id, lesson in lessons.items():
             tested = {entry["seed"]: entry for entry in journal if entry["lesson"] == lesson_id}
             for seed in seeds:
@@ -168,7 +159,7 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
+        run(parsed(Arguments, __doc__))
 
 
 if __name__ == "__main__":

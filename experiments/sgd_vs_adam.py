@@ -21,8 +21,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tyro
-
 from mnist_jax.cli.arguments import ComparisonArguments
 from mnist_jax.cli.start import parsed, start_jax
 from mnist_jax.cli.study import finish_comparison, run_comparison
@@ -41,7 +39,6 @@ class Arguments(ComparisonArguments):
     Attributes:
       optimizers: which; the verdict compares the second with the first.
       momenta: sgd is tuned with each, and goes on with the one of the best validation accuracy.
-      quick: a minute or two, to see how it works: 5 rates, 1 momentum, 1 and 3 seeds, 3 short epochs. Not the study.
     """
 
     optimizers: tuple[str, ...] = ("sgd", "adam")
@@ -60,7 +57,7 @@ def run(arguments: Arguments) -> None:
     if len(set(names)) < max(2, len(names)):
         raise UserError(f"Name at least two different optimizers, not {' '.join(names) or 'none'}.")
     rates = learning_rates(arguments.lowest, arguments.highest, arguments.rates)
-    start_jax(arguments)
+    start_jax(arguments.jax)
     console = make_console()
     folder, results = run_comparison(
         {name: contestants(name, rates, arguments.momenta) for name in names},
@@ -184,7 +181,7 @@ def comparison(gap: Mapping[str, Any]) -> str:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
+        run(parsed(Arguments, __doc__))
 
 
 if __name__ == "__main__":

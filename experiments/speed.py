@@ -58,7 +58,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from rich.console import Console
 
@@ -800,7 +799,7 @@ def replica_caption(results: Mapping[str, Any]) -> str:
 def main() -> None:
     """Entry point."""
     with exit_on_user_error():
-        run(parsed(lambda: tyro.cli(Arguments, description=__doc__)))
+        run(parsed(Arguments, __doc__))
 
 
 if __name__ == "__main__":

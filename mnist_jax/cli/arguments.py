@@ -1,20 +1,31 @@
-"""Options that commands share."""
+"""Groups of options that commands are composed of; `parsed` leaves the groups' names out of the flags."""
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.console import Console
 
-from mnist_jax.cli.terminal import notifier
+from mnist_jax.cli.terminal import load_data, notifier
+from mnist_jax.data import Dataset
 from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.files import CHECKPOINTS
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.views.tensorboard import check_event_files
 
+# Options of several commands, each with a default of its own.
+DataDir = Annotated[
+    Path | None, tyro.conf.arg(help="folder of TFDS's data", help_behavior_hint="(default: TFDS's own)")
+]
+Split = Annotated[
+    str, tyro.conf.arg(help="slides (55,000 / 5,000 / 10,000 images) or notebooks (60,000 / none / 10,000)")
+]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JaxArguments:
-    """Options shared by all commands that compute.
+    """How JAX is started.
 
     Attributes:
       compilation_cache: keep compiled programs in the user's cache folder, so that the next start does not compile.
@@ -24,8 +35,8 @@ class JaxArguments:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DistributedArguments(JaxArguments):
-    """The same, of a command that several processes can share.
+class SharedJaxArguments(JaxArguments):
+    """How JAX is started, where several processes can share the work.
 
     Attributes:
       distributed: this is one of several processes that share the work with `jax.distributed`.
@@ -35,26 +46,57 @@ class DistributedArguments(JaxArguments):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunArguments(DistributedArguments):
-    """Options shared by all commands that train and keep their runs.
+class DataArguments:
+    """Which digits.
 
     Attributes:
-      resume: continue the run in the folder that --out names.
-      checkpoint_every: epochs from one checkpoint to the next.
-      keep_checkpoints: how many stay of a run under way, the newest.
-      tensorboard: write the curves for TensorBoard too, into the folder's `tensorboard`, each epoch as it ends; with
-        --resume also those of runs that had ended without.
+      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
     """
 
+    data: str = "auto"
+    data_dir: DataDir = None
+
+    def load(self, split: str) -> Dataset:
+        """The digits; see `load_data`."""
+        return load_data(self.data, split, self.data_dir)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutArguments:
+    """What is written where.
+
+    Attributes:
+      out: folder for results, new or without a run; with --resume that of the run to continue.
+      resume: continue the run in the folder that --out names.
+      tensorboard: write the curves for TensorBoard too, into the folder's `tensorboard`, as they grow; with --resume
+        also those of runs that had ended without.
+    """
+
+    out: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: a new one in runs)")] = None
     resume: bool = False
-    checkpoint_every: int = 1
-    keep_checkpoints: int = 2
     tensorboard: bool = False
 
     def check(self) -> None:
         """Raise `UserError` for what cannot be kept so, before a folder is taken."""
-        self.checkpoints(Path(), Console(quiet=True), keep_last=True)
         check_event_files(self.tensorboard)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KeepingArguments(OutArguments):
+    """What is written where, with checkpoints.
+
+    Attributes:
+      checkpoint_every: epochs from one checkpoint to the next.
+      keep_checkpoints: how many stay of a run under way, the newest.
+    """
+
+    checkpoint_every: int = 1
+    keep_checkpoints: int = 2
+
+    def check(self) -> None:
+        """Raise `UserError` for what cannot be kept so, before a folder is taken."""
+        super().check()
+        self.checkpoints(Path(), Console(quiet=True), keep_last=True)
 
     def checkpoints(self, folder: Path, console: Console, *, keep_last: bool) -> Checkpoints:
         """Those of the study in `folder`; damage is told on the console."""
@@ -68,22 +110,19 @@ class RunArguments(DistributedArguments):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ComparisonArguments(RunArguments):
+class ComparisonArguments:
     """Options shared by all comparisons of optimizers.
 
     Attributes:
       lesson: whose net.
-      rates: how many learning rates.
+      rates: number of learning rates.
       lowest: learning rate.
       highest: learning rate.
       tuning_seeds: runs of each setting.
       final_seeds: fresh runs of the chosen settings.
       epochs: of each run.
-      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
-      data_dir: TFDS's folder, if not its standard one.
-      side_by_side: runs that one device trains at a time; by default 1 on a CPU, up to 32 on a GPU or TPU.
-      quick: short epochs, and said so.
-      out: folder for results, new or of this study interrupted; by default a new one in runs.
+      side_by_side: runs that one device trains at a time.
+      quick: a minute or two, to see how it works, with few of everything. Not the study.
     """
 
     lesson: str = "he"
@@ -93,8 +132,10 @@ class ComparisonArguments(RunArguments):
     tuning_seeds: int
     final_seeds: int
     epochs: int = EPOCHS
-    data: str = "auto"
-    data_dir: Path | None = None
-    side_by_side: int | None = None
+    side_by_side: Annotated[
+        int | None, tyro.conf.arg(help_behavior_hint="(default: 1 on a CPU, up to 32 on a GPU or TPU)")
+    ] = None
     quick: bool = False
-    out: Path | None = None
+    digits: DataArguments = DataArguments()
+    keeping: KeepingArguments = KeepingArguments()
+    jax: SharedJaxArguments = SharedJaxArguments()

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import tyro
 
-from mnist_jax.cli.arguments import JaxArguments, RunArguments
+from mnist_jax.cli.arguments import DataArguments, DataDir, JaxArguments, KeepingArguments, SharedJaxArguments, Split
 from mnist_jax.cli.program import exit_on_user_error
-from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.start import MARKERS, start_jax, told
 from mnist_jax.cli.study import run_lessons
 from mnist_jax.cli.terminal import load_data, make_console, table
 from mnist_jax.data import Dataset, tfds
@@ -73,12 +73,11 @@ def train(
     batch_size: int | None = None,
     epochs: int = EPOCHS,
     seed: int = 0,
-    data: str = "auto",
-    data_dir: Path | None = None,
-    split: str = "slides",
-    out: Path | None = None,
     devices_per_run: int = 1,
-    keeping: tyro.conf.OmitArgPrefixes[RunArguments] = RunArguments(),  # noqa: B008
+    split: Split = "slides",
+    digits: DataArguments = DataArguments(),
+    keeping: KeepingArguments = KeepingArguments(),
+    jax: SharedJaxArguments = SharedJaxArguments(),
 ) -> None:
     """Train one lesson, changed where you say so.
 
@@ -97,12 +96,7 @@ def train(
       batch_size: examples a step.
       epochs: how many.
       seed: of initial weights, order and dropout.
-      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
-      data_dir: TFDS's folder, if not its standard one.
-      split: slides (55,000 / 5,000 / 10,000) or notebooks (60,000 / none / 10,000).
-      out: folder for results.json, new or without a run; by default runs/LESSON-DATE-TIME.
       devices_per_run: devices that share each batch; worth it for large batches only.
-      keeping: what is kept, and how JAX is started.
     """
     fields: dict[str, Any] = {
         "hidden": hidden,
@@ -121,8 +115,8 @@ def train(
         optimizer=_optimizer(base.optimizer, optimizer, learning_rate, numbers),
         **{name: value for name, value in fields.items() if value is not None},
     )
-    start_jax(keeping)
-    loaded = load_data(data, split, data_dir)
+    start_jax(jax)
+    loaded = digits.load(split)
     console = make_console()
     folder, results = run_lessons(
         {lesson: chosen},
@@ -130,8 +124,7 @@ def train(
         seeds=[seed],
         epochs=epochs,
         devices_per_run=devices_per_run,
-        arguments=keeping,
-        out=out,
+        keeping=keeping,
         study="train",
         name=lesson,
         command=command_line("mnist-jax"),
@@ -147,7 +140,7 @@ def train(
 def data(
     *,
     data: str | None = None,
-    data_dir: Path | None = None,
+    data_dir: DataDir = None,
     manual_dir: Path | None = None,
     prepare: bool = False,
 ) -> None:
@@ -155,7 +148,6 @@ def data(
 
     Args:
       data: a folder to look at beside TFDS and the sample.
-      data_dir: TFDS's folder, if not its standard one.
       manual_dir: a folder with MNIST's four .gz files, to prepare from without a network.
       prepare: let TFDS download (unless the files are at hand) and prepare mnist.
     """
@@ -181,24 +173,22 @@ def report(
     /,
     *,
     data: str | None = None,
-    data_dir: Path | None = None,
+    data_dir: DataDir = None,
     seed: int | None = None,
     out: Path | None = None,
-    starting: tyro.conf.OmitArgPrefixes[JaxArguments] = JaxArguments(),  # noqa: B008
+    jax: JaxArguments = JaxArguments(),
 ) -> None:
     """Make a page of a run or a study: its tables and curves, and what each net does and gets wrong.
 
     Args:
       run: folder of a run or a study, or `latest` for the newest in runs.
       data: where the digits are that it was tested on: tfds, sample, or a folder; by default where they were.
-      data_dir: TFDS's folder, if not its standard one.
       seed: of the runs whose nets are shown; by default the first.
       out: the file, which must not be there yet; by default report.html in the run's folder, written anew.
-      starting: how JAX is started.
     """
     from mnist_jax.views.report import report_page
 
-    start_jax(starting)
+    start_jax(jax)
     folder = run_folder(run)
     with contextlib.ExitStack() as stack:
         write: Callable[[bytes], None] = functools.partial(write_file, folder / "report.html")
@@ -252,7 +242,7 @@ def predict(
     lesson: str | None = None,
     seed: int | None = None,
     json: bool = False,
-    starting: tyro.conf.OmitArgPrefixes[JaxArguments] = JaxArguments(),  # noqa: B008
+    jax: JaxArguments = JaxArguments(),
 ) -> None:
     """Say what digit is on a picture.
 
@@ -262,13 +252,12 @@ def predict(
       lesson: whose net; by default the last of the run.
       seed: of its run; by default the first.
       json: print JSON for machines.
-      starting: how JAX is started.
     """
     from mnist_jax.nets.images import read_digit
 
     if not images:
         raise UserError("Name at least one picture, a PNG or JPEG file.")
-    start_jax(starting)
+    start_jax(jax)
     digits = np.stack([read_digit(expand_user(image)) for image in images])
     net = read_nets(run_folder(run), lesson_id=lesson, seed=seed)[-1]
     found = probabilities(net, digits)
@@ -294,7 +283,7 @@ def demo(
     *,
     seed: int | None = None,
     port: int = 8000,
-    starting: tyro.conf.OmitArgPrefixes[JaxArguments] = JaxArguments(),  # noqa: B008
+    jax: JaxArguments = JaxArguments(),
 ) -> None:
     """Draw a digit in the browser, and see what each lesson's net takes it for.
 
@@ -302,11 +291,10 @@ def demo(
       run: folder of a run, or `latest` for the newest in runs.
       seed: of the runs; by default the first.
       port: of the page on this machine; 0 is any that is free.
-      starting: how JAX is started.
     """
     from mnist_jax.views.demo import Server
 
-    start_jax(starting)
+    start_jax(jax)
     folder = run_folder(run)
     nets = read_nets(folder, seed=seed)
     console = make_console()
@@ -347,27 +335,23 @@ def import_(
     /,
     *,
     lesson: str,
-    data: str = "auto",
-    data_dir: Path | None = None,
+    digits: DataArguments = DataArguments(),
     out: Path | None = None,
-    starting: tyro.conf.OmitArgPrefixes[JaxArguments] = JaxArguments(),  # noqa: B008
+    jax: JaxArguments = JaxArguments(),
 ) -> None:
     """Make a run of a net from PyTorch, saved with `safetensors.torch.save_file(net.state_dict(), FILE)`.
 
     Args:
       file: safetensors with the notebooks' names, fc1.weight and so on, as `mnist-jax export` writes them.
       lesson: whose net it is: mlp, dropout, relu, batch_norm, he or adam.
-      data: what it is tested on: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
-      data_dir: TFDS's folder, if not its standard one.
       out: folder for the run, new or without one; by default runs/LESSON-imported-DATE-TIME.
-      starting: how JAX is started.
     """
     from mnist_jax.nets.exchange import read_safetensors
 
-    start_jax(starting)
+    start_jax(jax)
     file = expand_user(file)
     net = read_safetensors(file, lesson)
-    loaded = load_data(data, "notebooks", data_dir)
+    loaded = digits.load("notebooks")
     folder, results = keep_imported(net, file, loaded, out, command_line("mnist-jax"))
     (correct,) = results["lessons"][lesson]["test_correct"][0]
     console = make_console()
@@ -418,5 +402,9 @@ def main() -> None:
             function.__name__.strip("_"): _later(function)
             for function in (lessons, train, data, report, predict, demo, export, import_)
         }
-        run = parsed(lambda: tyro.extras.subcommand_cli_from_dict(commands, description=__doc__, prog="mnist-jax"))
+        run = told(
+            lambda: tyro.extras.subcommand_cli_from_dict(
+                commands, description=__doc__, prog="mnist-jax", config=MARKERS
+            )
+        )
         run()

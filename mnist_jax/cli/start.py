@@ -9,17 +9,25 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import jax
+import tyro
 
-from mnist_jax.cli.arguments import DistributedArguments, JaxArguments
+from mnist_jax.cli.arguments import JaxArguments, SharedJaxArguments
 from mnist_jax.cli.program import jax_refusal
 from mnist_jax.data.cache import cache_folder
 from mnist_jax.errors import UserError, first_line
 from mnist_jax.runs import processes
 
 T = TypeVar("T")
+# No names of groups in the flags, no None to be typed; help is in docstrings, not in comments.
+MARKERS = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone, tyro.conf.HelptextFromCommentsOff)
 
 
-def parsed(parse: Callable[[], T]) -> T:
+def parsed(kind: type[T], description: str | None) -> T:
+    """The arguments of a script: `kind` is a dataclass, of groups in `arguments` and fields of its own."""
+    return told(lambda: tyro.cli(kind, description=description, config=MARKERS))
+
+
+def told(parse: Callable[[], T]) -> T:
     """What tyro makes of the command line.
 
     Raises:
@@ -45,7 +53,7 @@ def start_jax(arguments: JaxArguments) -> None:
     Raises:
       UserError: the other processes are not found, or as `check_jax`.
     """
-    if isinstance(arguments, DistributedArguments) and arguments.distributed:
+    if isinstance(arguments, SharedJaxArguments) and arguments.distributed:
         processes.join()
     if arguments.compilation_cache:
         _use_compilation_cache()

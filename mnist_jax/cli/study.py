@@ -10,9 +10,9 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from mnist_jax.cli.arguments import ComparisonArguments, RunArguments
+from mnist_jax.cli.arguments import ComparisonArguments, KeepingArguments
 from mnist_jax.cli.interrupts import ends_at_once
-from mnist_jax.cli.terminal import EpochProgress, load_data, notifier, table
+from mnist_jax.cli.terminal import EpochProgress, notifier, table
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson, lesson_by_id
@@ -43,8 +43,7 @@ def run_lessons(
     seeds: Sequence[int],
     epochs: int,
     devices_per_run: int = 1,
-    arguments: RunArguments,
-    out: Path | None,
+    keeping: KeepingArguments,
     study: str,
     name: str | None = None,
     command: str,
@@ -60,8 +59,7 @@ def run_lessons(
       seeds: run k of every lesson has seed k, so all share its order of examples.
       epochs: of each run.
       devices_per_run: as in `train_runs`.
-      arguments: the user's, for resuming, checkpoints and event files.
-      out: the user's folder; None is a new one in `runs/`.
+      keeping: the user's folder, whether it is resumed, checkpoints and event files.
       study: its name.
       name: of a new folder, if not the study's.
       command: what makes these results again.
@@ -75,14 +73,14 @@ def run_lessons(
     """
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=epochs, devices_per_run=devices_per_run)
-    arguments.check()
+    keeping.check()
     described = describe_run(study, data, lessons, command=command, seeds=list(seeds), epochs=epochs)
     notify = notifier(console)
-    folder, journal = open_study(out, name or study, described, resume=arguments.resume, notify=notify)
+    folder, journal = open_study(keeping.out, name or study, described, resume=keeping.resume, notify=notify)
     results: dict[str, Any] = {**journal.header, "lessons": {}}
-    checkpoints = arguments.checkpoints(folder, console, keep_last=True)
+    checkpoints = keeping.checkpoints(folder, console, keep_last=True)
     with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
-        event_files = EventFiles(folder, on=arguments.tensorboard)
+        event_files = EventFiles(folder, on=keeping.tensorboard)
         runs = len(lessons) * len(seeds) - len(list(journal))
         with EpochProgress(console, data, runs=runs, epochs=epochs) as progress:
             for lesson_id, lesson in lessons.items():
@@ -139,12 +137,13 @@ def run_comparison(
         epochs=arguments.epochs,
         side_by_side=arguments.side_by_side,
     )
-    data = load_data(arguments.data, "slides", arguments.data_dir)
+    keeping = arguments.keeping
+    data = arguments.digits.load("slides")
     if arguments.quick:
         data = dataclasses.replace(data, epoch_length=min(_QUICK_EPOCH, data.epoch_length))
         console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
     check_comparison(lesson, data, budget)
-    arguments.check()
+    keeping.check()
     described = describe_run(
         name,
         data,
@@ -156,8 +155,8 @@ def run_comparison(
         quick=arguments.quick,
     )
     notify = notifier(console)
-    folder, journal = open_study(arguments.out, name, described, resume=arguments.resume, notify=notify)
-    checkpoints = arguments.checkpoints(folder, console, keep_last=False)
+    folder, journal = open_study(keeping.out, name, described, resume=keeping.resume, notify=notify)
+    checkpoints = keeping.checkpoints(folder, console, keep_last=False)
     console.print(f"Every epoch is kept at once; interrupted, {how_to_go_on(folder)}", soft_wrap=True)
     with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
         compared = compare(
@@ -167,7 +166,7 @@ def run_comparison(
             budget,
             journal=journal,
             checkpoints=checkpoints,
-            event_files=EventFiles(folder, on=arguments.tensorboard),
+            event_files=EventFiles(folder, on=keeping.tensorboard),
             console=console,
         )
     return folder, {**journal.header, **compared}

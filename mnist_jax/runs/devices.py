@@ -33,6 +33,20 @@ SIDE_BY_SIDE = {"cpu": 1, "gpu": 32, "tpu": 32}
 COMPILER_OPTIONS = {"cpu": {"xla_cpu_copy_insertion_use_region_analysis": True}}
 
 
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """How runs are put on devices.
+
+    Attributes:
+      side_by_side: runs that each device trains at a time; None chooses by backend and by what fits
+        (`most_side_by_side`).
+      devices_per_run: devices that share each batch of a run; worth it for large batches only.
+    """
+
+    side_by_side: int | None = None
+    devices_per_run: int = 1
+
+
 def most_side_by_side(lesson: Lesson, data: Dataset) -> int:
     """How many runs one device trains at a time, at most (`MOST_NUMBERS`)."""
     examples = max(largest_evaluation(data), lesson.batch_size)
@@ -51,8 +65,7 @@ class Trainer:
       lesson: lesson to train.
       data: training data.
       runs: all that will be trained, in groups of `width`; hyperparameters of other names compile again.
-      side_by_side: see `train_runs`.
-      devices_per_run: see `train_runs`.
+      placement: how they are put on devices.
       test_every: see `train_runs`.
 
     Attributes:
@@ -64,18 +77,18 @@ class Trainer:
         lesson: Lesson,
         data: Dataset,
         runs: Sequence[Run],
+        placement: Placement = Placement(),
         *,
-        side_by_side: int | None = None,
-        devices_per_run: int = 1,
         test_every: int | None = None,
     ) -> None:
+        devices_per_run = placement.devices_per_run
         # A process without a part in the mesh could not run its programs: several processes use all their devices.
         useful = len(jax.devices()) if jax.process_count() > 1 else len(runs) * devices_per_run
         devices = np.array(jax.devices()[:useful]).reshape(-1, devices_per_run)
         self._what = [dataclasses.asdict(lesson), data.describe(), test_every]
         self._mesh = Mesh(devices, ("run", "batch"))
         self._platform = devices[0, 0].platform
-        at_most = side_by_side or min(SIDE_BY_SIDE[self._platform], most_side_by_side(lesson, data))
+        at_most = placement.side_by_side or min(SIDE_BY_SIDE[self._platform], most_side_by_side(lesson, data))
         self.width = len(devices) * min(at_most, math.ceil(len(runs) / len(devices)))
         self._train, self._validation, self._test = jax.device_put(
             (data.train, data.validation, data.test), NamedSharding(self._mesh, PartitionSpec())
@@ -103,18 +116,13 @@ class Trainer:
         what = [*self._what, shape, [dataclasses.asdict(run) for run in group]]
         return f"seed-{group[0].seed}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]}"
 
-    @property
-    def is_compiled(self) -> bool:
-        """Whether `compile` was called."""
-        return self._compiled is not None
-
     def start(self, group: Sequence[Run]) -> TrainState:
         """The states before the first step of at most `width` runs, leaves `[width, ...]`."""
         # A smaller group is filled up with copies, whose results are not used, so that one program fits all.
         return self._start(_stacked([*group, *[group[-1]] * (self.width - len(group))], self._mesh))
 
     def epoch(self, states: TrainState) -> tuple[TrainState, jax.Array, jax.Array]:
-        """Train for an epoch.
+        """Train for an epoch; the first call compiles, unless `compile` was called.
 
         Args:
           states: of a group; donated.
@@ -122,10 +130,17 @@ class Trainer:
         Returns:
           The states, each run's mean loss `[width]`, and its correct test images along the way `[width, tests]`.
         """
+        if not self.is_compiled:
+            self.compile(states)
         return self._compiled(states, self._train, self._test)
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `epoch` will run at once."""
+        return self._compiled is not None
+
     def compile(self, states: TrainState) -> None:
-        """Compile the epoch for states like these, before the first."""
+        """Compile the epoch for states like these."""
         lowered = self._epoch.lower(states, self._train, self._test)
         self._compiled = lowered.compile(compiler_options=COMPILER_OPTIONS.get(self._platform))
 

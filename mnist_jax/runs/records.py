@@ -1,9 +1,11 @@
-"""What is recorded of a training: runs, epochs, and their JSON."""
+"""What is recorded of a training: its epochs as they end, and a record of them all."""
 
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from mnist_jax.errors import UserError
 
 MOST_SEEDS = 10_000  # of a study; more is a slip of the finger
 
@@ -22,6 +24,17 @@ class Run:
     hyperparameters: tuple[tuple[str, float], ...] = ()
 
 
+def runs_of_seeds(seeds: Sequence[int]) -> list[Run]:
+    """One run per seed.
+
+    Raises:
+      UserError: none, or more than `MOST_SEEDS`.
+    """
+    if not 1 <= len(seeds) <= MOST_SEEDS:
+        raise UserError(f"The number of seeds must be 1 to {MOST_SEEDS:,}, not {len(seeds):,}.")
+    return [Run(seed) for seed in seeds]
+
+
 @dataclasses.dataclass(frozen=True)
 class Epoch:
     """One finished epoch of one run.
@@ -33,7 +46,7 @@ class Epoch:
       test_loss: on the test split, in nats.
       test_correct: test images classified correctly.
       validation_correct: the same of validation images; None without a validation split.
-      seconds: of training, without compilation and evaluation; of runs side by side each gets an equal share.
+      seconds: of training, without compilation and evaluation; runs side by side get an equal share each.
       tests: `test_correct` along the way, after every `test_every` steps of this epoch.
     """
 
@@ -46,60 +59,102 @@ class Epoch:
     seconds: float
     tests: tuple[int, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        """All but the run."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "run"}
-
-    @classmethod
-    def of_json(cls, run: Run, values: Mapping[str, Any]) -> "Epoch":
-        """The epoch of which `values` is `as_json()`."""
-        return cls(run=run, **{**values, "tests": tuple(values["tests"])})
-
     @property
     def diverged(self) -> bool:
         """Whether a loss is no longer finite; such a run ends here."""
         return not (math.isfinite(self.train_loss) and math.isfinite(self.test_loss))
 
 
-def run_record(epochs: Sequence[Epoch]) -> dict[str, Any]:
-    """All of one run, for a journal: a number an epoch; what is not finite is null."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """All epochs of a run, as JSON holds them: a value per epoch, None for a loss that is not finite.
 
-    def curve(field: str) -> list[float | None]:
-        return [_finite(getattr(epoch, field)) for epoch in epochs]
+    Attributes:
+      seed: see `Run`.
+      test_correct, test_loss, train_loss, seconds: see `Epoch`.
+      validation_correct: None without a validation split.
+      tests: None without tests along the way.
+      diverged: whether its last epoch did.
+    """
 
-    validated = all(epoch.validation_correct is not None for epoch in epochs)
-    return {
-        "seed": epochs[0].run.seed,
-        "test_correct": curve("test_correct"),
-        "test_loss": curve("test_loss"),
-        "train_loss": curve("train_loss"),
-        **({"validation_correct": curve("validation_correct")} if validated else {}),
-        "seconds": curve("seconds"),
-        **({"tests": [list(epoch.tests) for epoch in epochs]} if any(epoch.tests for epoch in epochs) else {}),
-        "diverged": epochs[-1].diverged,
+    seed: int
+    test_correct: list[int]
+    test_loss: list[float | None]
+    train_loss: list[float | None]
+    validation_correct: list[int] | None = None
+    seconds: list[float]
+    tests: list[list[int]] | None = None
+    diverged: bool
+
+    @classmethod
+    def of_epochs(cls, epochs: Sequence[Epoch]) -> "RunRecord":
+        """The record of a run's epochs so far, at least one."""
+        validated = [epoch.validation_correct for epoch in epochs if epoch.validation_correct is not None]
+        tests = [list(epoch.tests) for epoch in epochs]
+        return cls(
+            seed=epochs[0].run.seed,
+            test_correct=[epoch.test_correct for epoch in epochs],
+            test_loss=[_finite(epoch.test_loss) for epoch in epochs],
+            train_loss=[_finite(epoch.train_loss) for epoch in epochs],
+            validation_correct=validated or None,
+            seconds=[epoch.seconds for epoch in epochs],
+            tests=tests if any(tests) else None,
+            diverged=epochs[-1].diverged,
+        )
+
+    def epochs(self, run: Run) -> list[Epoch]:
+        """The epochs of which this is the record; a loss that is not finite is NaN."""
+        return [
+            Epoch(
+                run=run,
+                number=place + 1,
+                train_loss=_float(self.train_loss[place]),
+                test_loss=_float(self.test_loss[place]),
+                test_correct=self.test_correct[place],
+                validation_correct=None if self.validation_correct is None else self.validation_correct[place],
+                seconds=self.seconds[place],
+                tests=() if self.tests is None else tuple(self.tests[place]),
+            )
+            for place in range(len(self.test_correct))
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields; what there is none of is left out."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "RunRecord":
+        """The record in `values`, which may hold more.
+
+        Raises:
+          KeyError: a field is missing.
+        """
+        fields = dataclasses.fields(cls)
+        return cls(**{f.name: values[f.name] for f in fields if f.name in values or f.default is dataclasses.MISSING})
+
+
+def lesson_entry(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """A lesson's entry in results.json: the fields of its records, each a list of a value per run."""
+    columns = {
+        field.name: [getattr(record, field.name) for record in records] for field in dataclasses.fields(RunRecord)
     }
+    seeds = columns.pop("seed")
+    known = {name: values for name, values in columns.items() if None not in values}
+    return {"seeds": seeds, "validation_correct": None, **known}
 
 
-def lesson_record(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A lesson's entry in results.json, of `run_record`s: lists of a value a run."""
-    names = "test_correct", "test_loss", "train_loss", "validation_correct", "seconds", "tests", "diverged"
-    known = [name for name in names if all(name in run for run in runs)]
-    return {
-        "seeds": [run["seed"] for run in runs],
-        "validation_correct": None,
-        **{name: [run[name] for run in runs] for name in known},
-    }
-
-
-def ended_runs(epochs: Iterable[Epoch], count: int) -> Iterator[tuple[Epoch, list[Epoch] | None]]:
-    """Pass epochs on, with all of a run's where it is its last: number `count`, or the one in which it diverged."""
+def ended_runs(epochs: Iterable[Epoch], count: int) -> Iterator[tuple[Epoch, RunRecord | None]]:
+    """Pass epochs on, with the run's record where it is its last: number `count`, or the one in which it diverged."""
     under_way: dict[Run, list[Epoch]] = {}
     for epoch in epochs:
-        run = under_way.setdefault(epoch.run, [])
-        run.append(epoch)
+        under_way.setdefault(epoch.run, []).append(epoch)
         ended = epoch.diverged or epoch.number == count
-        yield epoch, under_way.pop(epoch.run) if ended else None
+        yield epoch, RunRecord.of_epochs(under_way.pop(epoch.run)) if ended else None
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnist_jax import LESSONS, UserError, data
+from mnist_jax.cli import arguments, program
 from mnist_jax.cli import commands as cli
-from mnist_jax.cli import program
-from mnist_jax.cli.arguments import RunArguments
+from mnist_jax.cli.arguments import DataArguments, KeepingArguments, SharedJaxArguments
 from mnist_jax.data import tfds as tfds_mnist
 from mnist_jax.errors import check_choice
 from mnist_jax.lessons import ACTIVATIONS
@@ -43,7 +43,7 @@ def test_train_writes_a_run(run_main, toy_folder, tmp_path):
         cli.main, "train", "he", "--data", toy_folder, "--epochs", 2, "--seed", 7, "--out", out_folder,
         "--optimizer", "adam", "--learning-rate", 0.003, "--hyperparameters", "b1", 0.8, "--hidden", 16, 8,
         "--batch-size", 16, "--dropout-rate", 0.25, "--activation", "tanh", "--initialisation", "pytorch",
-        "--batch-norm", False,
+        "--no-batch-norm",
     )  # fmt: skip
     assert status == 0
     results = json.loads((out_folder / RESULTS).read_text())
@@ -259,15 +259,19 @@ def test_two_processes_prepare_the_same_data(mnist_folder, tmp_path):
 OPTIONS = [
     f"--{name}".replace("_", "-")
     for name in (
-        *(name for name in inspect.signature(cli.train).parameters if name != "keeping"),
+        *(name for name in inspect.signature(cli.train).parameters if name not in ("digits", "keeping", "jax")),
         *inspect.signature(cli.data).parameters,
-        *(field.name for field in dataclasses.fields(RunArguments)),
+        *(
+            field.name
+            for group in (DataArguments, KeepingArguments, SharedJaxArguments)
+            for field in dataclasses.fields(group)
+        ),
         *("no_compilation_cache", "no_distributed", "no_prepare", "no_resume", "help", "version"),
     )
 ]
 COMMANDS = [["lessons"], ["data"], ["train"], *(["train", lesson_id] for lesson_id in LESSONS), []]
 GOOD = [
-    ["--epochs", "3"], ["--hidden", "16", "8"], ["--seed", "7"], ["--batch-norm", "False"], ["--no-compilation-cache"],
+    ["--epochs", "3"], ["--hidden", "16", "8"], ["--seed", "7"], ["--no-batch-norm"], ["--no-compilation-cache"],
     ["--split", "notebooks"], ["--momentum", "0.9"], ["--learning-rate", "0.1"], ["--batch-size", "2"],
 ]  # fmt: skip
 WORDS = [
@@ -291,12 +295,12 @@ def not_loaded(source, split, data_dir):
     return tiny_dataset()
 
 
-def not_trained(lessons, data, *, seeds, epochs, devices_per_run, arguments, out, name, console, **_):
+def not_trained(lessons, data, *, seeds, epochs, devices_per_run, keeping, name, console, **_):
     """As `run_lessons`: refuses what that refuses, trains nothing and writes nothing."""
     for lesson in lessons.values():
         check_run(lesson, data, seeds=seeds, epochs=epochs, devices_per_run=devices_per_run)
-    arguments.checkpoints(Path(name), console, keep_last=True)
-    return out or Path(name), {"lessons": {name: {"diverged": [False], "test_correct": [[1]]}}}
+    keeping.check()
+    return keeping.out or Path(name), {"lessons": {name: {"diverged": [False], "test_correct": [[1]]}}}
 
 
 def not_prepared(*_):
@@ -307,6 +311,7 @@ def not_prepared(*_):
 def nothing_trained(folder):
     """Commands say what they always say, in an empty folder, but train, download and change nothing."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arguments, "load_data", not_loaded)
         patch.setattr(cli, "load_data", not_loaded)
         patch.setattr(cli, "run_lessons", not_trained)
         patch.setattr(cli, "start_jax", lambda _: None)  # its settings would stay
@@ -316,11 +321,11 @@ def nothing_trained(folder):
         yield
 
 
-def understood_or_refused(arguments):
+def understood_or_refused(line):
     """Whether `mnist-jax` understands these arguments; else it must refuse them with one sentence and status 2."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", ["mnist-jax", *arguments])
+        patch.setattr(sys, "argv", ["mnist-jax", *line])
         try:
             cli.main()
             status = 0

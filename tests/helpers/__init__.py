@@ -61,7 +61,7 @@ def script(name):
     """A script, `ladder` for experiments/ladder.py, as a module."""
     path = ROOT / (name if "/" in name else f"experiments/{name}.py")
     spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where tyro looks for its source
     spec.loader.exec_module(module)
     return module
 

@@ -3,7 +3,13 @@
     python experiments/ladder.py --split notebooks --seeds 5 --data FOLDER --out DIR
 
 trains the six lessons and writes to DIR: `results.json` (every seed, every
-epoch), `table.md`, `ladder.png` (accuracy and loss) and `gains.png` (each lesson minus the one before).
+epoch), `README.md`, `ladder.png` (accuracy and loss) and `gains.png` (each lesson minus the one before).
+
+Answer: test accuracy and, over the lesson before, gain in points, means of 5 seeds: mlp 90.31 %, dropout 86.66 %
+(-3.65), relu 97.38 % (+10.72), batch_norm 98.04 % (+0.66), he 97.23 % (-0.81), adam 97.98 % (+0.75). Recorded in
+experiments/results/ladder by
+
+    python experiments/ladder.py --data data/mnist --split notebooks --seeds 5 --out experiments/results/ladder
 """
 
 from mnist_jax.cli.program import exit_on_user_error, guard
@@ -22,7 +28,7 @@ from mnist_jax.cli.study import run_lessons
 from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS, lesson_by_id
-from mnist_jax.runs.files import RESULTS, write_files
+from mnist_jax.runs.files import RESULTS, TABLE, write_files
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.provenance import command_line
 from mnist_jax.views.figures import gains_figure, ladder_figure
@@ -85,7 +91,7 @@ def report(results: Mapping[str, Any]) -> dict[str, bytes]:
     text = f"{markdown_table(header(results), rows(results))}\n{what}. {' '.join(notes(results))}\n{sentences}"
     gains = gains_figure(results, what)
     return {
-        "table.md": text.encode(),
+        TABLE: text.encode(),
         "ladder.png": ladder_figure(results, what),
         **({} if gains is None else {"gains.png": gains}),
     }

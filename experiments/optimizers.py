@@ -1,13 +1,18 @@
-"""Which of optax's optimizers trains this net best, each at its own learning rate?
+r"""Which of optax's optimizers trains this net best, each at its own learning rate?
 
     python experiments/optimizers.py --data FOLDER --out DIR
 
 gives every optimizer that the project knows the same budget of tuning (optax's defaults, every learning rate of the
 grid, chosen by validation accuracy), and its best rate five fresh seeds, paired. sgd stands twice, without momentum
-and with 0.9. Written to DIR: `runs.jsonl` (every run), `results.json`, `table.md`, `optimizers.png`. Interrupted, it
+and with 0.9. Written to DIR: `runs.jsonl` (every run), `results.json`, `README.md`, `optimizers.png`. Interrupted, it
 goes on with `--resume`.
 
-Answer: see experiments/results/optimizers/table.md.
+Answer of a small study: most are not told apart. Shown to be better: adamw than rmsprop by 0.59 points [0.20, 0.99].
+The best is among: sgd; adam; adamw; adagrad; lion; nadam; sgd, momentum 0.9. Recorded in experiments/results/optimizers
+by
+
+    python experiments/optimizers.py --data data/mnist --epochs 2 --rates 9 --final-seeds 3 \
+      --out experiments/results/optimizers
 """
 
 from mnist_jax.cli.program import exit_on_user_error, guard
@@ -24,6 +29,7 @@ from mnist_jax.cli.start import parsed, start_jax
 from mnist_jax.cli.study import finish_comparison, run_comparison
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.optimizers import OPTIMIZERS
+from mnist_jax.runs.files import TABLE
 from mnist_jax.studies.stats import Interval, all_pairs
 from mnist_jax.studies.tuning import Contestant, contestant, learning_rates
 from mnist_jax.views.comparison import comparison_table, what_was_compared
@@ -66,7 +72,7 @@ def run(arguments: Arguments) -> None:
 def report(results: Mapping[str, Any]) -> dict[str, bytes]:
     """File name -> content: the table and the figure of results.json."""
     return {
-        "table.md": comparison_table(results, verdict(results)),
+        TABLE: comparison_table(results, verdict(results)),
         "optimizers.png": optimizers_figure(results, what_was_compared(results)),
     }
 

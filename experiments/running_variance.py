@@ -4,9 +4,12 @@
 
 Both normalise a training batch of n by its biased variance. PyTorch keeps n/(n-1) times that in the running average
 that evaluation uses, Flax keeps it as it is: for the lessons' batches of 32, a variance 1/31 larger. This trains the
-lessons with batch norm and tests each net both ways. Written to DIR: `results.json` and `table.md`.
+lessons with batch norm and tests each net both ways. Written to DIR: `results.json` and `README.md`.
 
-Answer: see experiments/results/running_variance/table.md.
+Answer: no. On average over 5 seeds the two test accuracies differ by at most 0.006 points, and no lesson's difference
+is shown to be other than 0. Recorded in experiments/results/running_variance by
+
+    python experiments/running_variance.py --data data/mnist --out experiments/results/running_variance
 """
 
 from mnist_jax.cli.program import exit_on_user_error, guard
@@ -30,7 +33,7 @@ from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS, Lesson
 from mnist_jax.runs.devices import on_device
-from mnist_jax.runs.files import RESULTS, write_files, write_results
+from mnist_jax.runs.files import RESULTS, TABLE, write_files, write_results
 from mnist_jax.runs.journal import open_study
 from mnist_jax.runs.loop import EPOCHS, check_run
 from mnist_jax.runs.provenance import command_line, describe_run
@@ -121,7 +124,7 @@ def run(arguments: Arguments) -> None:
 
 def report(results: Mapping[str, Any]) -> dict[str, bytes]:
     """File name -> content: the table of results.json."""
-    return {"table.md": f"{markdown_table(HEADER, rows(results))}\n{what_was_run(results)}.\n".encode()}
+    return {TABLE: f"{markdown_table(HEADER, rows(results))}\n{what_was_run(results)}.\n".encode()}
 
 
 def tested_twice(lesson: Lesson, data: Dataset, seed: int, epochs: int) -> dict[str, dict[str, float]]:

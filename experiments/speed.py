@@ -26,10 +26,10 @@ forward and in the backward pass (the first kernel's second read, which is not n
 written and read, the weight written, and what the optimizer keeps read and written. This gives the traffic reached,
 beside what the device reaches in copying 256 MiB; nets that stay in a cache can do more than that.
 
-Written to DIR: `speed.json` (every time), `table.md`, `speed.png`. The times of a machine that does something else
+Written to DIR: `speed.json` (every time), `README.md`, `speed.png`. The times of a machine that does something else
 beside are worth nothing, PyTorch's least of all: its threads wait for each other many times a step.
 
-Answer: see experiments/results/speed/table.md, which has the ratios to both floors.
+Answer: see experiments/results/speed/README.md, which has the ratios to both floors.
 """
 
 from mnist_jax.cli.program import exit_on_user_error, guard
@@ -64,11 +64,11 @@ from rich.console import Console
 from mnist_jax.cli.start import check_jax, parsed
 from mnist_jax.cli.terminal import load_data, make_console, table, with_time_left
 from mnist_jax.data import Dataset
-from mnist_jax.errors import UserError, check_choice, first_line
+from mnist_jax.errors import UserError, check_choice, reason
 from mnist_jax.lessons import LESSONS, Lesson, lesson_by_id
 from mnist_jax.model import CLASSES
 from mnist_jax.runs.devices import COMPILER_OPTIONS, Trainer, on_device
-from mnist_jax.runs.files import SPEED, make_folder, write_files, write_results
+from mnist_jax.runs.files import SPEED, TABLE, make_folder, write_files, write_results
 from mnist_jax.runs.provenance import command_line, environment
 from mnist_jax.runs.records import Run
 from mnist_jax.train import Examples, TrainState, init_state, train_step
@@ -525,7 +525,7 @@ class PyTorch:
                 warnings.simplefilter("ignore")
                 next(seconds)
         except Exception as error:  # of many kinds: no compiler, a system that it does not know, ...
-            raise CompileError(first_line(error)) from error
+            raise CompileError(reason(error)) from error
         return seconds
 
     @functools.cached_property
@@ -707,7 +707,7 @@ def report(results: Mapping[str, Any]) -> dict[str, bytes]:
     if results["replicas"]:
         text += f"\n{markdown_table(REPLICA_HEADER, replica_rows(results))}\n{replica_caption(results)}\n"
     text += "".join(f"\n**{notice}**\n" for notice in results["notices"])
-    content = {"table.md": text.encode()}
+    content = {TABLE: text.encode()}
     if results["scaling"]:
         content["speed.png"] = speed_figure(results["scaling"], f"Medians and ranges. {what_was_timed(results)}")
     return content

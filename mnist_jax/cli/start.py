@@ -14,7 +14,7 @@ import tyro
 from mnist_jax.cli.arguments import JaxArguments, SharedJaxArguments
 from mnist_jax.cli.program import jax_refusal
 from mnist_jax.data.cache import cache_folder
-from mnist_jax.errors import UserError, first_line
+from mnist_jax.errors import UserError, reason
 from mnist_jax.runs import processes
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def check_jax() -> None:
     try:
         jax.jit(abs)(0)
     except Exception as error:  # of many kinds, and none of this program: it is JAX alone that runs here
-        says = first_line(error) if str(error) else "a device that JAX_PLATFORMS names has no plugin installed"
+        says = reason(error) if str(error) else "a device that JAX_PLATFORMS names has no plugin installed"
         raise jax_refusal(says) from error
 
 

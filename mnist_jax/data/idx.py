@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mnist_jax.errors import UserError
+from mnist_jax.errors import UserError, reason
 
 _UINT8 = 0x08
 _CHUNK = 1 << 20
@@ -64,4 +64,4 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error}); fetch it again.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+        raise UserError(f"{path} cannot be read ({reason(error)}).") from error

@@ -5,7 +5,7 @@ import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mnist_jax.errors import UserError
+from mnist_jax.errors import UserError, reason
 
 LOCK = ".mnist_jax.lock"
 # What a file system without locks answers: some network and FUSE ones.
@@ -36,7 +36,7 @@ def alone_in(folder: Path, *, wait: bool, notify: Callable[[str], object]) -> It
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        notify(f"{folder} cannot be locked ({error.strerror}): make sure that no other process works in it.")
+        notify(f"{folder} cannot be locked ({reason(error)}): make sure that no other process works in it.")
     try:
         yield
     finally:

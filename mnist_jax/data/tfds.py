@@ -19,7 +19,7 @@ import numpy as np
 
 from mnist_jax.data.idx import read_idx
 from mnist_jax.data.locks import alone_in
-from mnist_jax.errors import UserError, expand_user, first_line, is_folder
+from mnist_jax.errors import UserError, expand_user, is_folder, reason
 from mnist_jax.model import CLASSES, IMAGE_SHAPE
 
 FILES = {
@@ -78,7 +78,7 @@ def builder(data_dir: Path | None = None) -> Any:
             return Mnist(data_dir=folder, file_format=tfds.core.FileFormat.ARRAY_RECORD)
     except Exception as error:  # what is there may be damaged, or TFRecord, which needs TensorFlow
         raise UserError(
-            f"TFDS's mnist in {folder or 'its standard folder'} cannot be used ({first_line(error)}); move its folder "
+            f"TFDS's mnist in {folder or 'its standard folder'} cannot be used ({reason(error)}); move its folder "
             "mnist/3.0.1 away, or name another place with --data-dir, and run `mnist-jax data --prepare`."
         ) from error
 
@@ -122,9 +122,9 @@ def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Pat
         raise UserError(f"{manual_dir} is not a folder; --manual-dir names one with MNIST's four .gz files.")
     manual_dir = expand_user(manual_dir or default_manual_dir(made))
     if not _is_prepared(made):
-        if not files_at_hand(manual_dir) and (reason := why_no_download(made.URL)):
+        if not files_at_hand(manual_dir) and (why := why_no_download(made.URL)):
             raise UserError(
-                f"MNIST cannot be downloaded ({reason}); put its four .gz files into {manual_dir} or use --data sample."
+                f"MNIST cannot be downloaded ({why}); put its four .gz files into {manual_dir} or use --data sample."
             )
         config = tfds.download.DownloadConfig(
             manual_dir=manual_dir if files_at_hand(manual_dir) else None, try_download_gcs=False
@@ -142,7 +142,7 @@ def prepare(data_dir: Path | None = None, manual_dir: Path | None = None) -> Pat
                 "or from TFDS's download folder and try again."
             ) from error
         except Exception as error:  # TFDS passes on whatever the network, the disk or its own checks raise
-            raise UserError(f"TFDS could not prepare mnist in {made.data_dir} ({first_line(error)}).") from error
+            raise UserError(f"TFDS could not prepare mnist in {made.data_dir} ({reason(error)}).") from error
     return Path(made.data_dir)
 
 
@@ -185,7 +185,7 @@ def read_folder(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return splits
     except Exception as error:  # whatever a foreign or damaged folder makes TFDS, array_record or Pillow raise
         raise UserError(
-            f"{folder} cannot be read as TFDS image data in array_record form ({first_line(error)}); if it "
+            f"{folder} cannot be read as TFDS image data in array_record form ({reason(error)}); if it "
             "should be MNIST, move it away and run `mnist-jax data --prepare`."
         ) from error
 
@@ -223,21 +223,21 @@ def why_no_download(url: str) -> str | None:
     """None if the download's host answers within seconds, else the reason it does not."""
     import requests
 
-    reason = f"no answer within {_PROBE_SECONDS:g} seconds"
+    why = f"no answer within {_PROBE_SECONDS:g} seconds"
 
     def ask() -> None:
-        nonlocal reason
+        nonlocal why
         try:
             response = requests.head(url + FILES["test"][1], timeout=_PROBE_SECONDS, allow_redirects=True)
-            reason = "" if response.ok else f"the server answered {response.status_code}"
+            why = "" if response.ok else f"the server answered {response.status_code}"
         except requests.RequestException as error:
-            reason = f"no network: {type(error).__name__}"
+            why = f"no network: {type(error).__name__}"
 
     # A thread, because looking up a host's name has no time limit of its own.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_PROBE_SECONDS)
-    return reason or None
+    return why or None
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnist_jax.data import Dataset
-from mnist_jax.errors import UserError, check_choice, first_line
+from mnist_jax.errors import UserError, check_choice, reason
 from mnist_jax.lessons import Lesson, lesson_by_id, lesson_of_json
 from mnist_jax.model import CLASSES, IMAGE_SHAPE
 from mnist_jax.nets.trained import TrainedNet
@@ -178,7 +178,7 @@ def read_safetensors(file: Path, lesson_id: str, seed: int = 0) -> TrainedNet:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{file} cannot be read as safetensors ({first_line(error)}); save the net with "
+            f"{file} cannot be read as safetensors ({reason(error)}); save the net with "
             "safetensors.torch.save_file(net.state_dict(), FILE)."
         ) from error
     if _LESSON in metadata:
@@ -196,7 +196,7 @@ def _kept_lesson(file: Path, metadata: Mapping[str, str], lesson_id: str) -> Les
     try:
         return lesson_of_json(json.loads(metadata[_LESSON]))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} says of its lesson what cannot be: {first_line(error)}.") from error
+        raise UserError(f"{file} says of its lesson what cannot be: {reason(error)}.") from error
 
 
 def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:
@@ -264,7 +264,7 @@ def keep_imported(
             (folder / CHECKPOINTS).rmdir()
         (folder / RESULTS).unlink(missing_ok=True)
         if isinstance(error, UserError):
-            reason = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
-            raise UserError(f"{folder} cannot be written ({reason}); choose another folder with --out.") from error
+            why = reason(error.__cause__ or error)
+            raise UserError(f"{folder} cannot be written ({why}); choose another folder with --out.") from error
         raise
     return folder, results

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from scipy.ndimage import binary_erosion, label
 
-from mnist_jax.errors import UserError, first_line
+from mnist_jax.errors import UserError, reason
 from mnist_jax.model import IMAGE_SHAPE
 
 _BOX = 20  # pixels, the longest side of a digit in MNIST
@@ -72,8 +72,7 @@ def read_digit(source: Path | bytes) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise UserError(f"{name} is not a PNG or JPEG picture.") from error
     except Exception as error:  # of many kinds: the system's, Pillow's for damaged files
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise UserError(f"{name} cannot be read ({reason}).") from error
+        raise UserError(f"{name} cannot be read ({reason(error)}).") from error
     digit = mnist_form(brightness)
     if digit is None:
         raise UserError(f"{name} shows no digit: it is all of one brightness.")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnist_jax.errors import UserError, first_line
+from mnist_jax.errors import UserError, reason
 from mnist_jax.runs.files import make_folders, replace_file
 from mnist_jax.runs.processes import from_first, in_all
 
@@ -235,7 +235,7 @@ def _read(path: Path) -> Checkpoint | None:
         return Checkpoint(_epoch(path), arrays, json.loads(arrays.pop(HISTORY).tobytes()))
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:  # but its content is what was written
         raise UserError(
-            f"{path} is a checkpoint of another version of this program ({first_line(error)}); train again in another "
+            f"{path} is a checkpoint of another version of this program ({reason(error)}); train again in another "
             "folder."
         ) from error
 
@@ -245,5 +245,4 @@ def _digest(content: bytes) -> str:
 
 
 def _reason(error: Exception) -> str:
-    cause = error.__cause__ or error
-    return getattr(cause, "strerror", None) or first_line(cause)  # type: ignore[arg-type]
+    return reason(error.__cause__ or error)

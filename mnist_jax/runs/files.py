@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mnist_jax.errors import UserError, expand_user
+from mnist_jax.errors import UserError, expand_user, reason
 from mnist_jax.runs.processes import from_first
 
 RESULTS = "results.json"
 JOURNAL = "runs.jsonl"
 CHECKPOINTS = "checkpoints"
 SPEED = "speed.json"
+TABLE = "README.md"  # which a browser of the files shows beside the figures
 # Any of these in a folder belongs to a run, which another one would overwrite or continue with.
 _OF_A_RUN = (RESULTS, JOURNAL, CHECKPOINTS, SPEED)
 # The temporary name of a file that a study writes.
-_PART = re.compile(r"\.[a-z_]+\.(json|md|png|html)\.[1-9][0-9]*\.part")
+_PART = re.compile(rf"\.([a-z_]+\.(json|png|html)|{re.escape(TABLE)})\.[1-9][0-9]*\.part")
 
 
 def make_folder(out: Path | None, name: str, file: str) -> Path:
@@ -35,7 +36,7 @@ def make_folder(out: Path | None, name: str, file: str) -> Path:
       file: the empty one.
 
     Raises:
-      UserError: it holds a run already, of whatever kind, or cannot be written.
+      UserError: it holds a run already, of whatever kind, or a `README.md`, or cannot be written.
     """
     if out is not None:
         return _claim(expand_user(out), file)
@@ -59,6 +60,10 @@ def _claim(folder: Path, file: str) -> Path:
         make_folders(folder)
         if any((folder / name).exists() for name in _OF_A_RUN):
             raise UserError(f"{folder} already holds a run; choose another folder with --out.")
+        if (folder / TABLE).exists():
+            raise UserError(
+                f"{folder} already holds a {TABLE}, which a study writes; choose another folder with --out."
+            )
         (folder / file).open("x").close()
         sync_folder(folder)
     except OSError as error:  # also where another process was faster
@@ -67,7 +72,7 @@ def _claim(folder: Path, file: str) -> Path:
 
 
 def _cannot_write(folder: Path, error: OSError) -> UserError:
-    return UserError(f"{folder} cannot be written ({error.strerror or error}); choose another folder with --out.")
+    return UserError(f"{folder} cannot be written ({reason(error)}); choose another folder with --out.")
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -119,7 +124,7 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written ({error.strerror or error}).") from error
+        raise UserError(f"{path} cannot be written ({reason(error)}).") from error
 
 
 def remove_parts(folder: Path) -> None:
@@ -143,7 +148,7 @@ def new_file(path: Path) -> Iterator[Callable[[bytes], None]]:
     except FileExistsError as error:
         raise UserError(f"{path} already exists; choose another file with --out.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}); choose another with --out.") from error
+        raise UserError(f"{path} cannot be written ({reason(error)}); choose another with --out.") from error
     try:
         yield functools.partial(write_file, path)
     except BaseException:

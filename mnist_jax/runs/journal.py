@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_jax.data.locks import alone_in
-from mnist_jax.errors import UserError, expand_user
+from mnist_jax.errors import UserError, expand_user, reason
 from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, make_folder, remove_parts
 from mnist_jax.runs.processes import check_same, from_first
 from mnist_jax.runs.provenance import differences, environment_changes, jax_settings_restored
@@ -152,7 +152,7 @@ class Journal:
         return (self._path.parent / CHECKPOINTS).exists()
 
     def _cannot_write(self, error: OSError, advice: str) -> UserError:
-        return UserError(f"{self._path} cannot be written ({error.strerror or error}); {advice}")
+        return UserError(f"{self._path} cannot be written ({reason(error)}); {advice}")
 
 
 def open_study(

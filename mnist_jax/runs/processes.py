@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mnist_jax.errors import UserError, first_line
+from mnist_jax.errors import UserError, reason
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def join() -> None:
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"The other processes were not found ({first_line(error)}); start this in a cluster that JAX knows, or set "
+            f"The other processes were not found ({reason(error)}); start this in a cluster that JAX knows, or set "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
         ) from error
 

@@ -10,11 +10,12 @@ import matplotlib.style
 import numpy as np
 from markdown_it import MarkdownIt
 
-from mnist_jax.errors import UserError
+from mnist_jax.errors import UserError, reason
 from mnist_jax.lessons import IDEAS, LESSONS, changes
 from mnist_jax.model import CLASSES
 from mnist_jax.nets.images import data_url, png
 from mnist_jax.nets.trained import TrainedNet, probabilities
+from mnist_jax.runs.files import TABLE
 from mnist_jax.runs.provenance import environment_changes, numerics
 from mnist_jax.studies.stats import calibration, expected_calibration_error, fractions, ladder_gains
 from mnist_jax.train import Examples, init_state
@@ -72,9 +73,7 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
     table = _lessons(results)
     figures = [folder / name for name in _STUDY_FIGURES if (folder / name).is_file()]
     study = (
-        _read(folder / "table.md").decode(errors="replace")
-        if (folder / "table.md").is_file() and (figures or not table)
-        else ""
+        _read(folder / TABLE).decode(errors="replace") if (folder / TABLE).is_file() and (figures or not table) else ""
     )
     is_start_known = results["config"].get("jax") == numerics()
     shown = [] if test is None else [part for net in nets if (part := _net(net, test, is_start_known))]
@@ -115,7 +114,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+        raise UserError(f"{path} cannot be read ({reason(error)}).") from error
 
 
 def _markup(markdown: str) -> Any:

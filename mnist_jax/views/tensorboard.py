@@ -1,16 +1,17 @@
 """Curves for TensorBoard: an event file a run, in folders below the study's."""
 
+import io
 import itertools
 import math
 import re
-import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from mnist_jax.data import Dataset
-from mnist_jax.errors import UserError
+from mnist_jax.errors import UserError, reason
 from mnist_jax.runs.processes import check_same, from_first
 from mnist_jax.runs.records import Epoch, run_record
 
@@ -49,8 +50,8 @@ def _check_installed() -> None:
 class EventFiles:
     """The event files of a study's runs. Of several processes the first one writes.
 
-    No file stays open, so there may be any number of runs under way. (tensorboardX's own writer keeps a thread a run,
-    and its flush does not wait for what that thread has still to write.)
+    No file stays open, so there may be any number of runs under way. (tensorboardX's `FileWriter` keeps a thread per
+    run, and its flush does not wait for what that thread has still to write.)
 
     Args:
       study: the study's folder; each run gets a folder in its `tensorboard`.
@@ -129,25 +130,23 @@ def epoch_points(
 
 
 def _records(points: Iterable[Point], *, begin: bool) -> bytes:
-    """Points as TFRecords of events, with what an event file begins with or not."""
+    """Points as records of events, after the event that an event file begins with if this is its beginning."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.record_writer import RecordWriter, register_writer_factory
 
-    now = time.time()
-    events = [Event(wall_time=now, file_version="brain.Event:2")] if begin else []
+    content, now = io.BytesIO(), time.time()
+    # In memory, because the writer begins every file that it opens anew.
+    register_writer_factory("memory", SimpleNamespace(open=lambda path: content))
+    writer = RecordWriter("memory:")
+    if begin:
+        writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
     for step, scalars in points:
         values = [
             Summary.Value(tag=tag, simple_value=math.nan if value is None else value) for tag, value in scalars.items()
         ]
-        events.append(Event(wall_time=now, step=step, summary=Summary(value=values)))
-    return b"".join(_record(event.SerializeToString()) for event in events)
-
-
-def _record(data: bytes) -> bytes:
-    from tensorboardX.record_writer import masked_crc32c
-
-    length = struct.pack("<Q", len(data))
-    return length + struct.pack("<I", masked_crc32c(length)) + data + struct.pack("<I", masked_crc32c(data))
+        writer.write(Event(wall_time=now, step=step, summary=Summary(value=values)).SerializeToString())
+    return content.getvalue()
 
 
 def _file_name(label: str) -> str:
@@ -170,5 +169,4 @@ def _make(folder: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
-    reason = error.strerror or error
-    return UserError(f"{path} cannot be written ({reason}); put that right, or leave out --tensorboard.")
+    return UserError(f"{path} cannot be written ({reason(error)}); put that right, or leave out --tensorboard.")

@@ -88,4 +88,4 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path, study, mon
         assert np.shape(net[quantity]["variance"]) == np.shape(net[quantity]["mean"]) == (1, 3, 3)
     with Image.open(tmp_path / "out" / "initialisation.png") as figure:
         assert min(figure.size) > 400
-    assert "relu, batch norm, he" in (tmp_path / "out" / "table.md").read_text()
+    assert "relu, batch norm, he" in (tmp_path / "out" / "README.md").read_text()

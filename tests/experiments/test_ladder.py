@@ -25,12 +25,12 @@ def test_the_ladder_from_end_to_end(run_main, toy_folder, tmp_path, split, count
         assert [len(run) for run in entry["test_correct"]] == [2, 2]
     for lesson_id in LESSONS:
         assert lesson_id in out
-        assert f"| {lesson_id} |" in (out_folder / "table.md").read_text()
+        assert f"| {lesson_id} |" in (out_folder / "README.md").read_text()
     assert "ladder.png" in out
     with Image.open(out_folder / "ladder.png") as figure:
         assert min(figure.size) > 400
     assert sorted(path.name for path in out_folder.iterdir()) == [
-        "checkpoints", "gains.png", "ladder.png", "results.json", "runs.jsonl", "table.md",
+        "README.md", "checkpoints", "gains.png", "ladder.png", "results.json", "runs.jsonl",
     ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def test_quick_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path, monk
     assert status == 0
     assert "optimizers.png" in out
     assert out.count("QUICK") == 2
-    assert "QUICK" in (out_folder / "table.md").read_text()
+    assert "QUICK" in (out_folder / "README.md").read_text()
     assert set(json.loads((out_folder / "results.json").read_text())["final"]) == {"adam", "sgd, momentum 0.9"}
 
 

@@ -1,13 +1,17 @@
 """Every recorded table, verdict and number follows from the runs that are recorded."""
 
+import inspect
 import json
+import re
 import statistics
 
+import numpy as np
 import pytest
 from helpers import ROOT, script
 
+from mnist_jax import lessons
 from mnist_jax.lessons import lesson_of_json
-from mnist_jax.studies.stats import ladder_gains
+from mnist_jax.studies.stats import ladder_gains, paired_difference
 from mnist_jax.studies.tuning import Budget, Contestant, best_of, final_summary, tuning_summary
 
 RECORDED = ROOT / "experiments" / "results"
@@ -21,7 +25,7 @@ def recorded(study):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_table_and_the_verdict_follow_from_the_results(study):
-    assert script(study).report(recorded(study))["table.md"].decode() == (RECORDED / study / "table.md").read_text()
+    assert script(study).report(recorded(study))["README.md"].decode() == (RECORDED / study / "README.md").read_text()
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -73,3 +77,50 @@ def test_the_readme_s_words_on_dropout():
         sum(run[-1] for run in recorded("ladder")["lessons"]["mlp"][loss]) / 5 for loss in ("train_loss", "test_loss")
     ]
     assert [f"{end:.2f}" for end in ends] == ["0.35", "0.34"]
+
+
+def answer(study):
+    """What a script's docstring says of the answer, in one line."""
+    words = " ".join(script(study).__doc__.replace("\\\n", "").split())
+    return words[words.index("Answer") :]
+
+
+def test_each_lesson_says_the_accuracy_it_reaches():
+    entries, size = recorded("ladder")["lessons"], recorded("ladder")["data"]["test"]
+    means = {name: np.mean([run[-1] for run in entry["test_correct"]]) / size for name, entry in entries.items()}
+    source = inspect.getsource(lessons)
+    assert re.findall(r"# (\S+ %)$", source, re.MULTILINE) == [f"{100 * mean:.2f} %" for mean in means.values()]
+    (command,) = re.findall("# `(python experiments/ladder.py .*)`", source)
+    assert recorded("ladder")["config"]["command"].startswith(f"{command} --out")
+    gains = {after: np.mean(epochs[-1]) for (_, after), epochs in ladder_gains(recorded("ladder")).items()}
+    said = (
+        f"{name} {100 * mean:.2f} %{f' ({gains[name]:+.2f})' if gains.get(name) else ''}"
+        for name, mean in means.items()
+    )
+    assert ", ".join(said) in answer("ladder")
+
+
+def test_the_running_variance_s_answer():
+    differences = [
+        paired_difference(*([run["correct"] for run in entry[kept]] for kept in ("pytorch", "flax")), grid=1)
+        for entry in recorded("running_variance")["lessons"].values()
+    ]
+    assert f"at most {max(abs(found.mean) for found in differences) / 100:.3f} points" in answer("running_variance")
+    assert not any(found.excludes_zero for found in differences)
+
+
+@pytest.mark.parametrize("study", ["initialisation", "optimizers", "reproduce_notebooks", "sgd_vs_adam"])
+def test_numbers_in_a_script_s_answer_are_those_of_its_verdict(study):
+    verdict = " ".join((RECORDED / study / "README.md").read_text().split()).lower()
+    said = [
+        sentence
+        for sentence in answer(study).split(" Recorded in ")[0].rstrip(".").split(". ")
+        if re.search(r"\d", sentence)
+    ]
+    assert said
+    assert [sentence for sentence in said if sentence.lower() not in verdict] == []
+
+
+@pytest.mark.parametrize("study", [study for study in STUDIES if study != "speed"])
+def test_a_script_says_how_its_results_were_recorded(study):
+    assert answer(study).endswith(f"Recorded in experiments/results/{study} by {recorded(study)['config']['command']}")

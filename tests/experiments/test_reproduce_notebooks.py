@@ -179,7 +179,7 @@ def test_from_end_to_end_on_tiny_data(reproduce, run_main, toy_folder, tmp_path,
     assert reproduce.point_verdict(results["by_point"]) in out
     assert "needs at least 10 seeds" in out
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"checkpoints", "runs.jsonl", "results.json", "table.md", "reproduce_notebooks.png"}
+    assert written == {"checkpoints", "runs.jsonl", "results.json", "README.md", "reproduce_notebooks.png"}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     assert list(results["lessons"]) == ["batch_norm", "he", "adam"]
     assert all(len(entry[kept]) == 2 for entry in results["lessons"].values() for kept in ("flax", "pytorch"))
     for lesson_id in results["lessons"]:
-        assert lesson_id in (tmp_path / "out" / "table.md").read_text()
+        assert lesson_id in (tmp_path / "out" / "README.md").read_text()
     assert "wrote" in out
 
 

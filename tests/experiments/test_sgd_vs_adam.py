@@ -11,9 +11,9 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     arguments = ["--data", toy_folder, "--out", tmp_path / "out", *QUICK_ENOUGH]
     status, out, _ = run_main(script("sgd_vs_adam").main, *arguments)
     assert status == 0
-    files = ["curves.png", "learning_rates.png", "results.json", JOURNAL, "table.md"]
+    files = ["README.md", "curves.png", "learning_rates.png", "results.json", JOURNAL]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
-    for name in files[:2]:
+    for name in files[1:3]:
         with Image.open(tmp_path / "out" / name) as figure:
             assert min(figure.size) > 400
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -29,14 +29,14 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     ends = {label: [run[-1] for run in found["test_correct"]] for label, found in results["final"].items()}
     pairs = zip(ends["adam"], ends["sgd"], strict=True)
     assert gap["mean"] == pytest.approx(sum(adam - sgd for adam, sgd in pairs) / 2 / 20)
-    table = (tmp_path / "out" / "table.md").read_text()
+    table = (tmp_path / "out" / "README.md").read_text()
     assert "| adam |" in table
     assert "QUICK" not in table + out
     # Again: nothing is trained, and the same comes out.
     journal = (tmp_path / "out" / JOURNAL).read_bytes()
     assert run_main(script("sgd_vs_adam").main, *arguments, "--resume")[0] == 0
     assert (tmp_path / "out" / JOURNAL).read_bytes() == journal
-    assert (tmp_path / "out" / "table.md").read_text() == table
+    assert (tmp_path / "out" / "README.md").read_text() == table
     # Another study in the same folder is refused.
     status, _, err = run_main(script("sgd_vs_adam").main, *arguments, "--epochs", 3, "--resume")
     assert (status, err.count("\n")) == (2, 1)

@@ -190,8 +190,8 @@ def test_from_end_to_end_on_tiny_data(run_main, study, toy_folder, tmp_path, mon
     status, out, err = run_study(run_main, study, toy_folder, out_folder, *more)
     assert (status, err) == (0, "")
     assert "Not measured on a GPU" in out
-    assert sorted(path.name for path in out_folder.iterdir()) == ["speed.json", "speed.png", "table.md"]
-    assert "| mlp |" in (out_folder / "table.md").read_text()
+    assert sorted(path.name for path in out_folder.iterdir()) == ["README.md", "speed.json", "speed.png"]
+    assert "| mlp |" in (out_folder / "README.md").read_text()
     with Image.open(out_folder / "speed.png") as figure:
         assert min(figure.size) > 400
 

@@ -8,16 +8,26 @@ from helpers import NUMERICS, ROUNDING, jax_setting, room_for
 
 from mnist_jax import LESSONS, UserError
 from mnist_jax.runs import provenance
-from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS, SPEED, make_folder, new_file, write_file, write_results
+from mnist_jax.runs.files import (
+    CHECKPOINTS,
+    JOURNAL,
+    RESULTS,
+    SPEED,
+    TABLE,
+    make_folder,
+    new_file,
+    write_file,
+    write_results,
+)
 from mnist_jax.runs.provenance import command_line, describe_run, differences, environment, environment_changes
 from mnist_jax.views.tensorboard import EventFiles
 
 
-@pytest.mark.parametrize("taken", [RESULTS, JOURNAL, CHECKPOINTS, SPEED])
+@pytest.mark.parametrize("taken", [RESULTS, JOURNAL, CHECKPOINTS, SPEED, TABLE])
 @pytest.mark.parametrize("file", [RESULTS, JOURNAL, SPEED])
 def test_a_folder_of_any_kind_of_run_is_refused(tmp_path, taken, file):
     (tmp_path / taken).write_text("precious")
-    with pytest.raises(UserError, match="already holds a run"):
+    with pytest.raises(UserError, match=r"already holds a (run|README\.md)"):
         make_folder(tmp_path, "name", file)
     assert [path.name for path in tmp_path.iterdir()] == [taken]
     assert (tmp_path / taken).read_text() == "precious"
@@ -77,11 +87,11 @@ def test_the_number_of_cores_is_part_of_the_environment(monkeypatch):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda folder: write_file(folder / "table.md", b"12345"),
+        lambda folder: write_file(folder / "README.md", b"12345"),
         lambda folder: write_results(folder, {"lessons": {}}),
         lambda folder: EventFiles(folder, on=True).complete(("mlp", "seed-0"), [(1, {"loss": 0.5})]),
     ],
-    ids=["table.md", "results.json", "event file"],
+    ids=["README.md", "results.json", "event file"],
 )
 def test_what_does_not_fit_on_the_disk_is_one_sentence(tmp_path, write):
     with room_for(4), pytest.raises(UserError, match=f"cannot be written \\({os.strerror(errno.EFBIG)}\\)"):
@@ -107,9 +117,9 @@ def identity(path):
 
 
 def test_all_of_a_file_is_synced_before_its_folder(tmp_path, synced):
-    write_file(tmp_path / "table.md", b"12345")
-    assert synced[0] == (identity(tmp_path / "table.md"), 5)
-    assert [which for which, _ in synced] == [identity(tmp_path / "table.md"), identity(tmp_path)]
+    write_file(tmp_path / "README.md", b"12345")
+    assert synced[0] == (identity(tmp_path / "README.md"), 5)
+    assert [which for which, _ in synced] == [identity(tmp_path / "README.md"), identity(tmp_path)]
 
 
 @pytest.mark.parametrize("out", [".", "new"])
@@ -124,8 +134,8 @@ def test_a_folder_that_cannot_be_read_can_be_written(tmp_path, monkeypatch, numb
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "open", refuse)
-    write_file(tmp_path / "table.md", b"12345")
-    assert (tmp_path / "table.md").read_bytes() == b"12345"
+    write_file(tmp_path / "README.md", b"12345")
+    assert (tmp_path / "README.md").read_bytes() == b"12345"
 
 
 def test_the_command_that_is_recorded_starts_from_the_beginning(monkeypatch):

@@ -117,27 +117,27 @@ def test_an_error_of_the_disk_when_it_is_resumed_takes_nothing_away(tmp_path, mo
         assert list(kept) == [{"seed": 0}]
 
 
-PARTS = [".results.json.1.part", ".table.md.4194304.part", ".report.html.77.part", ".learning_rates.png.9.part"]
+PARTS = [".results.json.1.part", ".README.md.4194304.part", ".report.html.77.part", ".learning_rates.png.9.part"]
 NOT_OURS = ["results.json.1.part", ".results.json.part", ".results.json.01.part", ".results.json.1.part.gz", ".1.part"]
-NOT_OURS += [".thesis.tex.1.part", ".Photo.png.1.part", ".a b.md.1.part", ".table.md.x.part"]
+NOT_OURS += [".thesis.tex.1.part", ".Photo.png.1.part", ".a b.md.1.part", ".README.md.x.part", ".notes.md.1.part"]
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     Journal(tmp_path, HEADER).__exit__(None)
     for name in (*PARTS, *NOT_OURS):
         (tmp_path / name).touch()
-    (tmp_path / ".table.md.5.part").mkdir()
+    (tmp_path / ".README.md.5.part").mkdir()
     with pytest.raises(UserError, match="holds another study"):
         Journal(tmp_path, {**HEADER, "study": "ladder"})
     assert {*PARTS} < {path.name for path in tmp_path.iterdir()}  # of another study nothing is touched
     Journal(tmp_path, HEADER).__exit__(None)
-    assert {path.name for path in tmp_path.iterdir()} == {JOURNAL, ".table.md.5.part", *NOT_OURS}
+    assert {path.name for path in tmp_path.iterdir()} == {JOURNAL, ".README.md.5.part", *NOT_OURS}
 
 
 def test_files_that_a_study_writes_are_removed_half_written(tmp_path, monkeypatch):
     Journal(tmp_path, HEADER).__exit__(None)
     monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)  # a kill: nothing is cleaned up
-    for name in ("results.json", "table.md", "reproduce_notebooks.png", "report.html"):
+    for name in ("results.json", "README.md", "reproduce_notebooks.png", "report.html"):
         with pytest.raises(ZeroDivisionError):
             replace_file(tmp_path / name, b"")
     assert len(list(tmp_path.glob(".*.part"))) == 4

@@ -74,7 +74,7 @@ def test_two_processes_give_the_ladder_of_one(toy_folder, tmp_path):
     assert "seed 4  epoch  2" in first[1]
     assert second[1:] == ("", "")
     assert sorted(path.name for path in two.iterdir()) == [
-        "checkpoints", "ladder.png", "results.json", "runs.jsonl", "table.md", "tensorboard",
+        "README.md", "checkpoints", "ladder.png", "results.json", "runs.jsonl", "tensorboard",
     ]  # fmt: skip
     files = [path.relative_to(two / "tensorboard") for path in (two / "tensorboard").rglob("*") if path.is_file()]
     assert len(files) == len({path.parent for path in files}) == 2 * 5  # of the first process only

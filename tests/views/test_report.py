@@ -185,7 +185,7 @@ def test_a_study_s_own_tables_and_figures(run_main, tmp_path, study, figures):
     recorded = ROOT / "experiments" / "results" / study
     page = Page(reported(run_main, shutil.copytree(recorded, tmp_path / study)))
     assert len(page.all("img")) == figures
-    words = (recorded / "table.md").read_text().splitlines()[0].strip("| ").split(" | ")
+    words = (recorded / "README.md").read_text().splitlines()[0].strip("| ").split(" | ")
     headings = "".join(page.text.split())
     assert all("".join(word.split()) in headings for word in words)
     assert page.all("table")
@@ -194,7 +194,7 @@ def test_a_study_s_own_tables_and_figures(run_main, tmp_path, study, figures):
 def test_a_study_s_words_are_text_and_not_tags(run_main, tmp_path):
     recorded = ROOT / "experiments" / "results" / "running_variance"
     run = shutil.copytree(recorded, tmp_path / "study")
-    (run / "table.md").write_text("<script>alert(1)</script> [x](javascript:alert(1)) | a |\n")
+    (run / "README.md").write_text("<script>alert(1)</script> [x](javascript:alert(1)) | a |\n")
     page = Page(reported(run_main, run))
     assert page.all("script") == page.all("a") == []
 
@@ -373,7 +373,7 @@ def test_names_that_are_not_utf8_are_shown_replaced(run_main, recorded):
     results, write = recorded
     results["config"]["command"] += " --data 'b\udcff'"
     run = write(results)
-    (run / "table.md").write_bytes(b"\xff")
+    (run / "README.md").write_bytes(b"\xff")
     (run / "learning_rates.png").write_bytes(b"\xff")
     assert "--data 'b?'" in Page(reported(run_main, run)).text
 

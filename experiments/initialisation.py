@@ -45,19 +45,18 @@ import numpy as np
 from flax import linen as nn
 
 from mnist_jax.cli.arguments import DataArguments, JaxArguments, OutArguments
-from mnist_jax.cli.interrupts import ends_at_once
 from mnist_jax.cli.start import parsed, start_jax
-from mnist_jax.cli.study import how_to_go_on
-from mnist_jax.cli.terminal import make_console, notifier, table, with_time_left
+from mnist_jax.cli.study import begin_study
+from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.lessons import INITIALISATIONS, Lesson, lesson_by_id
 from mnist_jax.model import CLASSES, Network
-from mnist_jax.runs.files import RESULTS, TABLE, write_files, write_results
-from mnist_jax.runs.journal import open_study
-from mnist_jax.runs.loop import check_run
+from mnist_jax.runs.files import TABLE
+from mnist_jax.runs.loop import check_runs
 from mnist_jax.runs.provenance import command_line, describe_run
+from mnist_jax.runs.records import runs_of_seeds
 from mnist_jax.train import Examples, TrainState, cross_entropy, epoch_order, init_state, train_step
 from mnist_jax.views.figures import initialisation_figure
-from mnist_jax.views.tensorboard import EventFiles, Point
+from mnist_jax.views.tensorboard import Point
 from mnist_jax.views.words import count_of, data_words, device_words, markdown_table
 
 STEPS = (0, 1, 10, 100, 1000)
@@ -243,8 +242,7 @@ def run(arguments: Arguments) -> None:
     start_jax(arguments.jax)
     data = arguments.digits.load("slides")
     for lesson in chosen.values():
-        check_run(lesson, data, seeds=seeds, epochs=1)
-    arguments.keeping.check()
+        check_runs(lesson, data, runs_of_seeds(seeds), epochs=1)
     console = make_console()
     if arguments.quick:
         console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
@@ -260,40 +258,33 @@ def run(arguments: Arguments) -> None:
     )
     pixels = data.train.images[:MEASURED_ON].reshape(-1, 784) / 255
     examples = jax.device_put(data.train)
-    notify = notifier(console)
-    keeping = arguments.keeping
-    folder, journal = open_study(keeping.out, "initialisation", described, resume=keeping.resume, notify=notify)
-    results: dict[str, Any] = {**journal.header}
-    with journal, ends_at_once(how_to_go_on(folder)):
-        event_files = EventFiles(folder, on=keeping.tensorboard)
-        done = {(entry["net"], entry["seed"]): entry["run"] for entry in journal}
-        for (name, seed), found in done.items():
-            event_files.complete((name, f"seed-{seed}"), points(found))
-        todo = [part for part in itertools.product(chosen, seeds) if part not in done]
-        for name, seed in with_time_left(todo, console):
-            done[name, seed] = follow(chosen[name], examples, seed)
-            event_files.complete((name, f"seed-{seed}"), points(done[name, seed]))
-            journal.add({"net": name, "seed": seed, "run": done[name, seed]})
-    runs = {name: [done[name, seed] for seed in seeds] for name in chosen}
-    input_moments = float((pixels**2).mean()), float(pixels.var(0).mean())
-    results["nets"] = {
-        name: {
-            "theory": predictions(
-                theory(lesson, *input_moments), [run["gradient"]["variance"][0][-1] for run in runs[name]]
-            ),
-            **{
-                quantity: {kind: [run[quantity][kind] for run in runs[name]] for kind in ("mean", "variance")}
-                for quantity in WORDS
-            },
+    parts = [{"net": name, "seed": seed} for name in chosen for seed in seeds]
+
+    def measured(net: str, seed: int) -> dict[str, Any]:
+        return {"run": follow(chosen[net], examples, seed)}
+
+    with begin_study(described, data, arguments.keeping, console) as study:
+        found = study.measure(parts, measured, lambda part: points(part["run"]))
+        runs = {name: [entry["run"] for entry in found if entry["net"] == name] for name in chosen}
+        input_moments = float((pixels**2).mean()), float(pixels.var(0).mean())
+        compared = {
+            name: {
+                "theory": predictions(
+                    theory(lesson, *input_moments), [run["gradient"]["variance"][0][-1] for run in runs[name]]
+                ),
+                **{
+                    quantity: {kind: [run[quantity][kind] for run in runs[name]] for kind in ("mean", "variance")}
+                    for quantity in WORDS
+                },
+            }
+            for name, lesson in chosen.items()
         }
-        for name, lesson in chosen.items()
-    }
-    write_results(folder, results)
-    written = [folder / RESULTS, *write_files(folder, report(results))]
+        results = {**study.journal.header, "nets": compared}
+        wrote = study.finish(results, report(results))
     console.print(table(what_was_measured(results), HEADER, rows(results["nets"])))
     for sentence in [*verdict(results["nets"]), *([QUICK_NOTICE] if arguments.quick else [])]:
         console.print(sentence, style="bold", soft_wrap=True)
-    console.print(f"wrote {', '.join(map(str, written))}", soft_wrap=True)
+    console.print(wrote, soft_wrap=True)
 
 
 def report(results: Mapping[str, Any]) -> dict[str, bytes]:

@@ -30,7 +30,6 @@ from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS, lesson_by_id
 from mnist_jax.runs.files import RESULTS, TABLE, write_files
 from mnist_jax.runs.loop import EPOCHS
-from mnist_jax.runs.provenance import command_line
 from mnist_jax.views.figures import gains_figure, ladder_figure
 from mnist_jax.views.ladder import header, notes, rows, surprises
 from mnist_jax.views.words import markdown_table, what_was_run
@@ -64,14 +63,13 @@ def run(arguments: Arguments) -> None:
     data = arguments.digits.load(arguments.split)
     console = make_console()
     folder, results = run_lessons(
+        "ladder",
         chosen,
         data,
+        arguments.keeping,
+        console,
         seeds=range(arguments.seeds),
         epochs=arguments.epochs,
-        keeping=arguments.keeping,
-        study="ladder",
-        command=command_line("python experiments/ladder.py"),
-        console=console,
     )
     written = write_files(folder, report(results))
     console.print(table(what_was_run(results), header(results), rows(results)))

@@ -25,8 +25,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnist_jax.cli.arguments import ComparisonArguments
+from mnist_jax.cli.comparison import run_comparison
 from mnist_jax.cli.start import parsed, start_jax
-from mnist_jax.cli.study import finish_comparison, run_comparison
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.optimizers import OPTIMIZERS
 from mnist_jax.runs.files import TABLE
@@ -59,14 +59,8 @@ def run(arguments: Arguments) -> None:
         arguments = dataclasses.replace(arguments, rates=4, lowest=1e-3, tuning_seeds=1, final_seeds=2, epochs=1)
     rates = learning_rates(arguments.lowest, arguments.highest, arguments.rates)
     start_jax(arguments.jax)
-    console = make_console()
-    folder, results = run_comparison(
-        {entrant.label: [entrant] for entrant in contestants(rates)},
-        arguments,
-        "optimizers",
-        console,
-    )
-    finish_comparison(folder, results, verdict(results), report(results), console)
+    groups = {entrant.label: [entrant] for entrant in contestants(rates)}
+    run_comparison("optimizers", groups, arguments, make_console(), verdict=verdict, report=report)
 
 
 def report(results: Mapping[str, Any]) -> dict[str, bytes]:

@@ -59,7 +59,6 @@ from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS
 from mnist_jax.runs.files import RESULTS, TABLE, write_files, write_results
 from mnist_jax.runs.loop import EPOCHS
-from mnist_jax.runs.provenance import command_line
 from mnist_jax.studies import published
 from mnist_jax.studies.reproduction import (
     FEWEST_SEEDS_OF_CURVES,
@@ -121,14 +120,13 @@ def run(arguments: Arguments) -> None:
         raise UserError(f"The notebooks used all of MNIST, not {data.name} ({data.source}); name it with --data.")
     console = make_console()
     folder, results = run_lessons(
+        "reproduce_notebooks",
         LESSONS,
         data,
+        arguments.keeping,
+        console,
         seeds=range(arguments.seeds),
         epochs=EPOCHS,
-        keeping=arguments.keeping,
-        study="reproduce_notebooks",
-        command=command_line("python experiments/reproduce_notebooks.py"),
-        console=console,
     )
     results = compared(results)
     write_results(folder, results)

@@ -19,27 +19,26 @@ if __name__ == "__main__":
 
 import dataclasses
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
 from mnist_jax.cli.arguments import DataArguments, JaxArguments, OutArguments, Split
-from mnist_jax.cli.interrupts import ends_at_once
 from mnist_jax.cli.start import parsed, start_jax
-from mnist_jax.cli.study import how_to_go_on
-from mnist_jax.cli.terminal import make_console, notifier, table
+from mnist_jax.cli.study import begin_study
+from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS, Lesson
 from mnist_jax.runs.devices import on_device
-from mnist_jax.runs.files import RESULTS, TABLE, write_files, write_results
-from mnist_jax.runs.journal import open_study
-from mnist_jax.runs.loop import EPOCHS, check_run
+from mnist_jax.runs.files import TABLE
+from mnist_jax.runs.loop import EPOCHS, check_runs
 from mnist_jax.runs.provenance import command_line, describe_run
+from mnist_jax.runs.records import runs_of_seeds
 from mnist_jax.studies.stats import paired_difference
 from mnist_jax.train import TrainState, evaluate, init_state, train_epoch
-from mnist_jax.views.tensorboard import EventFiles
+from mnist_jax.views.tensorboard import Point
 from mnist_jax.views.words import markdown_table, what_was_run
 
 HEADER = ["lesson", "Flax's running variance", "PyTorch's", "difference, 95 % interval", "loss, difference in nats"]
@@ -85,41 +84,42 @@ def run(arguments: Arguments) -> None:
     start_jax(arguments.jax)
     data = arguments.digits.load(arguments.split)
     for lesson in lessons.values():
-        check_run(lesson, data, seeds=seeds, epochs=arguments.epochs)
-    arguments.keeping.check()
-    command = command_line("python experiments/running_variance.py")
+        check_runs(lesson, data, runs_of_seeds(seeds), epochs=arguments.epochs)
     described = describe_run(
-        "running_variance", data, lessons, command=command, seeds=list(seeds), epochs=arguments.epochs
+        "running_variance",
+        data,
+        lessons,
+        command=command_line("python experiments/running_variance.py"),
+        seeds=list(seeds),
+        epochs=arguments.epochs,
     )
-    console = make_console()
-    placed = on_device(data)
-    notify = notifier(console)
-    keeping = arguments.keeping
-    folder, journal = open_study(keeping.out, "running_variance", described, resume=keeping.resume, notify=notify)
-    results: dict[str, Any] = {**journal.header, "lessons": {}}
-    with journal, ends_at_once(how_to_go_on(folder)):
-        event_files = EventFiles(folder, on=keeping.tensorboard)
-        for lesson_id, lesson in lessons.items():
-            tested = {entry["seed"]: entry for entry in journal if entry["lesson"] == lesson_id}
-            for seed in seeds:
-                if seed not in tested:
-                    tested[seed] = {
-                        "lesson": lesson_id,
-                        "seed": seed,
-                        **tested_twice(lesson, placed, seed, arguments.epochs),
-                    }
-                    journal.add(tested[seed])
-                flax, pytorch = (tested[seed][kept]["correct"] / data.test.size for kept in KEPT)
-                scalars = {"accuracy/flax": flax, "accuracy/pytorch": pytorch}
-                scalars |= {f"loss/{kept}": tested[seed][kept]["loss"] for kept in KEPT}
-                event_files.complete((lesson_id, f"seed-{seed}"), [(arguments.epochs, scalars)])
-                console.print(f"{lesson_id:<10}  seed {seed}  Flax's {flax:.2%}  PyTorch's {pytorch:.2%}")
-            by_kind = {kept: [tested[seed][kept] for seed in seeds] for kept in KEPT}
-            results["lessons"][lesson_id] = {"seeds": list(seeds), **by_kind}
-            write_results(folder, results)
-    written = [folder / RESULTS, *write_files(folder, report(results))]
+    console, placed = make_console(), on_device(data)
+    parts = [{"lesson": lesson_id, "seed": seed} for lesson_id in lessons for seed in seeds]
+
+    def test(lesson: str, seed: int) -> dict[str, dict[str, float]]:
+        return tested_twice(lessons[lesson], placed, seed, arguments.epochs)
+
+    def points(found: Mapping[str, Any]) -> list[Point]:
+        scalars = {f"accuracy/{kept}": found[kept]["correct"] / data.test.size for kept in KEPT}
+        return [(arguments.epochs, scalars | {f"loss/{kept}": found[kept]["loss"] for kept in KEPT})]
+
+    with begin_study(described, data, arguments.keeping, console) as study:
+        found = study.measure(parts, test, points)
+        results = {**study.journal.header, "lessons": entries(found)}
+        wrote = study.finish(results, report(results))
     console.print(table(what_was_run(results), HEADER, rows(results)))
-    console.print(f"wrote {', '.join(map(str, written))}", soft_wrap=True)
+    console.print(wrote, soft_wrap=True)
+
+
+def entries(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Lesson -> its seeds, and for each kind of running variance what was found with each."""
+    return {
+        lesson_id: {
+            name: [entry[key] for entry in found if entry["lesson"] == lesson_id]
+            for name, key in (("seeds", "seed"), *((kept, kept) for kept in KEPT))
+        }
+        for lesson_id in dict.fromkeys(entry["lesson"] for entry in found)
+    }
 
 
 def report(results: Mapping[str, Any]) -> dict[str, bytes]:

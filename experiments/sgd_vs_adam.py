@@ -27,8 +27,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnist_jax.cli.arguments import ComparisonArguments
+from mnist_jax.cli.comparison import run_comparison
 from mnist_jax.cli.start import parsed, start_jax
-from mnist_jax.cli.study import finish_comparison, run_comparison
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.errors import UserError
 from mnist_jax.runs.files import TABLE
@@ -64,15 +64,8 @@ def run(arguments: Arguments) -> None:
         raise UserError(f"Name at least two different optimizers, not {' '.join(names) or 'none'}.")
     rates = learning_rates(arguments.lowest, arguments.highest, arguments.rates)
     start_jax(arguments.jax)
-    console = make_console()
-    folder, results = run_comparison(
-        {name: contestants(name, rates, arguments.momenta) for name in names},
-        arguments,
-        "sgd_vs_adam",
-        console,
-    )
-    results |= differences(results)
-    finish_comparison(folder, results, verdict(results), report(results), console)
+    groups = {name: contestants(name, rates, arguments.momenta) for name in names}
+    run_comparison("sgd_vs_adam", groups, arguments, make_console(), derive=differences, verdict=verdict, report=report)
 
 
 def report(results: Mapping[str, Any]) -> dict[str, bytes]:

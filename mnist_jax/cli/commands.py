@@ -28,6 +28,7 @@ from mnist_jax.nets.exchange import keep_imported
 from mnist_jax.nets.trained import find_nets, probabilities, read_nets, read_run, run_folder
 from mnist_jax.optimizers import Optimizer
 from mnist_jax.optimizers import optimizer as make_optimizer
+from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.files import RESULTS, new_file, write_file
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.provenance import command_line
@@ -119,16 +120,14 @@ def train(
     loaded = digits.load(split)
     console = make_console()
     folder, results = run_lessons(
+        "train",
         {lesson: chosen},
         loaded,
+        keeping,
+        console,
         seeds=[seed],
         epochs=epochs,
-        devices_per_run=devices_per_run,
-        keeping=keeping,
-        study="train",
-        name=lesson,
-        command=command_line("mnist-jax"),
-        console=console,
+        placement=Placement(devices_per_run=devices_per_run),
     )
     entry = results["lessons"][lesson]
     accuracy = entry["test_correct"][0][-1] / loaded.test.size

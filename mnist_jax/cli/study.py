@@ -1,198 +1,213 @@
-"""Studies from the command line: lessons or optimizers are trained, progress shown, results written."""
+"""A study from the command line: what is done is kept in its folder and not repeated, and progress is shown."""
 
 import contextlib
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from rich.console import Console
 
-from mnist_jax.cli.arguments import ComparisonArguments, KeepingArguments
+from mnist_jax.cli.arguments import KeepingArguments, OutArguments
 from mnist_jax.cli.interrupts import ends_at_once
-from mnist_jax.cli.terminal import EpochProgress, notifier, table
+from mnist_jax.cli.terminal import EpochProgress, notifier, with_time_left
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import Lesson, lesson_by_id
+from mnist_jax.lessons import Lesson
+from mnist_jax.runs.checkpoints import Checkpoints
+from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.files import RESULTS, write_files, write_results
-from mnist_jax.runs.journal import open_study
-from mnist_jax.runs.loop import check_run, train_lesson
+from mnist_jax.runs.journal import Journal, open_study
+from mnist_jax.runs.loop import check_runs, train_runs
 from mnist_jax.runs.provenance import command_line, describe_run
-from mnist_jax.runs.records import Run, ended_runs, lesson_record, run_record
-from mnist_jax.studies.tuning import Budget, Contestant, check_comparison, compare
-from mnist_jax.views.comparison import (
-    FINAL_HEADER,
-    QUICK_NOTICE,
-    TUNING_HEADER,
-    final_rows,
-    tuning_rows,
-    what_was_compared,
-)
-from mnist_jax.views.tensorboard import EventFiles, epoch_points
-
-# What --quick makes of an epoch of 55,000 examples.
-_QUICK_EPOCH = 8_000
+from mnist_jax.runs.records import Run, RunRecord, ended_runs, lesson_entry, runs_of_seeds
+from mnist_jax.views.tensorboard import EventFiles, Point, epoch_points
 
 
-def run_lessons(
-    lessons: Mapping[str, Lesson],
-    data: Dataset,
-    *,
-    seeds: Sequence[int],
-    epochs: int,
-    devices_per_run: int = 1,
-    keeping: KeepingArguments,
-    study: str,
-    name: str | None = None,
-    command: str,
-    console: Console,
-) -> tuple[Path, dict[str, Any]]:
-    """Train every lesson with every seed, and write results.json after each lesson.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study under way; `begin_study` makes one.
 
-    Each finished run is in the journal at once, and its last checkpoint stays.
-
-    Args:
-      lessons: id -> lesson.
-      data: what to train on.
-      seeds: run k of every lesson has seed k, so all share its order of examples.
-      epochs: of each run.
-      devices_per_run: as in `train_runs`.
-      keeping: the user's folder, whether it is resumed, checkpoints and event files.
-      study: its name.
-      name: of a new folder, if not the study's.
-      command: what makes these results again.
-      console: where progress is shown.
-
-    Returns:
-      The folder, and what results.json holds.
-
-    Raises:
-      UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
+    Attributes:
+      folder: folder of the study.
+      data: digits that it is on.
+      journal: what is done.
+      event_files: where TensorBoard finds all curves.
+      console: console to print to.
     """
-    for lesson in lessons.values():
-        check_run(lesson, data, seeds=seeds, epochs=epochs, devices_per_run=devices_per_run)
-    keeping.check()
-    described = describe_run(study, data, lessons, command=command, seeds=list(seeds), epochs=epochs)
-    notify = notifier(console)
-    folder, journal = open_study(keeping.out, name or study, described, resume=keeping.resume, notify=notify)
-    results: dict[str, Any] = {**journal.header, "lessons": {}}
-    checkpoints = keeping.checkpoints(folder, console, keep_last=True)
-    with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
-        event_files = EventFiles(folder, on=keeping.tensorboard)
-        runs = len(lessons) * len(seeds) - len(list(journal))
-        with EpochProgress(console, data, runs=runs, epochs=epochs) as progress:
-            for lesson_id, lesson in lessons.items():
-                done = {entry["seed"]: entry for entry in journal if entry["lesson"] == lesson_id}
-                for seed, entry in done.items():
-                    event_files.complete((lesson_id, f"seed-{seed}"), epoch_points(entry, data))
-                if len(done) < len(seeds):
-                    trained = train_lesson(
-                        lesson,
-                        data,
-                        seeds=seeds,
-                        done=[Run(seed) for seed in done],
-                        epochs=epochs,
-                        devices_per_run=devices_per_run,
-                        checkpoints=checkpoints.of(lesson_id),
-                    )
-                    for epoch, run in ended_runs(trained, epochs):
-                        event_files.add((lesson_id, f"seed-{epoch.run.seed}"), epoch, data)
-                        progress.show(lesson_id, epoch)
-                        if run is not None:
-                            done[epoch.run.seed] = {"lesson": lesson_id, **run_record(run)}
-                            journal.add(done[epoch.run.seed])
-                results["lessons"][lesson_id] = lesson_record([done[seed] for seed in seeds])
-                write_results(folder, results)
-    return folder, results
+
+    folder: Path
+    data: Dataset
+    journal: Journal
+    event_files: EventFiles
+    console: Console
+
+    @contextlib.contextmanager
+    def training(
+        self,
+        keeping: KeepingArguments,
+        *,
+        runs: int,
+        epochs: int,
+        placement: Placement = Placement(),
+        in_bulk: bool = False,
+    ) -> Iterator["Training"]:
+        """Train within this block.
+
+        Args:
+          keeping: the user's, for checkpoints.
+          runs: number of runs of the whole study.
+          epochs: number of epochs of each run.
+          placement: how runs are put on devices.
+          in_bulk: of each run only the last epoch is printed, and no checkpoint stays.
+        """
+        checkpoints = keeping.checkpoints(self.folder, self.console, keep_last=not in_bulk)
+        left = runs - sum("test_correct" in entry for entry in self.journal)
+        with EpochProgress(self.console, self.data, runs=left, epochs=epochs) as progress:
+            yield Training(self, epochs, placement, in_bulk, checkpoints, progress)
+        if in_bulk:
+            checkpoints.finish_groups()
+
+    def measure(
+        self,
+        parts: Sequence[Mapping[str, Any]],
+        function: Callable[..., Mapping[str, Any]],
+        points: Callable[[Mapping[str, Any]], Iterable[Point]] | None = None,
+    ) -> list[dict[str, Any]]:
+        """What a function finds for each part; what the journal holds is not measured again.
+
+        Args:
+          parts: names and values that tell a part from all others of the study; they are the function's arguments.
+          function: returns JSON.
+          points: of a part and what was found, for TensorBoard; None draws nothing.
+
+        Returns:
+          For each part its names and values, and what was found.
+        """
+        names = list(parts[0])
+        known = {tuple(entry[name] for name in names): entry for entry in self.journal if set(names) <= set(entry)}
+
+        def folders(part: Mapping[str, Any]) -> list[str]:
+            return [value if isinstance(value, str) else f"{name}-{value}" for name, value in part.items()]
+
+        def draw(part: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+            if points is not None:
+                self.event_files.complete(folders(part), points(found))
+
+        for part in parts:
+            if (key := tuple(part.values())) in known:
+                draw(part, known[key])
+        left = [part for part in parts if tuple(part.values()) not in known]
+        for part, _ in zip(left, with_time_left([folders(part) for part in left], self.console), strict=True):
+            found = {**part, **function(**part)}
+            draw(part, found)
+            self.journal.add(found)
+            known[tuple(part.values())] = found
+        return [known[tuple(part.values())] for part in parts]
+
+    def finish(self, results: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+        """Write results.json, and files beside it: name -> content.
+
+        Returns:
+          The sentence that says so.
+        """
+        write_results(self.folder, results)
+        written = [self.folder / RESULTS, *write_files(self.folder, files)]
+        return f"wrote {', '.join(map(str, written))}"
 
 
-def how_to_go_on(folder: Path) -> str:
-    """A sentence for those who were interrupted."""
-    return f"the same command with --out {folder} --resume goes on"
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a study trains its runs; `Study.training` makes one, and says what the attributes are."""
 
+    study: Study
+    epochs: int
+    placement: Placement
+    in_bulk: bool
+    checkpoints: Checkpoints
+    progress: EpochProgress
 
-def run_comparison(
-    groups: Mapping[str, Sequence[Contestant]], arguments: ComparisonArguments, name: str, console: Console
-) -> tuple[Path, dict[str, Any]]:
-    """Compare optimizers on a lesson's net, split `slides`, going on where an interrupted comparison was.
+    def train(
+        self, part: Mapping[str, str], lesson: Lesson, runs: Sequence[Run], test_every: int | None = None
+    ) -> list[RunRecord]:
+        """The records of runs, in their order; those that the journal holds are not trained again.
 
-    Args:
-      groups: as in `tuning.compare`.
-      arguments: the user's; `quick` shortens the epochs and says so.
-      name: of the study and its script.
-      console: where progress is shown.
+        Args:
+          part: names that, with hyperparameters and seed, tell a run from all others of the study.
+          lesson: lesson to train.
+          runs: at least one, all with the same hyperparameters.
+          test_every: see `train_runs`.
+        """
+        journal, event_files, data = self.study.journal, self.study.event_files, self.study.data
 
-    Returns:
-      The folder, and what results.json will hold.
+        def key(run: Run) -> dict[str, Any]:
+            return {**part, **dict(run.hyperparameters), "seed": run.seed}
 
-    Raises:
-      UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
-    """
-    lesson = lesson_by_id(arguments.lesson)
-    budget = Budget.of_counts(
-        arguments.tuning_seeds,
-        arguments.final_seeds,
-        epochs=arguments.epochs,
-        side_by_side=arguments.side_by_side,
-    )
-    keeping = arguments.keeping
-    data = arguments.digits.load("slides")
-    if arguments.quick:
-        data = dataclasses.replace(data, epoch_length=min(_QUICK_EPOCH, data.epoch_length))
-        console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
-    check_comparison(lesson, data, budget)
-    keeping.check()
-    described = describe_run(
-        name,
-        data,
-        {arguments.lesson: lesson},
-        command=command_line(f"python experiments/{name}.py"),
-        contestants=[dataclasses.asdict(contestant) for group in groups.values() for contestant in group],
-        **dataclasses.asdict(budget),
-        steps_per_epoch=math.ceil(data.epoch_length / lesson.batch_size),
-        quick=arguments.quick,
-    )
-    notify = notifier(console)
-    folder, journal = open_study(keeping.out, name, described, resume=keeping.resume, notify=notify)
-    checkpoints = keeping.checkpoints(folder, console, keep_last=False)
-    console.print(f"Every epoch is kept at once; interrupted, {how_to_go_on(folder)}", soft_wrap=True)
-    with journal, ends_at_once(how_to_go_on(folder)), _memory_error():
-        compared = compare(
-            groups,
+        def folders(run: Run) -> list[str]:
+            return [*part.values(), *(f"{value:g}" for _, value in run.hyperparameters), f"seed-{run.seed}"]
+
+        names = list(key(runs[0]))
+        entries = {tuple(map(entry.get, names)): entry for entry in journal}
+        found = {run: entries.get(tuple(key(run).values())) for run in runs}
+        records = {run: RunRecord.from_json(entry) for run, entry in found.items() if entry is not None}
+        steps = {"steps_per_epoch": data.steps(lesson), "test_every": test_every or 0}
+        for run, record in records.items():
+            event_files.complete(folders(run), epoch_points(record.epochs(run), data, **steps))
+        trained = train_runs(
             lesson,
             data,
-            budget,
+            runs,
+            epochs=self.epochs,
+            placement=self.placement,
+            test_every=test_every,
+            checkpoints=self.checkpoints if self.in_bulk else self.checkpoints.of("-".join(part.values())),
+            done=list(records),
+        )
+        for epoch, ended in ended_runs(trained, self.epochs):
+            event_files.add(folders(epoch.run), epoch, data, **steps)
+            values = [f"{name.replace('_', ' ')} {value:g}" for name, value in epoch.run.hyperparameters]
+            label = ", ".join(["  ".join(part.values()), *values])
+            self.progress.show(label, epoch, line=ended is not None or not self.in_bulk)
+            if ended is not None:
+                records[epoch.run] = ended
+                journal.add({**key(epoch.run), **ended.to_json()})
+        return [records[run] for run in runs]
+
+
+@contextlib.contextmanager
+def begin_study(
+    described: Mapping[str, Any], data: Dataset, keeping: OutArguments, console: Console, *, name: str | None = None
+) -> Iterator[Study]:
+    """Within this block a study is under way, in a new folder or where an interrupted one was.
+
+    Args:
+      described: what is studied, of `describe_run`.
+      data: digits that it is on.
+      keeping: the user's folder, whether it is resumed, event files.
+      console: console to print to.
+      name: name of a new folder, if not the study's.
+
+    Raises:
+      UserError: what cannot be kept; a net that does not fit in memory.
+    """
+    keeping.check()
+    folder, journal = open_study(
+        keeping.out, name or described["study"], described, resume=keeping.resume, notify=notifier(console)
+    )
+    with journal, ends_at_once(how_to_continue(folder)), _memory_error():
+        yield Study(
+            folder=folder,
+            data=data,
             journal=journal,
-            checkpoints=checkpoints,
             event_files=EventFiles(folder, on=keeping.tensorboard),
             console=console,
         )
-    return folder, {**journal.header, **compared}
 
 
-def finish_comparison(
-    folder: Path, results: Mapping[str, Any], sentences: Sequence[str], files: Mapping[str, bytes], console: Console
-) -> None:
-    """Write results.json and the other files of a comparison, and show its tables.
-
-    Args:
-      folder: of the study.
-      results: what results.json holds.
-      sentences: the verdict.
-      files: file name -> content, table and figures.
-      console: console to print to.
-    """
-    write_results(folder, results)
-    written = [folder / RESULTS, *write_files(folder, files)]
-    console.print(table("Tuning, on validation images", TUNING_HEADER, tuning_rows(results)))
-    console.print(table(what_was_compared(results), FINAL_HEADER, final_rows(results)))
-    for sentence in sentences:
-        console.print(sentence, style="bold", soft_wrap=True)
-    if results["config"]["quick"]:
-        console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
-    console.print(f"wrote {', '.join(map(str, written))}", soft_wrap=True)
+def how_to_continue(folder: Path) -> str:
+    """A sentence for those who were interrupted."""
+    return f"the same command with --out {folder} --resume goes on"
 
 
 @contextlib.contextmanager
@@ -205,3 +220,49 @@ def _memory_error() -> Iterator[None]:
         if not any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory")):
             raise
         raise UserError("The net does not fit in this device's memory; make its hidden layers smaller.") from error
+
+
+def run_lessons(
+    study: str,
+    lessons: Mapping[str, Lesson],
+    data: Dataset,
+    keeping: KeepingArguments,
+    console: Console,
+    *,
+    seeds: Sequence[int],
+    epochs: int,
+    placement: Placement = Placement(),
+) -> tuple[Path, dict[str, Any]]:
+    """Train every lesson with every seed, and write results.json after each lesson.
+
+    Each finished run is in the journal at once, and its last checkpoint stays.
+
+    Args:
+      study: name of the study; `train` is of one lesson, whose name a new folder gets.
+      lessons: id -> lesson.
+      data: digits to train on.
+      keeping: the user's folder, whether it is resumed, checkpoints and event files.
+      console: console to print to.
+      seeds: run k of every lesson has seed k, so all share its order of examples.
+      epochs: number of epochs of each run.
+      placement: how runs are put on devices.
+
+    Returns:
+      The folder, and what results.json holds.
+
+    Raises:
+      UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
+    """
+    runs = runs_of_seeds(seeds)
+    for lesson in lessons.values():
+        check_runs(lesson, data, runs, epochs=epochs, placement=placement)
+    program, name = ("mnist-jax", next(iter(lessons))) if study == "train" else (f"python experiments/{study}.py", None)
+    described = describe_run(study, data, lessons, command=command_line(program), seeds=list(seeds), epochs=epochs)
+    with begin_study(described, data, keeping, console, name=name) as begun:
+        results: dict[str, Any] = {**begun.journal.header, "lessons": {}}
+        count = len(lessons) * len(runs)
+        with begun.training(keeping, runs=count, epochs=epochs, placement=placement) as training:
+            for lesson_id, lesson in lessons.items():
+                results["lessons"][lesson_id] = lesson_entry(training.train({"lesson": lesson_id}, lesson, runs))
+                write_results(begun.folder, results)
+    return begun.folder, results

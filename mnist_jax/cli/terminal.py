@@ -122,7 +122,7 @@ class EpochProgress:
         self._bar.update(self._task, total=self._total, completed=self._done, left=f"{_duration(left)} left")
 
 
-def with_time_left(parts: Sequence[tuple[object, ...]], console: Console) -> Iterator[Any]:
+def with_time_left(parts: Sequence[Sequence[object]], console: Console) -> Iterator[Any]:
     """Pass parts of a study on; a line for each that is done, with the time left."""
     began = time.monotonic()
     for done, part in enumerate(parts, start=1):

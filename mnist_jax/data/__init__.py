@@ -1,6 +1,7 @@
 """Where the digits come from: TFDS, a folder, or the sample that pip installs."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from mnist_jax.data.arrays import Arrays, checked
 from mnist_jax.data.sources import rank_in_class, read_arrays
 from mnist_jax.errors import UserError, check_choice
+from mnist_jax.lessons import Lesson
 from mnist_jax.train import Examples
 
 SPLITS = ("slides", "notebooks")
@@ -37,6 +39,10 @@ class Dataset:
     sha256: str
     epoch_length: int
     notice: str = ""
+
+    def steps(self, lesson: Lesson) -> int:
+        """How many optimizer steps an epoch of this lesson takes, one for a last partial batch too."""
+        return math.ceil(self.epoch_length / lesson.batch_size)
 
     def describe(self) -> dict[str, Any]:
         """What every recorded result says of its data."""

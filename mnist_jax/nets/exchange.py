@@ -22,9 +22,8 @@ from mnist_jax.model import CLASSES, IMAGE_SHAPE
 from mnist_jax.nets.trained import TrainedNet
 from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.files import CHECKPOINTS, RESULTS, make_folder, write_results
-from mnist_jax.runs.loop import history
 from mnist_jax.runs.provenance import describe_run
-from mnist_jax.runs.records import Run
+from mnist_jax.runs.records import RunRecord, lesson_entry
 from mnist_jax.runs.states import state_arrays
 from mnist_jax.train import TrainState, evaluate, init_state, logits
 
@@ -241,20 +240,22 @@ def keep_imported(
         epochs=net.epoch,
         imported={"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
     )
-    entry = {
-        "seeds": [net.seed],
-        "test_correct": [[int(tested.correct)]],
-        "test_loss": [[float(tested.loss)]],
-        "seconds": [[]],
-        "diverged": [False],
-    }
-    results = {**described, "lessons": {net.lesson_id: entry}}
+    # Of no epochs: what there is of it was measured here.
+    record = RunRecord(
+        seed=net.seed,
+        test_correct=[int(tested.correct)],
+        test_loss=[float(tested.loss)],
+        train_loss=[],
+        seconds=[],
+        diverged=False,
+    )
+    results = {**described, "lessons": {net.lesson_id: lesson_entry([record])}}
     folder = make_folder(out, f"{net.lesson_id}-imported", RESULTS)
     group = f"{net.lesson_id}/seed-{net.seed}-imported"
     is_ours = not (folder / CHECKPOINTS / group).exists()
     try:
         arrays = {name: np.asarray(array)[None] for name, array in state_arrays(net.state).items()}
-        Checkpoints(folder / CHECKPOINTS).of(group).save(net.epoch, arrays, history([Run(net.seed)], []))
+        Checkpoints(folder / CHECKPOINTS).of(group).save(net.epoch, arrays, [record.to_json()])
         write_results(folder, results)
     except BaseException as error:  # the folder is free again
         if is_ours:

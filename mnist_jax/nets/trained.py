@@ -208,10 +208,10 @@ def _read_row(group: Path, lesson: Lesson, lesson_id: str, seed: int) -> tuple[T
     if checkpoint is None:
         return None, []
     try:
-        seeds = checkpoint.history["seeds"]
+        seeds = [record["seed"] for record in checkpoint.history]
         row = None if seed not in seeds else seeds.index(seed)
         arrays = {} if row is None else {name: array[row] for name, array in checkpoint.arrays.items()}
-        losses = [] if row is None else [ended[row]["test_loss"] for ended in checkpoint.history["epochs"]]
+        losses = [] if row is None else checkpoint.history[row]["test_loss"]
     except (IndexError, KeyError, TypeError) as error:
         raise UserError(f"The checkpoint in {group} is of another version of this program; train again.") from error
     if row is None:

@@ -1,7 +1,6 @@
 """The loop over epochs: many runs of a lesson, side by side where that is faster, continued where they stopped."""
 
 import itertools
-import math
 import time
 from collections.abc import Collection, Iterator, Sequence, Set
 
@@ -92,7 +91,7 @@ def check_runs(
     check_activations(lesson, largest_evaluation(data))
     if min(side_by_side or 1, len(runs)) > (most := most_side_by_side(lesson, data)):
         raise UserError(f"At most {most:,} runs of this net fit on a device side by side; train fewer at a time.")
-    if epochs * math.ceil(data.epoch_length / lesson.batch_size) > MOST_STEPS:
+    if epochs * data.steps(lesson) > MOST_STEPS:
         raise UserError(f"A run may take at most {MOST_STEPS:,} steps; train fewer epochs.")
     count = len(jax.devices())
     if devices_per_run < 1 or count % devices_per_run:

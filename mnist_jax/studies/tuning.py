@@ -10,23 +10,18 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
-from rich.console import Console
 
-from mnist_jax.cli.terminal import EpochProgress
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS, Lesson
 from mnist_jax.optimizers import Optimizer, optimizer
-from mnist_jax.runs.checkpoints import Checkpoints
-from mnist_jax.runs.devices import Trainer, on_device
-from mnist_jax.runs.journal import Journal
-from mnist_jax.runs.loop import check_run, train_runs
-from mnist_jax.runs.records import MOST_SEEDS, Run, ended_runs, run_record
-from mnist_jax.views.tensorboard import EventFiles, epoch_points
+from mnist_jax.runs.devices import Placement, Trainer, on_device
+from mnist_jax.runs.loop import check_runs
+from mnist_jax.runs.records import MOST_SEEDS, Run, RunRecord
 
 MOST_RATES = 1_000  # of a grid; more is a slip of the finger
 
@@ -58,19 +53,15 @@ class Budget:
     Attributes:
       tuning_seeds: each setting is tried with each.
       final_seeds: fresh ones, for the chosen setting.
-      epochs: of each run.
       test_every: final runs are tested after every so many steps.
-      side_by_side: runs on one device at a time; None chooses by backend.
     """
 
     tuning_seeds: tuple[int, ...]
     final_seeds: tuple[int, ...]
-    epochs: int
     test_every: int = 250
-    side_by_side: int | None = None
 
     @classmethod
-    def of_counts(cls, tuning: int, final: int, **rest: Any) -> "Budget":
+    def of_counts(cls, tuning: int, final: int) -> "Budget":
         """Seeds 0, 1, ... for tuning and the next ones for the final runs.
 
         Raises:
@@ -81,7 +72,12 @@ class Budget:
                 f"Tuning takes 1 to {MOST_SEEDS:,} seeds and the final runs 2 to {MOST_SEEDS:,}, not {tuning:,} and "
                 f"{final:,}."
             )
-        return cls(tuning_seeds=tuple(range(tuning)), final_seeds=tuple(range(tuning, tuning + final)), **rest)
+        return cls(tuning_seeds=tuple(range(tuning)), final_seeds=tuple(range(tuning, tuning + final)))
+
+    def runs(self, groups: Mapping[str, Sequence[Contestant]]) -> int:
+        """Number of runs of a whole comparison."""
+        settings = sum(len(entrant.learning_rates) for entrant in itertools.chain(*groups.values()))
+        return len(self.tuning_seeds) * settings + len(self.final_seeds) * len(groups)
 
 
 def learning_rates(low: float, high: float, count: int) -> tuple[float, ...]:
@@ -116,18 +112,33 @@ def course_optimizers() -> dict[str, Optimizer]:
     return {lesson.optimizer.name: lesson.optimizer for lesson in LESSONS.values()}
 
 
+class Train(Protocol):
+    """What trains runs."""
+
+    def __call__(
+        self, part: Mapping[str, str], lesson: Lesson, runs: Sequence[Run], test_every: int | None = None
+    ) -> list[RunRecord]:
+        """The runs' records, in their order; `part` tells them from other runs of the same study."""
+
+
+class Measure(Protocol):
+    """What calls a function."""
+
+    def __call__(
+        self, parts: Sequence[Mapping[str, Any]], function: Callable[..., Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Each part with what the function returned for it, given the part as arguments."""
+
+
 def compare(
     groups: Mapping[str, Sequence[Contestant]],
     lesson: Lesson,
     data: Dataset,
     budget: Budget,
-    *,
-    journal: Journal,
-    checkpoints: Checkpoints,
-    event_files: EventFiles,
-    console: Console,
+    train: Train,
+    measure: Measure,
 ) -> dict[str, Any]:
-    """Tune all contestants, then train the best of each group with fresh seeds; what the journal holds is not repeated.
+    """Tune all contestants, then train the best of each group with fresh seeds.
 
     Args:
       groups: name -> contestants whose labels differ; a group is one optimizer with other values of what is tuned
@@ -135,45 +146,43 @@ def compare(
       lesson: the net; its own optimizer is not used.
       data: with a validation split.
       budget: the same for all.
-      journal: where each finished run is kept.
-      checkpoints: where runs under way are.
-      event_files: where TensorBoard finds all runs' curves.
-      console: where progress is shown.
+      train: trains runs, or finds what is known of them.
+      measure: measures, or finds what is known.
 
     Returns:
-      For results.json: `tuning`, an entry a contestant, and `final`, an entry a group.
+      For results.json: `tuning`, an entry per contestant, and `final`, an entry per group.
     """
-    contestants = list(itertools.chain(*groups.values()))
-    finals = len(budget.final_seeds) * len(groups)
-    tries = len(budget.tuning_seeds) * sum(len(entrant.learning_rates) for entrant in contestants)
-    runs = finals + tries - sum(entry["stage"] != "timing" for entry in journal)
-    tuning: dict[str, Any] = {}
     assert data.validation is not None  # `check_comparison`
-    images = data.validation.size
-    with EpochProgress(console, data, runs=runs, epochs=budget.epochs) as progress:
 
-        def train(stage: str, label: str, optimizer: Optimizer, rates: Sequence[float]) -> None:
-            changed = dataclasses.replace(lesson, optimizer=optimizer)
-            _train(stage, label, rates, changed, data, budget, journal, checkpoints, event_files, progress)
+    def trained(
+        stage: str, entrant: Contestant, rates: Sequence[float], seeds: Sequence[int], test_every: int | None = None
+    ) -> list[RunRecord]:
+        runs = [Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds]
+        changed = dataclasses.replace(lesson, optimizer=entrant.optimizer)
+        return train({"stage": stage, "optimizer": entrant.label}, changed, runs, test_every)
 
-        for entrant in contestants:
-            train("tuning", entrant.label, entrant.optimizer, entrant.learning_rates)
-            tuning[entrant.label] = tuning_summary(journal, entrant, budget.tuning_seeds, images)
-        best = {name: best_of(group, tuning) for name, group in groups.items()}
-        for entrant in best.values():
-            train("final", entrant.label, entrant.optimizer, [tuning[entrant.label]["learning_rate"]])
-    lessons = {entrant.label: dataclasses.replace(lesson, optimizer=entrant.optimizer) for entrant in best.values()}
-    seconds = _seconds_alone(lessons, data, journal)
-    checkpoints.finish_groups()
-    steps = math.ceil(data.epoch_length / lesson.batch_size)
-
-    return {
-        "tuning": tuning,
-        "final": {
-            name: final_summary(journal, entrant.label, budget, data.test.size, steps, seconds[entrant.label])
-            for name, entrant in best.items()
-        },
+    tuning: dict[str, Any] = {}
+    for entrant in itertools.chain(*groups.values()):
+        records = trained("tuning", entrant, entrant.learning_rates, budget.tuning_seeds)
+        tuning[entrant.label] = tuning_summary(records, entrant, data.validation.size)
+    best = {name: best_of(group, tuning) for name, group in groups.items()}
+    rates = {name: tuning[entrant.label]["learning_rate"] for name, entrant in best.items()}
+    finals = {
+        name: trained("final", entrant, [rates[name]], budget.final_seeds, budget.test_every)
+        for name, entrant in best.items()
     }
+    lessons = {entrant.label: dataclasses.replace(lesson, optimizer=entrant.optimizer) for entrant in best.values()}
+    (timed,) = measure([{"stage": "timing"}], lambda stage: {"seconds": seconds_alone(lessons, data)})
+    final = {}
+    for name, entrant in best.items():
+        summary = final_summary(finals[name], data.test.size, data.steps(lesson), budget.test_every)
+        final[name] = {
+            "contestant": entrant.label,
+            "learning_rate": rates[name],
+            **summary,
+            "seconds_per_epoch": statistics.median(timed["seconds"][entrant.label]),
+        }
+    return {"tuning": tuning, "final": final}
 
 
 def best_of(group: Sequence[Contestant], tuning: Mapping[str, Any]) -> Contestant:
@@ -181,66 +190,26 @@ def best_of(group: Sequence[Contestant], tuning: Mapping[str, Any]) -> Contestan
     return max(group, key=lambda entrant: _chosen(tuning[entrant.label])[0])
 
 
-def check_comparison(lesson: Lesson, data: Dataset, budget: Budget) -> None:
+def check_comparison(
+    lesson: Lesson, data: Dataset, budget: Budget, *, epochs: int, placement: Placement = Placement()
+) -> None:
     """Raise `UserError` for what `compare` cannot do, before anything slow."""
-    seeds = [*budget.tuning_seeds, *budget.final_seeds]
-    check_run(lesson, data, seeds=seeds, epochs=budget.epochs, side_by_side=budget.side_by_side)
+    runs = [Run(seed) for seed in (*budget.tuning_seeds, *budget.final_seeds)]
+    check_runs(lesson, data, runs, epochs=epochs, placement=placement)
     if data.validation is None:
         raise UserError("Settings are chosen on validation images, which split notebooks has none of; use slides.")
 
 
-def _train(
-    stage: str,
-    label: str,
-    rates: Sequence[float],
-    lesson: Lesson,
-    data: Dataset,
-    budget: Budget,
-    journal: Journal,
-    checkpoints: Checkpoints,
-    event_files: EventFiles,
-    progress: EpochProgress,
-) -> None:
-    """Train every rate with every seed of its stage that the journal does not hold yet, and add them to it."""
-
-    def folders(rate: float, seed: int) -> tuple[str, ...]:
-        return stage, label, f"{rate:g}", f"seed-{seed}"
-
-    steps = {"steps_per_epoch": math.ceil(data.epoch_length / lesson.batch_size), "test_every": budget.test_every}
-    done = {(entry["learning_rate"], entry["seed"]): entry for entry in _entries(journal, stage, label)}
-    for name, entry in done.items():
-        event_files.complete(folders(*name), epoch_points(entry, data, **steps))
-    seeds = budget.tuning_seeds if stage == "tuning" else budget.final_seeds
-    runs = {(rate, seed): Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds}
-    trained = train_runs(
-        lesson,
-        data,
-        list(runs.values()),
-        done=[run for name, run in runs.items() if name in done],
-        epochs=budget.epochs,
-        side_by_side=budget.side_by_side,
-        test_every=None if stage == "tuning" else budget.test_every,
-        checkpoints=checkpoints,
-    )
-    for epoch, run in ended_runs(trained, budget.epochs):
-        rate = dict(epoch.run.hyperparameters)["learning_rate"]
-        event_files.add(folders(rate, epoch.run.seed), epoch, data, **steps)
-        progress.show(f"{stage}  {label}, learning rate {rate:g}", epoch, line=run is not None)
-        if run is not None:
-            journal.add({"stage": stage, "optimizer": label, "learning_rate": rate, **run_record(run)})
+# --- summaries of records ---
 
 
-# --- summaries of the journal's runs ---
-
-
-def _entries(journal: Iterable[Mapping[str, Any]], stage: str, label: str) -> list[Mapping[str, Any]]:
-    return [entry for entry in journal if entry["stage"] == stage and entry["optimizer"] == label]
-
-
-def tuning_summary(
-    journal: Iterable[Mapping[str, Any]], contestant: Contestant, seeds: Sequence[int], images: int
-) -> dict[str, Any]:
+def tuning_summary(records: Sequence[RunRecord], contestant: Contestant, images: int) -> dict[str, Any]:
     """What tuning found, by validation images right after the last epoch (of a diverged run: the one it ended with).
+
+    Args:
+      records: of every learning rate, in their order, one per seed.
+      contestant: whose they are.
+      images: number of validation images.
 
     Returns:
       `learning_rates`; `validation_correct`, for each rate a list of one count per seed; of the same shape `diverged`,
@@ -249,19 +218,19 @@ def tuning_summary(
       `good_learning_rates`, the lowest and highest of the good ones around it.
     """
     rates = contestant.learning_rates
-    found = {(entry["learning_rate"], entry["seed"]): entry for entry in _entries(journal, "tuning", contestant.label)}
-    runs = [[found[rate, seed] for seed in seeds] for rate in rates]
-    correct = [[run["validation_correct"][-1] for run in row] for row in runs]
+    seeds = len(records) // len(rates)
+    rows = [records[first : first + seeds] for first in range(0, len(records), seeds)]
+    correct = [[record.validation_correct[-1] for record in row if record.validation_correct] for row in rows]
     totals = [sum(row) for row in correct]
     best = totals.index(max(totals))
     return {
         "learning_rates": list(rates),
         "validation_correct": correct,
-        "test_correct": [[run["test_correct"][-1] for run in row] for row in runs],
-        "diverged": [[run["diverged"] for run in row] for row in runs],
+        "test_correct": [[record.test_correct[-1] for record in row] for row in rows],
+        "diverged": [[record.diverged for record in row] for row in rows],
         "learning_rate": rates[best],
         "at_edge": best in (0, len(rates) - 1),
-        "good_learning_rates": [rates[place] for place in good_range(totals, images * len(seeds))],
+        "good_learning_rates": [rates[place] for place in good_range(totals, images * seeds)],
     }
 
 
@@ -286,37 +255,30 @@ def good_range(correct: Sequence[int], images: int) -> tuple[int, int]:
 
 
 def final_summary(
-    journal: Iterable[Mapping[str, Any]],
-    label: str,
-    budget: Budget,
-    images: int,
-    steps_per_epoch: int,
-    seconds_per_epoch: float,
+    records: Sequence[RunRecord], images: int, steps_per_epoch: int, test_every: int = Budget.test_every
 ) -> dict[str, Any]:
     """The fresh runs of a contestant.
 
     Returns:
-      `contestant`, `learning_rate`, `seeds`; for each seed the curves `test_correct`, `test_loss`, `train_loss`,
-      `validation_correct`, `tests` (test images right along the way) and whether it `diverged`; `steps_to`: target in
-      percent -> for each seed the steps to reach it on the `images` test images, None if never; `seconds_per_epoch`,
-      of one run alone.
+      `seeds`; for each seed the curves `test_correct`, `test_loss`, `train_loss`, `validation_correct`, `tests` (test
+      images right along the way) and whether it `diverged`; `steps_to`: target in percent -> for each seed the steps
+      to reach it on the `images` test images, None if never.
     """
-    by_seed = {entry["seed"]: entry for entry in _entries(journal, "final", label)}
     # An epoch of fewer than `test_every` steps is tested at its end only.
-    runs = [{"tests": [[] for _ in by_seed[seed]["test_correct"]], **by_seed[seed]} for seed in budget.final_seeds]
-    curves = ("test_correct", "test_loss", "train_loss", "validation_correct", "tests", "diverged")
+    tests = [record.tests or [[] for _ in record.test_correct] for record in records]
+    curves = ("test_correct", "test_loss", "train_loss", "validation_correct")
     return {
-        "contestant": label,
-        "learning_rate": runs[0]["learning_rate"],
-        "seeds": list(budget.final_seeds),
-        **{name: [run[name] for run in runs] for name in curves},
+        "seeds": [record.seed for record in records],
+        **{name: [getattr(record, name) for record in records] for name in curves},
+        "tests": tests,
+        "diverged": [record.diverged for record in records],
         "steps_to": {
             str(target): [
-                steps_to(needed, run["tests"], run["test_correct"], budget.test_every, steps_per_epoch) for run in runs
+                steps_to(needed, within, record.test_correct, test_every, steps_per_epoch)
+                for within, record in zip(tests, records, strict=True)
             ]
             for target, needed in ((target, -(-target * images // 100)) for target in TARGETS)  # rounded up
         },
-        "seconds_per_epoch": seconds_per_epoch,
     }
 
 
@@ -339,30 +301,22 @@ def steps_to(
     return None
 
 
-def _seconds_alone(
-    lessons: Mapping[str, Lesson], data: Dataset, journal: Journal, repeats: int = 3
-) -> dict[str, float]:
-    """Label -> median seconds per epoch of one run by itself, as its runs were compiled; kept in the journal."""
-    seconds: dict[str, list[float]] = {}
-    for entry in journal:
-        if entry["stage"] == "timing":
-            seconds = entry["seconds"]
-    if not seconds:
-        seconds = {label: [] for label in lessons}
-        run, placed = Run(0), on_device(data)
-        trainers = {label: Trainer(lesson, placed, [run]) for label, lesson in lessons.items()}
-        states = {label: trainer.start([run]) for label, trainer in trainers.items()}
+def seconds_alone(lessons: Mapping[str, Lesson], data: Dataset, repeats: int = 3) -> dict[str, list[float]]:
+    """Label -> seconds per epoch of one run by itself, compiled as its runs were, `repeats` of them taken in turn."""
+    run, placed = Run(0), on_device(data)
+    trainers = {label: Trainer(lesson, placed, [run]) for label, lesson in lessons.items()}
+    states = {label: trainer.start([run]) for label, trainer in trainers.items()}
+    seconds: dict[str, list[float]] = {label: [] for label in lessons}
+    for label, trainer in trainers.items():
+        trainer.compile(states[label])
+    for repeat in range(repeats + 1):  # the first does not count
         for label, trainer in trainers.items():
-            trainer.compile(states[label])
-        for repeat in range(repeats + 1):  # in turn; the first does not count
-            for label, trainer in trainers.items():
-                began = time.perf_counter()
-                states[label], loss, _ = trainer.epoch(states[label])
-                loss.block_until_ready()
-                if repeat:
-                    seconds[label].append(time.perf_counter() - began)
-        journal.add({"stage": "timing", "seconds": seconds})
-    return {label: statistics.median(times) for label, times in seconds.items()}
+            began = time.perf_counter()
+            states[label], loss, _ = trainer.epoch(states[label])
+            loss.block_until_ready()
+            if repeat:
+                seconds[label].append(time.perf_counter() - began)
+    return seconds
 
 
 def at_chance(correct: Sequence[int], diverged: Sequence[bool], images: int) -> int:

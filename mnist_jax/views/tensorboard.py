@@ -8,22 +8,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, reason
 from mnist_jax.runs.processes import check_same, from_first
-from mnist_jax.runs.records import Epoch, run_record
+from mnist_jax.runs.records import Epoch
 
 FOLDER = "tensorboard"  # in the study's
 EVENTS = "events.out.tfevents"  # the file of a run; TensorBoard finds it by its name
 
-CURVES = {"loss/train": "train_loss", "loss/test": "test_loss", "seconds/epoch": "seconds"}  # tag -> of `run_record`
-ACCURACIES = {"accuracy/test": "test", "accuracy/validation": "validation"}  # tag -> split
 BY_STEP = "accuracy/test by step"
 
-# A step, and tag -> value there; None, as results.json has it, is what is not finite.
-Point = tuple[int, Mapping[str, float | None]]
+# A step, and tag -> value there; what is not finite is written as NaN.
+Point = tuple[int, Mapping[str, float]]
 
 
 def check_event_files(on: bool) -> None:
@@ -79,7 +76,7 @@ class EventFiles:
           UserError: it cannot be written.
         """
         if self._on:
-            points = epoch_points(run_record([epoch]), data, first=epoch.number, **steps)
+            points = epoch_points([epoch], data, **steps)
             from_first(lambda: self._write(run, points, anew=epoch.number == 1))
 
     def complete(self, run: Sequence[str], points: Iterable[Point]) -> None:
@@ -103,30 +100,26 @@ class EventFiles:
 
 
 def epoch_points(
-    record: Mapping[str, Any], data: Dataset, *, first: int = 1, steps_per_epoch: int = 0, test_every: int = 0
+    epochs: Iterable[Epoch], data: Dataset, *, steps_per_epoch: int = 0, test_every: int = 0
 ) -> Iterator[Point]:
     """Points of a run by epoch number and, where it was tested on the way, by optimizer step.
 
     Args:
-      record: `run_record` of all its epochs or of some.
+      epochs: all of the run's epochs, or some.
       data: what is trained on.
-      first: number of the first of them.
       steps_per_epoch: a last partial batch is a step; of a run tested on the way.
       test_every: steps between two such tests.
     """
-    sizes = {"test": data.test.size, "validation": 0 if data.validation is None else data.validation.size}
-    for index, correct in enumerate(record["test_correct"]):
-        number = first + index
-        accuracies = {
-            tag: record[f"{split}_correct"][index] / sizes[split]
-            for tag, split in ACCURACIES.items()
-            if f"{split}_correct" in record
-        }
-        yield number, accuracies | {tag: record[name][index] for tag, name in CURVES.items()}
-        if "tests" in record:
-            within = zip(itertools.count(test_every, test_every), record["tests"][index], strict=False)
-            for step, value in {**dict(within), steps_per_epoch: correct}.items():
-                yield (number - 1) * steps_per_epoch + step, {BY_STEP: value / sizes["test"]}
+    for epoch in epochs:
+        scalars = {"accuracy/test": epoch.test_correct / data.test.size}
+        if epoch.validation_correct is not None and data.validation is not None:
+            scalars["accuracy/validation"] = epoch.validation_correct / data.validation.size
+        scalars |= {"loss/train": epoch.train_loss, "loss/test": epoch.test_loss, "seconds/epoch": epoch.seconds}
+        yield epoch.number, scalars
+        if epoch.tests:
+            within = dict(zip(itertools.count(test_every, test_every), epoch.tests, strict=False))
+            for step, correct in {**within, steps_per_epoch: epoch.test_correct}.items():
+                yield (epoch.number - 1) * steps_per_epoch + step, {BY_STEP: correct / data.test.size}
 
 
 def _records(points: Iterable[Point], *, begin: bool) -> bytes:
@@ -143,7 +136,8 @@ def _records(points: Iterable[Point], *, begin: bool) -> bytes:
         writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
     for step, scalars in points:
         values = [
-            Summary.Value(tag=tag, simple_value=math.nan if value is None else value) for tag, value in scalars.items()
+            Summary.Value(tag=tag, simple_value=value if math.isfinite(value) else math.nan)
+            for tag, value in scalars.items()
         ]
         writer.write(Event(wall_time=now, step=step, summary=Summary(value=values)).SerializeToString())
     return content.getvalue()

@@ -26,7 +26,8 @@ from mnist_jax.lessons import ACTIVATIONS
 from mnist_jax.optimizers import OPTIMIZERS
 from mnist_jax.runs.files import RESULTS, make_folder
 from mnist_jax.runs.journal import JOURNAL
-from mnist_jax.runs.loop import check_run
+from mnist_jax.runs.loop import check_runs
+from mnist_jax.runs.records import runs_of_seeds
 
 
 def test_lessons_lists_the_ladder(run_main):
@@ -295,11 +296,12 @@ def not_loaded(source, split, data_dir):
     return tiny_dataset()
 
 
-def not_trained(lessons, data, *, seeds, epochs, devices_per_run, keeping, name, console, **_):
+def not_trained(study, lessons, data, keeping, console, *, seeds, epochs, placement):
     """As `run_lessons`: refuses what that refuses, trains nothing and writes nothing."""
     for lesson in lessons.values():
-        check_run(lesson, data, seeds=seeds, epochs=epochs, devices_per_run=devices_per_run)
+        check_runs(lesson, data, runs_of_seeds(seeds), epochs=epochs, placement=placement)
     keeping.check()
+    (name,) = lessons
     return keeping.out or Path(name), {"lessons": {name: {"diverged": [False], "test_correct": [[1]]}}}
 
 

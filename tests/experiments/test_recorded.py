@@ -11,8 +11,9 @@ from helpers import ROOT, script
 
 from mnist_jax import lessons
 from mnist_jax.lessons import lesson_of_json
+from mnist_jax.runs.records import RunRecord
 from mnist_jax.studies.stats import ladder_gains, paired_difference
-from mnist_jax.studies.tuning import Budget, Contestant, best_of, final_summary, tuning_summary
+from mnist_jax.studies.tuning import Contestant, best_of, final_summary, tuning_summary
 
 RECORDED = ROOT / "experiments" / "results"
 STUDIES = sorted(path.name for path in RECORDED.iterdir())
@@ -49,10 +50,21 @@ def test_a_comparison_s_results_follow_from_its_runs(study):
         )
         for found in config["contestants"]
     ]
-    budget = Budget(tuple(config["tuning_seeds"]), tuple(config["final_seeds"]), config["epochs"])
     images = results["data"]
+
+    def records(stage, label, rates):
+        found = {
+            (run["learning_rate"], run["seed"]): RunRecord.from_json(run)
+            for run in runs
+            if (run["stage"], run.get("optimizer")) == (stage, label)
+        }
+        return [found[rate, seed] for rate in rates for seed in config[f"{stage}_seeds"]]
+
     tuning = {
-        entrant.label: tuning_summary(runs, entrant, budget.tuning_seeds, images["validation"]) for entrant in entrants
+        entrant.label: tuning_summary(
+            records("tuning", entrant.label, entrant.learning_rates), entrant, images["validation"]
+        )
+        for entrant in entrants
     }
     assert tuning == results["tuning"]
     groups = {name: [e for e in entrants if e.optimizer.name == name] for name in ("sgd", "adam")}
@@ -61,8 +73,10 @@ def test_a_comparison_s_results_follow_from_its_runs(study):
     (timing,) = (run["seconds"] for run in runs if run["stage"] == "timing")
     for name, group in groups.items():
         label, found = best_of(group, tuning).label, results["final"][name]
+        rate = tuning[label]["learning_rate"]
+        summary = final_summary(records("final", label, [rate]), images["test"], config["steps_per_epoch"])
         seconds = statistics.median(timing[label])
-        assert final_summary(runs, label, budget, images["test"], config["steps_per_epoch"], seconds) == found
+        assert {"contestant": label, "learning_rate": rate, **summary, "seconds_per_epoch": seconds} == found
     if study == "sgd_vs_adam":
         derived = script(study).differences(results)
         assert derived == {name: results[name] for name in derived}

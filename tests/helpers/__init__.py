@@ -15,9 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_jax import Examples
+from mnist_jax import LESSONS, Examples
+from mnist_jax.cli.arguments import KeepingArguments
+from mnist_jax.cli.study import begin_study
+from mnist_jax.cli.terminal import make_console
 from mnist_jax.data.tfds import FILES
-from mnist_jax.studies.tuning import Budget, contestant
+from mnist_jax.runs.files import JOURNAL
+from mnist_jax.studies.tuning import Budget, compare, contestant
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,7 +141,7 @@ def huge(side=30_000):
 HEADER = {"study": "optimizers", "config": {}}
 
 
-BUDGET = Budget.of_counts(1, 2, epochs=2, test_every=1)
+BUDGET = Budget((0,), (1, 2), test_every=1)
 
 
 GROUPS = {
@@ -150,3 +154,13 @@ def _png(image):
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+def run_compare(folder, dataset, groups=GROUPS, lesson=LESSONS["mlp"], *, tensorboard=False):
+    """Compare optimizers in a folder, continuing what is there; what results.json would hold beside its header."""
+    keeping = KeepingArguments(out=folder, resume=(folder / JOURNAL).exists(), tensorboard=tensorboard)
+    with (
+        begin_study(HEADER, dataset, keeping, make_console()) as study,
+        study.training(keeping, runs=BUDGET.runs(groups), epochs=2, in_bulk=True) as training,
+    ):
+        return compare(groups, lesson, dataset, BUDGET, training.train, study.measure)

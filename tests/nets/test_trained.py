@@ -15,6 +15,7 @@ from mnist_jax.cli import commands as cli
 from mnist_jax.lessons import lesson_of_json
 from mnist_jax.nets.trained import find_nets, read_nets, read_run, run_folder
 from mnist_jax.runs.checkpoints import Checkpoints, last_checkpoint
+from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.files import RESULTS, write_results
 from mnist_jax.runs.journal import CHECKPOINTS, JOURNAL, Journal
 from mnist_jax.runs.loop import train_runs
@@ -56,7 +57,7 @@ def test_every_run_of_groups_side_by_side_is_found(dataset, tmp_path, one_device
     lesson = dataclasses.replace(LESSONS["relu"], hidden=(16, 8))
     folder = tmp_path / CHECKPOINTS / "relu"
     runs = [Run(seed) for seed in (3, 4, 5)]
-    options = {"side_by_side": side_by_side, "checkpoints": Checkpoints(folder)}
+    options = {"placement": Placement(side_by_side), "checkpoints": Checkpoints(folder)}
     loss = {}
     for epoch in train_runs(lesson, dataset, runs, epochs=1, **options):
         loss[epoch.run] = epoch.test_loss
@@ -82,10 +83,9 @@ def add_other_group(run, name, seed, epoch):
     (group,) = folder.iterdir()
     found = last_checkpoint(group)
     arrays = {name: array[seed : seed + 1] for name, array in found.arrays.items()}
-    epochs = [[{**ended[seed], "test_loss": ended[seed]["test_loss"] + 0.01}] for ended in found.history["epochs"]]
-    Checkpoints(folder).of(name).save(
-        epoch, {**arrays, "step": arrays["step"] + 100}, {"seeds": [seed], "epochs": epochs}
-    )
+    record = found.history[seed]
+    record = {**record, "test_loss": [loss + 0.01 for loss in record["test_loss"]]}
+    Checkpoints(folder).of(name).save(epoch, {**arrays, "step": arrays["step"] + 100}, [record])
 
 
 # The recorded group is `seed-0-` and a digest; the others are before and behind it in the alphabet.

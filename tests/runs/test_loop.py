@@ -11,9 +11,9 @@ from mnist_jax import LESSONS, Examples, UserError, data, optimizer, train_epoch
 from mnist_jax.runs import devices
 from mnist_jax.runs import loop as experiment
 from mnist_jax.runs.checkpoints import Checkpoints
-from mnist_jax.runs.devices import Trainer, most_side_by_side
-from mnist_jax.runs.loop import check_run, train_lesson, train_runs
-from mnist_jax.runs.records import Epoch, Run, lesson_record, run_record
+from mnist_jax.runs.devices import Placement, Trainer, most_side_by_side
+from mnist_jax.runs.loop import check_runs, train_runs
+from mnist_jax.runs.records import Epoch, Run, RunRecord, lesson_entry, runs_of_seeds
 
 
 def record(epochs):
@@ -21,12 +21,12 @@ def record(epochs):
     runs = {}
     for epoch in epochs:
         runs.setdefault(epoch.run, []).append(epoch)
-    return lesson_record([run_record(run) for run in runs.values()])
+    return lesson_entry([RunRecord.of_epochs(run) for run in runs.values()])
 
 
 @pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
 def test_a_record_has_a_number_for_every_seed_and_epoch(lesson, dataset):
-    entry = record(train_lesson(lesson, dataset, seeds=[0, 3], epochs=2))
+    entry = record(train_runs(lesson, dataset, runs_of_seeds([0, 3]), epochs=2))
     assert entry["seeds"] == [0, 3]
     assert entry["diverged"] == [False, False]
     kinds = dict.fromkeys(("test_loss", "train_loss", "seconds"), float)
@@ -36,8 +36,8 @@ def test_a_record_has_a_number_for_every_seed_and_epoch(lesson, dataset):
 
 
 def test_seeds_side_by_side_are_what_each_is_alone(dataset):
-    both = record(train_lesson(LESSONS["dropout"], dataset, seeds=[1, 2], epochs=2))
-    alone = record(train_lesson(LESSONS["dropout"], dataset, seeds=[2], epochs=2))
+    both = record(train_runs(LESSONS["dropout"], dataset, runs_of_seeds([1, 2]), epochs=2))
+    alone = record(train_runs(LESSONS["dropout"], dataset, runs_of_seeds([2]), epochs=2))
     for name in ("test_loss", "train_loss", "test_correct"):
         assert both[name][1] == alone[name][0]
 
@@ -62,7 +62,7 @@ def test_a_batch_spread_over_four_devices_trains_the_same(lesson, dataset):
     # In float64: sums over a batch are in another order, and nothing else may differ. 66 is two batches and two more.
     lesson = dataclasses.replace(lesson, dtype="float64")
     with jax.enable_x64(True):
-        spread = list(train_runs(lesson, dataset, [Run(3)], epochs=2, devices_per_run=4))
+        spread = list(train_runs(lesson, dataset, [Run(3)], epochs=2, placement=Placement(devices_per_run=4)))
         whole = list(train_runs(lesson, dataset, [Run(3)], epochs=2))
     for mine, its in zip(spread, whole, strict=True):
         assert mine.train_loss == pytest.approx(its.train_loss, rel=1e-9)
@@ -72,8 +72,9 @@ def test_a_batch_spread_over_four_devices_trains_the_same(lesson, dataset):
 def test_two_runs_with_batches_spread_over_two_devices_each(dataset):
     runs = [Run(3), Run(4)]
     for test_every in (None, 1):
-        spread = list(train_runs(LESSONS["dropout"], dataset, runs, epochs=1, devices_per_run=2, test_every=test_every))
-        whole = list(train_runs(LESSONS["dropout"], dataset, runs, epochs=1, test_every=test_every))
+        options = {"epochs": 1, "test_every": test_every}
+        spread = list(train_runs(LESSONS["dropout"], dataset, runs, placement=Placement(devices_per_run=2), **options))
+        whole = list(train_runs(LESSONS["dropout"], dataset, runs, **options))
         for mine, its in zip(spread, whole, strict=True):
             assert mine.run == its.run
             assert mine.test_loss == pytest.approx(its.test_loss, rel=1e-5)
@@ -81,7 +82,7 @@ def test_two_runs_with_batches_spread_over_two_devices_each(dataset):
 
 
 def test_a_spread_batch_s_gradients_are_summed_over_its_devices(dataset):
-    trainer = Trainer(LESSONS["mlp"], dataset, [Run(0)], devices_per_run=4)
+    trainer = Trainer(LESSONS["mlp"], dataset, [Run(0)], placement=Placement(devices_per_run=4))
     states = trainer.start([Run(0)])
     trainer.compile(states)
     program = trainer._compiled.as_text()
@@ -96,14 +97,14 @@ def test_a_spread_batch_s_gradients_are_summed_over_its_devices(dataset):
 def test_devices_that_cannot_share_a_batch_are_refused(dataset, devices_per_run, batch_size, error):
     lesson = dataclasses.replace(LESSONS["mlp"], batch_size=batch_size)
     with pytest.raises(UserError, match=error):
-        train_runs(lesson, dataset, [Run(0)], devices_per_run=devices_per_run)
+        train_runs(lesson, dataset, [Run(0)], placement=Placement(devices_per_run=devices_per_run))
 
 
 @pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
 def test_the_compiler_s_options_change_no_result(lesson, dataset, monkeypatch):
-    with_options = record(train_lesson(lesson, dataset, seeds=[0], epochs=2))
+    with_options = record(train_runs(lesson, dataset, runs_of_seeds([0]), epochs=2))
     monkeypatch.setattr(devices, "COMPILER_OPTIONS", {})
-    without = record(train_lesson(lesson, dataset, seeds=[0], epochs=2))
+    without = record(train_runs(lesson, dataset, runs_of_seeds([0]), epochs=2))
     for name in ("train_loss", "test_loss"):
         assert with_options[name] == without[name]
 
@@ -112,13 +113,13 @@ def test_the_compiler_s_options_change_no_result(lesson, dataset, monkeypatch):
 def test_a_group_s_runs_are_what_each_is_alone(dataset, side_by_side, runs):
     # On four devices (conftest.py): two groups, the last filled up with copies; one, filled up, twice; one device.
     todo = grid([0.01, 0.03, 0.1], seeds=[3, 4])[:runs]
-    together = list(train_runs(LESSONS["relu"], dataset, todo, epochs=2, side_by_side=side_by_side))
+    together = list(train_runs(LESSONS["relu"], dataset, todo, epochs=2, placement=Placement(side_by_side)))
     assert [(epoch.run, epoch.number) for epoch in together if epoch.number == 2] == [(run, 2) for run in todo]
     assert len(together) == 2 * runs
     for run in todo[::3]:
         ((_, rate),) = run.hyperparameters
         lesson = dataclasses.replace(LESSONS["relu"], optimizer=optimizer("sgd", rate, momentum=0.5))
-        alone = list(train_lesson(lesson, dataset, seeds=[run.seed], epochs=2))
+        alone = list(train_runs(lesson, dataset, runs_of_seeds([run.seed]), epochs=2))
         for mine, its in zip([epoch for epoch in together if epoch.run == run], alone, strict=True):
             assert mine.train_loss == pytest.approx(its.train_loss, rel=1e-4)
             assert mine.test_loss == pytest.approx(its.test_loss, rel=1e-4)
@@ -169,7 +170,7 @@ def test_a_group_is_the_same_whichever_of_its_runs_are_done(dataset, one_device,
     todo = grid([0.1, 1e30, 0.03], seeds=[3, 4, 5])
 
     def trained(done=()):
-        epochs = train_runs(lesson, dataset, todo, done=done, epochs=2, side_by_side=side_by_side)
+        epochs = train_runs(lesson, dataset, todo, done=done, epochs=2, placement=Placement(side_by_side))
         return {(epoch.run, epoch.number): repr(dataclasses.replace(epoch, seconds=0.0)) for epoch in epochs}
 
     whole = trained()
@@ -222,7 +223,7 @@ def test_a_group_s_name_is_of_its_data(dataset, toy):
         ([Run(0, (("learning_rate", 0.1), ("momentum", 1.0)))], {}, "momentum must be"),
         ([Run(0), Run(1, (("momentum", math.inf),))], {}, "momentum must be"),
         ([Run(0.5)], {}, "Seeds must be Python ints"),
-        ([Run(0)], {"side_by_side": 0}, "At least 1 run"),
+        ([Run(0)], {"placement": Placement(0)}, "At least 1 run per device"),
         ([Run(0), Run(1, (("learning_rate", 0.1),))], {}, "same hyperparameters"),
     ],
 )
@@ -245,8 +246,8 @@ def test_a_run_s_hyperparameters_are_the_lesson_s_own_to_the_last_bit(dataset, d
     own = dataclasses.replace(LESSONS["adam"], optimizer=optimizer("adam", 0.1), hidden=(3,), dtype=dtype)
     other = dataclasses.replace(own, optimizer=optimizer("adam", 0.3))
     with jax.enable_x64(dtype == "float64"):
-        expected = train_runs(own, dataset, [Run(0), Run(1)], epochs=1, side_by_side=side_by_side)
-        found = train_runs(other, dataset, grid([0.1], seeds=[0, 1]), epochs=1, side_by_side=side_by_side)
+        expected = train_runs(own, dataset, [Run(0), Run(1)], epochs=1, placement=Placement(side_by_side))
+        found = train_runs(other, dataset, grid([0.1], seeds=[0, 1]), epochs=1, placement=Placement(side_by_side))
         for mine, its in zip(found, expected, strict=True):
             assert (mine.train_loss, mine.test_loss) == (its.train_loss, its.test_loss)
 
@@ -256,7 +257,7 @@ def test_a_device_s_share_of_a_batch_may_be_one_example(dataset, lesson_id):
     """Batch norm's statistics are of the whole batch."""
     lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(3,), batch_size=4, dtype="float64")
     with jax.enable_x64(True):
-        spread = list(train_runs(lesson, dataset, [Run(3)], epochs=1, devices_per_run=4))
+        spread = list(train_runs(lesson, dataset, [Run(3)], epochs=1, placement=Placement(devices_per_run=4)))
         whole = list(train_runs(lesson, dataset, [Run(3)], epochs=1))
     assert spread[0].train_loss == pytest.approx(whole[0].train_loss, rel=1e-9)
     assert spread[0].test_loss == pytest.approx(whole[0].test_loss, rel=1e-9)
@@ -264,7 +265,7 @@ def test_a_device_s_share_of_a_batch_may_be_one_example(dataset, lesson_id):
 
 def test_a_diverged_run_ends_and_says_so(dataset):
     lesson = dataclasses.replace(LESSONS["relu"], optimizer=optimizer("sgd", 1e30))
-    entry = record(train_lesson(lesson, dataset, seeds=[0], epochs=5))
+    entry = record(train_runs(lesson, dataset, runs_of_seeds([0]), epochs=5))
     assert entry["diverged"] == [True]
     assert entry["train_loss"] == [[None]]
     json.dumps(entry, allow_nan=False)
@@ -272,7 +273,7 @@ def test_a_diverged_run_ends_and_says_so(dataset):
 
 def test_without_validation_there_is_none(toy):
     whole = data.from_arrays(toy, toy, "notebooks")
-    assert record(train_lesson(LESSONS["mlp"], whole, seeds=[0], epochs=1))["validation_correct"] is None
+    assert record(train_runs(LESSONS["mlp"], whole, runs_of_seeds([0]), epochs=1))["validation_correct"] is None
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,12 @@ def test_without_validation_there_is_none(toy):
 def test_what_cannot_run_is_refused_before_it_starts(dataset, change, says):
     arguments = {"lesson": LESSONS["mlp"], "seeds": [0], "epochs": 1, **change}
     with pytest.raises(UserError, match=says):
-        train_lesson(arguments.pop("lesson"), dataset, **arguments)
+        train_runs(arguments["lesson"], dataset, runs_of_seeds(arguments["seeds"]), epochs=arguments["epochs"])
+
+
+def test_no_runs_are_refused(dataset):
+    with pytest.raises(UserError, match="At least one run is needed"):
+        train_runs(LESSONS["mlp"], dataset, [], epochs=1)
 
 
 def sized(dataset, **sizes):
@@ -310,10 +316,10 @@ def test_more_runs_side_by_side_than_fit_are_refused(dataset, side_by_side):
     # 10,000 nets of lesson he on 10,000 images would take 600 GB of activations.
     mnist, many = sized(dataset, train=60_000, test=10_000), range(10_000)
     with pytest.raises(UserError, match="At most 241 runs of this net fit"):
-        check_run(LESSONS["he"], mnist, seeds=many, epochs=1, side_by_side=side_by_side)
-    check_run(LESSONS["he"], mnist, seeds=many, epochs=1, side_by_side=241)
-    check_run(LESSONS["he"], mnist, seeds=range(241), epochs=1, side_by_side=side_by_side)
-    check_run(LESSONS["he"], mnist, seeds=many, epochs=1)
+        check_runs(LESSONS["he"], mnist, runs_of_seeds(many), epochs=1, placement=Placement(side_by_side))
+    check_runs(LESSONS["he"], mnist, runs_of_seeds(many), epochs=1, placement=Placement(241))
+    check_runs(LESSONS["he"], mnist, runs_of_seeds(range(241)), epochs=1, placement=Placement(side_by_side))
+    check_runs(LESSONS["he"], mnist, runs_of_seeds(many), epochs=1)
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
@@ -339,9 +345,9 @@ def test_by_default_no_more_runs_are_side_by_side_than_fit(dataset, one_device, 
 def test_a_net_that_fits_in_training_but_not_in_evaluation_is_refused(dataset, split, monkeypatch):
     lesson = dataclasses.replace(LESSONS["mlp"], hidden=(3,))
     monkeypatch.setattr("mnist_jax.lessons.MOST_ACTIVATIONS", 100 * lesson.activations)
-    check_run(lesson, sized(dataset, **{split: 100}), seeds=[0], epochs=1)
+    check_runs(lesson, sized(dataset, **{split: 100}), runs_of_seeds([0]), epochs=1)
     with pytest.raises(UserError, match="cannot be applied to 101 images at once"):
-        check_run(lesson, sized(dataset, **{split: 101}), seeds=[0], epochs=1)
+        check_runs(lesson, sized(dataset, **{split: 101}), runs_of_seeds([0]), epochs=1)
 
 
 def test_the_epoch_is_compiled_with_the_compiler_s_options(dataset, monkeypatch):

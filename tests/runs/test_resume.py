@@ -85,7 +85,7 @@ def train(toy_folder, out, *more):
 def test_a_run_resumed_elsewhere_says_so(run_main, toy_folder, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("mnist_jax.cli.study.run_record", lambda _: 1 / 0)  # a crash before the run is in the journal
+        patch.setattr("mnist_jax.cli.study.Journal.add", lambda *_: 1 / 0)  # a crash before the run is in the journal
         with pytest.raises(ZeroDivisionError):
             run_main(cli.main, *train(toy_folder, out))
     monkeypatch.setattr(provenance, "_processor", lambda: "abacus")

@@ -5,13 +5,13 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
-from helpers import BUDGET, GROUPS, HEADER
+from helpers import BUDGET, GROUPS, run_compare
 
 from mnist_jax import LESSONS, UserError, optimizer
-from mnist_jax.cli.terminal import EpochProgress, make_console
-from mnist_jax.runs.checkpoints import Checkpoints
+from mnist_jax.cli.terminal import EpochProgress
 from mnist_jax.runs.devices import Trainer
-from mnist_jax.runs.journal import CHECKPOINTS, JOURNAL, Journal
+from mnist_jax.runs.journal import CHECKPOINTS, JOURNAL
+from mnist_jax.runs.records import RunRecord
 from mnist_jax.studies import tuning
 from mnist_jax.studies.tuning import (
     TARGETS,
@@ -19,39 +19,18 @@ from mnist_jax.studies.tuning import (
     at_chance,
     best_of,
     check_comparison,
-    compare,
     contestant,
     course_optimizers,
     final_summary,
     good_range,
     learning_rates,
     median_steps,
+    seconds_alone,
     steps_to,
     tuning_summary,
 )
 from mnist_jax.views.comparison import FINAL_HEADER, TUNING_HEADER, final_rows, tuning_rows
 from mnist_jax.views.figures import curves_figure
-from mnist_jax.views.tensorboard import EventFiles
-
-
-def compared(groups, lesson, dataset, folder, journal):
-    checkpoints = Checkpoints(folder / CHECKPOINTS, keep_last=False)
-    return compare(
-        groups,
-        lesson,
-        dataset,
-        BUDGET,
-        journal=journal,
-        checkpoints=checkpoints,
-        event_files=EventFiles(folder, on=False),
-        console=make_console(),
-    )
-
-
-def run_compare(folder, dataset):
-    folder.mkdir(exist_ok=True)
-    with Journal(folder, HEADER) as journal:
-        return compared(GROUPS, LESSONS["mlp"], dataset, folder, journal)
 
 
 @pytest.fixture(scope="module")
@@ -127,42 +106,35 @@ def test_steps_are_counted_to_the_first_test_that_is_good_enough(target, expecte
     assert steps_to(target, [[50, 80], [95, 70]], [90, 96], 2, 5) == expected
 
 
-def final_entry(seed, tests, ends):
-    curves = dict.fromkeys(("test_loss", "train_loss"), [0.1] * len(ends))
-    return {
-        "stage": "final", "optimizer": "sgd", "learning_rate": 0.1, "seed": seed, "tests": tests, "test_correct": ends,
-        "validation_correct": ends, "diverged": False, **curves,
-    }  # fmt: skip
+def record(seed, validation_correct, test_correct, *, tests=None, diverged=False):
+    losses = [0.1] * len(test_correct)
+    return RunRecord(
+        seed=seed, test_correct=test_correct, test_loss=losses, train_loss=losses, seconds=losses,
+        validation_correct=validation_correct, tests=tests, diverged=diverged,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("images", [20, 500, 7_777, 10_000])
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_exact_hit_of_a_target_counts(target, images):
-    budget = Budget((), (7,), epochs=1, test_every=10)
     needed = math.ceil(Fraction(target * images, 100))
-    missed, hit = ([final_entry(7, [[0, count]], [images])] for count in (needed - 1, needed))
-    assert final_summary(hit, "sgd", budget, images, 30, 1.0)["steps_to"][str(target)] == [20]
-    assert final_summary(missed, "sgd", budget, images, 30, 1.0)["steps_to"][str(target)] == [30]
+    missed, hit = ([record(7, [images], [images], tests=[[0, count]])] for count in (needed - 1, needed))
+    assert final_summary(hit, images, 30, 10)["steps_to"][str(target)] == [20]
+    assert final_summary(missed, images, 30, 10)["steps_to"][str(target)] == [30]
 
 
-def entries(label, accuracies, *, diverged=()):
+def entries(accuracies, *, diverged=()):
     """Runs that end with these fractions of 100 images right."""
     return [
-        {
-            "stage": "tuning", "optimizer": label, "learning_rate": rate, "seed": seed,
-            "validation_correct": [0, round(100 * accuracy)], "test_correct": [100 - round(100 * accuracy)],
-            "diverged": (rate, seed) in diverged,
-        }
+        record(seed, [0, round(100 * accuracy)], [100 - round(100 * accuracy)], diverged=(rate, seed) in diverged)
         for rate, row in accuracies.items()
         for seed, accuracy in enumerate(row)
-    ]  # fmt: skip
+    ]
 
 
 def test_the_choice_is_the_highest_mean_on_validation_images():
     accuracies = {0.01: [0.90, 0.92], 0.1: [0.97, 0.99], 1.0: [1.00, 0.10], 10.0: [0.2, 0.21]}
-    found = tuning_summary(
-        entries("sgd", accuracies, diverged={(1.0, 1)}), contestant("sgd", tuple(accuracies)), (0, 1), 100
-    )
+    found = tuning_summary(entries(accuracies, diverged={(1.0, 1)}), contestant("sgd", tuple(accuracies)), 100)
     assert found["learning_rate"] == 0.1
     assert found["validation_correct"] == [[90, 92], [97, 99], [100, 10], [20, 21]]
     assert found["diverged"] == [[False, False], [False, False], [False, True], [False, False]]
@@ -176,7 +148,7 @@ def tuned(**tuning):
 
 
 def test_a_choice_at_the_edge_is_called_so():
-    found = tuning_summary(entries("sgd", {0.1: [0.5], 1.0: [0.9]}), contestant("sgd", (0.1, 1.0)), (0,), 100)
+    found = tuning_summary(entries({0.1: [0.5], 1.0: [0.9]}), contestant("sgd", (0.1, 1.0)), 100)
     assert "edge of the grid" in tuning_rows(tuned(sgd=found))[0][1]
 
 
@@ -185,7 +157,7 @@ def test_the_best_of_a_group_goes_on(order):
     group = [contestant("sgd", (0.1, 1.0), momentum=momentum) for momentum in (0.5, 0.9)]
     accuracies = [{0.1: [0.90], 1.0: [0.10]}, {0.1: [0.10], 1.0: [0.91]}]
     tuning = {
-        entrant.label: tuning_summary(entries(entrant.label, found), entrant, (0,), 100)
+        entrant.label: tuning_summary(entries(found), entrant, 100)
         for entrant, found in zip(group, accuracies, strict=True)
     }
     assert best_of([group[place] for place in order], tuning) == group[1]
@@ -206,12 +178,12 @@ def test_the_timed_program_is_compiled_as_the_runs_are(dataset, tmp_path, monkey
     asked = []
     compile_epoch = Trainer.compile
     monkeypatch.setattr(Trainer, "compile", lambda self, states: asked.append(self) or compile_epoch(self, states))
-    monkeypatch.setattr("mnist_jax.runs.loop._train_group", None)
+    monkeypatch.setattr("mnist_jax.runs.loop._train_epoch", None)
     run_compare(tmp_path, dataset)
     assert len(asked) == len(GROUPS)
 
 
-def test_the_first_epoch_of_a_timed_program_does_not_count(dataset, tmp_path, monkeypatch):
+def test_the_first_epoch_of_a_timed_program_does_not_count(dataset, monkeypatch):
     """By a clock that stands still but for what each epoch computes."""
     now, epochs = 0.0, []
 
@@ -235,27 +207,24 @@ def test_the_first_epoch_of_a_timed_program_does_not_count(dataset, tmp_path, mo
 
     monkeypatch.setattr(tuning, "Trainer", Timed)
     monkeypatch.setattr(tuning, "time", SimpleNamespace(perf_counter=lambda: now))
-    with Journal(tmp_path, HEADER) as journal:
-        medians = tuning._seconds_alone({"a": "mlp", "b": "adam"}, dataset, journal, repeats=3)
-        assert [entry["seconds"] for entry in journal] == [{"a": [1, 5, 3], "b": [7, 6, 5]}]
-    assert medians == {"a": 3, "b": 6}
+    assert seconds_alone({"a": "mlp", "b": "adam"}, dataset, repeats=3) == {"a": [1, 5, 3], "b": [7, 6, 5]}
     assert epochs == ["mlp", "adam"] * 4  # in turn
 
 
 @pytest.mark.parametrize(("tuning", "final"), [(0, 2), (1, 1), (10**9, 2), (1, 10**9)])
 def test_seeds_that_make_no_comparison_are_refused(tuning, final):
     with pytest.raises(UserError, match="seeds"):
-        Budget.of_counts(tuning, final, epochs=1)
+        Budget.of_counts(tuning, final)
 
 
 def test_final_seeds_are_fresh():
-    budget = Budget.of_counts(3, 10, epochs=1)
+    budget = Budget.of_counts(3, 10)
     assert not set(budget.tuning_seeds) & set(budget.final_seeds)
 
 
 def test_without_validation_images_nothing_can_be_tuned(dataset):
     with pytest.raises(UserError, match="validation images"):
-        check_comparison(LESSONS["mlp"], dataclasses.replace(dataset, validation=None), BUDGET)
+        check_comparison(LESSONS["mlp"], dataclasses.replace(dataset, validation=None), BUDGET, epochs=2)
 
 
 @pytest.mark.parametrize("shown", [1, 9, 17])
@@ -302,7 +271,7 @@ def test_what_another_number_of_devices_left_under_way_is_removed_at_the_end(
 
 def test_a_finished_comparison_is_drawn_anew_without_training(dataset, tmp_path, monkeypatch):
     first = run_compare(tmp_path, dataset)
-    monkeypatch.setattr("mnist_jax.runs.loop._train_group", None)
+    monkeypatch.setattr("mnist_jax.runs.loop._train_epoch", None)
     assert run_compare(tmp_path, dataset) == first
     results = {**first, "data": dataset.describe(), "config": {"steps_per_epoch": 3}}
     assert [len(row) for row in tuning_rows(results)] == [len(TUNING_HEADER)] * 3
@@ -315,8 +284,7 @@ def test_a_finished_comparison_is_drawn_anew_without_training(dataset, tmp_path,
 def test_final_runs_are_paired(dataset, tmp_path):
     """A seed means the same weights, order and dropout for every optimizer: without a step there is no difference."""
     tiny = {name: [contestant(name, (1e-37, 2e-37))] for name in ("sgd", "adagrad")}
-    with Journal(tmp_path, HEADER) as journal:
-        results = compared(tiny, LESSONS["dropout"], dataset, tmp_path, journal)
+    results = run_compare(tmp_path, dataset, tiny, LESSONS["dropout"])
     sgd, adagrad = (results["final"][label] for label in ("sgd", "adagrad"))
     assert sgd["test_loss"] == adagrad["test_loss"]
     assert sgd["train_loss"] == adagrad["train_loss"]
@@ -325,8 +293,7 @@ def test_final_runs_are_paired(dataset, tmp_path):
 
 def test_runs_that_diverge_are_shown(dataset, tmp_path):
     groups = {"kept": [contestant("sgd", (0.01, 1e30))], "lost": [contestant("adam", (1e30, 2e30))]}
-    with Journal(tmp_path, HEADER) as journal:
-        results = compared(groups, LESSONS["relu"], dataset, tmp_path, journal)
+    results = run_compare(tmp_path, dataset, groups, LESSONS["relu"])
     assert results["tuning"]["sgd"]["diverged"] == [[False], [True]]
     results = {**results, "data": dataset.describe(), "config": {"steps_per_epoch": 3}}
     assert [row[-2] for row in tuning_rows(results)] == ["1 of 2 runs", "2 of 2 runs"]

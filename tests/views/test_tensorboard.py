@@ -9,17 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import BUDGET, GROUPS, HEADER, QUICK_ENOUGH, script, toy_digits, write_idx_folder
+from helpers import QUICK_ENOUGH, run_compare, script, toy_digits, write_idx_folder
 from tensorboardX.proto.event_pb2 import Event
 
-from mnist_jax import LESSONS, UserError
+from mnist_jax import UserError
 from mnist_jax.cli import commands as cli
-from mnist_jax.cli.terminal import EpochProgress, make_console
-from mnist_jax.runs.checkpoints import Checkpoints
-from mnist_jax.runs.journal import CHECKPOINTS, JOURNAL, Journal
+from mnist_jax.cli.terminal import EpochProgress
+from mnist_jax.runs.journal import JOURNAL
 from mnist_jax.runs.records import Epoch, Run
-from mnist_jax.studies.tuning import compare
-from mnist_jax.views.tensorboard import BY_STEP, CURVES, EVENTS, EventFiles
+from mnist_jax.views.tensorboard import BY_STEP, EVENTS, EventFiles
 
 
 def crc32c(data):
@@ -79,7 +77,8 @@ def curve(values):
 
 def curves(run):
     """What a run's record is in an event file, on 20 test and 6 validation images."""
-    tags = {tag: curve(run[name]) for tag, name in CURVES.items()}
+    tags = {f"loss/{kind}": curve(run[f"{kind}_loss"]) for kind in ("train", "test")}
+    tags["seconds/epoch"] = curve(run["seconds"])
     for split, images in (("test", 20), ("validation", 6)):
         if run.get(f"{split}_correct") is not None:
             tags[f"accuracy/{split}"] = curve(count / images for count in run[f"{split}_correct"])
@@ -203,19 +202,10 @@ def test_finished_runs_keep_their_files_unless_those_are_cut_short(whole, tmp_pa
 
 
 def compared(folder, dataset):
-    folder.mkdir(exist_ok=True)
-    with Journal(folder, HEADER) as journal:
-        compare(
-            GROUPS,
-            LESSONS["mlp"],
-            dataset,
-            BUDGET,
-            journal=journal,
-            checkpoints=Checkpoints(folder / CHECKPOINTS, keep_last=False),
-            event_files=EventFiles(folder, on=True),
-            console=make_console(),
-        )
-        return list(journal)
+    """The journal's entries of a comparison with event files."""
+    run_compare(folder, dataset, tensorboard=True)
+    _, *entries = map(json.loads, (folder / JOURNAL).read_text().splitlines())
+    return entries
 
 
 def test_a_comparison_has_a_folder_for_each_setting_and_tests_by_step(dataset, tmp_path):

@@ -1,0 +1,76 @@
+import json
+import math
+
+import pytest
+
+from mnist_jax import UserError
+from mnist_jax.runs.records import Epoch, Run, RunRecord, ended_runs, lesson_entry, runs_of_seeds
+
+RUN = Run(7, (("learning_rate", 0.1),))
+
+
+def epochs(*, losses=(0.5, 0.25), validation=(80, 90), tests=((1, 2), (3, 4))):
+    return [
+        Epoch(RUN, number, loss, 2 * loss, 10 * number, validated, 1.5, within)
+        for number, (loss, validated, within) in enumerate(zip(losses, validation, tests, strict=True), start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        epochs(),
+        epochs(validation=(None, None)),
+        epochs(tests=((), ())),
+        epochs(tests=((), (3,))),
+        epochs(validation=(0, 0)),
+        [],
+    ],
+    ids=["all", "no validation split", "no tests", "no test in an epoch", "none right", "no epochs"],
+)
+def test_a_record_is_the_same_after_json(found):
+    record = (
+        RunRecord.of_epochs(found)
+        if found
+        else RunRecord(seed=7, test_correct=[], test_loss=[], train_loss=[], seconds=[], diverged=False)
+    )
+    values = json.loads(json.dumps(record.to_json(), allow_nan=False))
+    assert RunRecord.from_json({**values, "stage": "final"}) == record
+    assert record.epochs(RUN) == found
+
+
+def test_a_loss_that_is_not_finite_is_none_in_json_and_nan_again():
+    record = RunRecord.of_epochs(epochs(losses=(0.5, math.inf)))
+    assert record.diverged
+    assert record.test_loss == [1.0, None]
+    assert math.isnan(record.epochs(RUN)[1].test_loss)
+    assert record.epochs(RUN)[1].diverged
+    assert RunRecord.of_epochs(record.epochs(RUN)) == record
+
+
+def test_a_record_without_one_of_its_fields_is_refused():
+    values = RunRecord.of_epochs(epochs()).to_json()
+    for name in ("seed", "test_correct", "test_loss", "train_loss", "seconds", "diverged"):
+        with pytest.raises(KeyError, match=name):
+            RunRecord.from_json({key: value for key, value in values.items() if key != name})
+
+
+def test_a_lesson_s_entry_has_a_list_for_every_run():
+    records = [RunRecord.of_epochs(epochs(validation=(None, None), tests=((), ())))] * 2
+    assert lesson_entry(records) == {
+        "seeds": [7, 7], "validation_correct": None, "test_correct": [[10, 20]] * 2, "test_loss": [[1.0, 0.5]] * 2,
+        "train_loss": [[0.5, 0.25]] * 2, "seconds": [[1.5, 1.5]] * 2, "diverged": [False, False],
+    }  # fmt: skip
+
+
+def test_a_run_ends_with_its_last_epoch_or_the_one_in_which_it_diverged():
+    lost = [Epoch(Run(8), 1, math.nan, 1.0, 5, None, 1.5)]
+    mixed = [epochs()[0], *lost, epochs()[1]]
+    ended = [(epoch.run.seed, epoch.number, record) for epoch, record in ended_runs(mixed, 2)]
+    assert ended == [(7, 1, None), (8, 1, RunRecord.of_epochs(lost)), (7, 2, RunRecord.of_epochs(epochs()))]
+
+
+@pytest.mark.parametrize("seeds", [[], range(10_001), range(10**9)])
+def test_too_few_or_too_many_seeds_are_refused(seeds):
+    with pytest.raises(UserError, match="seeds must be 1 to 10,000"):
+        runs_of_seeds(seeds)

@@ -27,7 +27,7 @@ from mnist_jax.cli.start import parsed, start_jax
 from mnist_jax.cli.study import run_lessons
 from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import LESSONS, lesson_by_id
+from mnist_jax.lessons import LESSONS, lesson_by_id, position
 from mnist_jax.runs.files import RESULTS, TABLE, write_files
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.views.figures import gains_figure, ladder_figure
@@ -97,7 +97,7 @@ def report(results: Mapping[str, Any]) -> dict[str, bytes]:
 
 def _position(lesson_id: str) -> int:
     """Its place in the course; an unknown id comes last, to be refused with its name."""
-    return list(LESSONS).index(lesson_id) if lesson_id in LESSONS else len(LESSONS)
+    return position(lesson_id) if lesson_id in LESSONS else len(LESSONS)
 
 
 def main() -> None:

@@ -65,8 +65,7 @@ from mnist_jax.cli.start import check_jax, parsed
 from mnist_jax.cli.terminal import load_data, make_console, table, with_time_left
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, check_choice, reason
-from mnist_jax.lessons import LESSONS, Lesson, lesson_by_id
-from mnist_jax.model import CLASSES
+from mnist_jax.lessons import CLASSES, LESSONS, Lesson, lesson_by_id
 from mnist_jax.runs.devices import COMPILER_OPTIONS, Trainer, on_device
 from mnist_jax.runs.files import SPEED, TABLE, make_folder, write_files, write_results
 from mnist_jax.runs.provenance import command_line, environment
@@ -640,7 +639,7 @@ def replica_times(
         compiling = compile_seconds(trainer, states)
         epochs = ours(trainer, states)
         seconds = [next(epochs) for _ in range(arguments.replica_epochs)]
-        steps = math.ceil(data.epoch_length / lesson.batch_size) * arguments.replica_epochs
+        steps = data.steps(lesson) * arguments.replica_epochs
         a_device = count * steps * bytes_per_step(lesson) / sum(seconds) / min(count, devices)
         entries.append(
             {

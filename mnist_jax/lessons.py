@@ -1,12 +1,17 @@
 """The six lessons: the whole course on one screen, each the lesson before with one field replaced."""
 
 import dataclasses
+import math
 from itertools import pairwise
 from reprlib import repr as short
 from typing import Any
 
 from mnist_jax.errors import UserError, check_choice
 from mnist_jax.optimizers import Optimizer, is_number, is_whole, optimizer
+
+IMAGE_SHAPE = (28, 28)
+PIXELS = math.prod(IMAGE_SHAPE)
+CLASSES = 10
 
 ACTIVATIONS = ("sigmoid", "relu", "tanh", "gelu")
 INITIALISATIONS = ("pytorch", "he")
@@ -75,15 +80,20 @@ class Lesson:
         check_batches(self, self.batch_size)
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """From the pixels to the classes; between two of them stands a dense layer."""
+        return (PIXELS, *self.hidden, CLASSES)
+
+    @property
     def parameters(self) -> int:
         """How many the net has, those of batch norm included."""
-        dense = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise((784, *self.hidden, 10)))
+        dense = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.widths))
         return dense + 2 * sum(self.hidden) * self.batch_norm
 
     @property
     def activations(self) -> int:
         """How many the net computes for each example, its pixels included."""
-        return 784 + sum(self.hidden) + 10
+        return sum(self.widths)
 
 
 def check_activations(lesson: Lesson, examples: int) -> None:
@@ -174,6 +184,11 @@ def lesson_by_id(lesson_id: str) -> Lesson:
     return LESSONS[lesson_id]
 
 
+def position(lesson_id: str) -> int:
+    """A lesson's place in the course, from 0."""
+    return list(LESSONS).index(lesson_id)
+
+
 def lesson_of_json(values: Any) -> Lesson:
     """The lesson of which `values` is `dataclasses.asdict`, as JSON gives it back.
 
@@ -205,11 +220,9 @@ def changes(lesson: Lesson, before: Lesson) -> dict[str, tuple[object, object]]:
 
 def what_changed(lesson_id: str) -> str:
     """One line for tables: what this lesson changes in the lesson before it."""
-    ids = list(LESSONS)
-    position = ids.index(lesson_id)
-    if position == 0:
+    if position(lesson_id) == 0:
         return "where it starts"
-    changed = changes(LESSONS[lesson_id], LESSONS[ids[position - 1]])
+    changed = changes(LESSONS[lesson_id], list(LESSONS.values())[position(lesson_id) - 1])
     return ", ".join(f"{name}: {_words(old)} -> {_words(new)}" for name, (old, new) in changed.items())
 
 

@@ -1,6 +1,5 @@
 """The network of all six lessons, and PyTorch's initial weights for it."""
 
-import math
 from collections.abc import Callable
 
 import jax
@@ -11,10 +10,7 @@ from jax.nn.initializers import Initializer
 
 from mnist_jax.dropout import Dropout
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import Lesson, single_example
-
-IMAGE_SHAPE = (28, 28)
-CLASSES = 10
+from mnist_jax.lessons import CLASSES, IMAGE_SHAPE, PIXELS, Lesson, single_example
 
 
 def pytorch_kernel() -> Initializer:
@@ -83,7 +79,7 @@ class Network(nn.Module):
         if train and lesson.batch_norm and images.shape[0] == 1:
             raise single_example()
         activation = getattr(jax.nn, lesson.activation)
-        x = images.reshape(images.shape[0], math.prod(IMAGE_SHAPE)).astype(lesson.dtype) / 255
+        x = images.reshape(images.shape[0], PIXELS).astype(lesson.dtype) / 255
         for layer, width in enumerate(lesson.hidden, start=1):
             x = self._dense(x, width, name=f"fc{layer}")
             if lesson.batch_norm:

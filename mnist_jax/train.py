@@ -21,8 +21,8 @@ import optax
 from jax.sharding import PartitionSpec
 
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import Lesson, check_batches
-from mnist_jax.model import CLASSES, IMAGE_SHAPE, Network, check_images
+from mnist_jax.lessons import CLASSES, IMAGE_SHAPE, Lesson, check_batches
+from mnist_jax.model import Network, check_images
 
 
 class Examples(NamedTuple):

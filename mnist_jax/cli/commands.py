@@ -22,8 +22,7 @@ from mnist_jax.data import Dataset, tfds
 from mnist_jax.data.arrays import KNOWN
 from mnist_jax.data.sources import read_arrays
 from mnist_jax.errors import UserError, expand_user
-from mnist_jax.lessons import LESSONS, lesson_by_id, what_changed
-from mnist_jax.model import CLASSES
+from mnist_jax.lessons import CLASSES, LESSONS, lesson_by_id, what_changed
 from mnist_jax.nets.exchange import keep_imported
 from mnist_jax.nets.trained import find_nets, probabilities, read_nets, read_run, run_folder
 from mnist_jax.optimizers import Optimizer
@@ -42,7 +41,7 @@ def lessons() -> None:
         [
             lesson_id,
             what_changed(lesson_id),
-            " -> ".join(map(str, (784, *lesson.hidden, 10))),
+            " -> ".join(map(str, lesson.widths)),
             lesson.activation,
             f"{lesson.dropout_rate:g}",
             "on" if lesson.batch_norm else "off",

@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 
 from mnist_jax.errors import UserError
-from mnist_jax.model import CLASSES, IMAGE_SHAPE
+from mnist_jax.lessons import CLASSES, IMAGE_SHAPE
 from mnist_jax.train import Examples
 
 # SHA-256 of the arrays (`digest`) -> what they are. TFDS keeps MNIST's examples in an order of its own.

@@ -9,7 +9,7 @@ from mnist_jax.data.arrays import Arrays, checked
 from mnist_jax.data.cache import kept
 from mnist_jax.data.idx import read_idx
 from mnist_jax.errors import UserError, expand_user, is_folder
-from mnist_jax.model import IMAGE_SHAPE
+from mnist_jax.lessons import IMAGE_SHAPE
 
 
 def read_arrays(source: str, data_dir: Path | None = None) -> Arrays:

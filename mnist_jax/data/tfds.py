@@ -20,7 +20,7 @@ import numpy as np
 from mnist_jax.data.idx import read_idx
 from mnist_jax.data.locks import alone_in
 from mnist_jax.errors import UserError, expand_user, is_folder, reason
-from mnist_jax.model import CLASSES, IMAGE_SHAPE
+from mnist_jax.lessons import CLASSES, IMAGE_SHAPE
 
 FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),

@@ -17,8 +17,7 @@ import numpy as np
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, check_choice, reason
-from mnist_jax.lessons import Lesson, lesson_by_id, lesson_of_json
-from mnist_jax.model import CLASSES, IMAGE_SHAPE
+from mnist_jax.lessons import CLASSES, IMAGE_SHAPE, PIXELS, Lesson, lesson_by_id, lesson_of_json
 from mnist_jax.nets.trained import TrainedNet
 from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.files import CHECKPOINTS, RESULTS, make_folder, write_results
@@ -33,6 +32,7 @@ FORMATS = ("safetensors", "stablehlo")
 _DENSE = {"kernel": "weight", "bias": "bias"}
 _BATCH_NORM = {"scale": "weight", "bias": "bias"}
 _BATCH_STATS = {"mean": "running_mean", "var": "running_var"}
+_COUNT = ".num_batches_tracked"
 
 # The keys of a safetensors file's metadata. PyTorch's tools leave them out.
 _LESSON, _LESSON_ID = "mnist_jax.lesson", "mnist_jax.lesson_id"
@@ -53,12 +53,12 @@ def pytorch_tensors(state: TrainState) -> dict[str, np.ndarray]:
     for layer, arrays in state.batch_stats.items():
         for name, array in arrays.items():
             tensors[f"{layer}.{_BATCH_STATS[name]}"] = np.asarray(array)
-        tensors[f"{layer}.num_batches_tracked"] = np.asarray(state.step, np.int64)
+        tensors[f"{layer}{_COUNT}"] = np.asarray(state.step, np.int64)
     return tensors
 
 
 def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: int = 0) -> TrainState:
-    """The state with the net of `pytorch_tensors`; its optimizer's and random streams begin anew.
+    """The state with the net of `pytorch_tensors`; its optimizer's and random streams begin again.
 
     Args:
       tensors: all of the net's, and no others; `num_batches_tracked` may be missing.
@@ -70,52 +70,50 @@ def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: in
     """
     start = functools.partial(init_state, lesson)
     state = jax.eval_shape(start, jax.random.key(seed))  # all is checked before any of the net is made
-    counts = {name: tensor for name, tensor in tensors.items() if name.endswith(".num_batches_tracked")}
-    left = {name: tensor for name, tensor in tensors.items() if name not in counts}
-
-    expected = [f"{layer}.{_names(layer)[name]}" for layer, arrays in state.params.items() for name in arrays]
-    expected += [f"{layer}.{_BATCH_STATS[name]}" for layer, arrays in state.batch_stats.items() for name in arrays]
-    for name in sorted(expected, key=lambda name: name.startswith("batch_norm")):
+    names = {
+        **{(layer, name): f"{layer}.{_names(layer)[name]}" for layer in state.params for name in state.params[layer]},
+        **{(layer, name): f"{layer}.{_BATCH_STATS[name]}" for layer in state.batch_stats for name in _BATCH_STATS},
+    }
+    for name in sorted(names.values(), key=lambda name: name.startswith("batch_norm")):
         if name not in tensors:
             raise UserError(f"{name} is missing; there is {', '.join(list(tensors)[:3]) or 'nothing'}.")
-
-    def taken(name: str, like: jax.ShapeDtypeStruct, *, turned: bool = False) -> jax.Array:
-        tensor = left.pop(name)
-        shape = like.shape[::-1] if turned else like.shape
-        if tensor.shape != shape:
-            raise UserError(f"{name} is of shape {tensor.shape}, in the lesson's net of {shape}.")
-        if tensor.dtype != like.dtype:
-            raise UserError(f"{name} is {tensor.dtype}, not {like.dtype}; convert the net with .float() before saving.")
-        if not np.isfinite(tensor).all():
-            raise UserError(f"{name} holds a value that is not finite.")
-        return jnp.asarray(tensor.T if turned else tensor)
-
-    params = {
-        layer: {
-            name: taken(f"{layer}.{_names(layer)[name]}", like, turned=name == "kernel")
-            for name, like in arrays.items()
-        }
-        for layer, arrays in state.params.items()
-    }
-    batch_stats = {
-        layer: {name: taken(f"{layer}.{_BATCH_STATS[name]}", like) for name, like in arrays.items()}
-        for layer, arrays in state.batch_stats.items()
-    }
-    strangers = [*left, *(name for name in counts if name.rsplit(".", 1)[0] not in batch_stats)]
-    if strangers:
+    counts = {f"{layer}{_COUNT}" for layer in state.batch_stats}
+    if strangers := [name for name in tensors if name not in counts.union(names.values())]:
         raise UserError(f"{strangers[0]} is no part of the lesson's net.")
+
+    def taken(likes: Mapping[str, Mapping[str, jax.ShapeDtypeStruct]]) -> dict[str, dict[str, jax.Array]]:
+        return {
+            layer: {name: _taken(names[layer, name], tensors, name, like) for name, like in arrays.items()}
+            for layer, arrays in likes.items()
+        }
+
+    params, batch_stats = taken(state.params), taken(state.batch_stats)
     if any((stats["var"] < 0).any() for stats in batch_stats.values()):
         raise UserError("A running variance is below 0.")
-    for name, count in counts.items():
-        if count.shape != () or not np.issubdtype(count.dtype, np.integer):
-            raise UserError(f"{name} is not a whole number.")
-    steps = max(map(int, counts.values()), default=0)
+    steps = max((_steps(name, tensors[name]) for name in sorted(counts.intersection(tensors))), default=0)
     return dataclasses.replace(
-        start(jax.random.key(seed)),
-        params=params,
-        batch_stats=batch_stats,
-        step=jnp.int32(min(max(steps, 0), np.iinfo(np.int32).max)),
+        start(jax.random.key(seed)), params=params, batch_stats=batch_stats, step=jnp.int32(steps)
     )
+
+
+def _taken(key: str, tensors: Mapping[str, np.ndarray], name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
+    """A tensor, checked, as Flax's array of this name."""
+    tensor = tensors[key]
+    shape = like.shape[::-1] if name == "kernel" else like.shape
+    if tensor.shape != shape:
+        raise UserError(f"{key} is of shape {tensor.shape}, in the lesson's net of {shape}.")
+    if tensor.dtype != like.dtype:
+        raise UserError(f"{key} is {tensor.dtype}, not {like.dtype}; convert the net with .float() before saving.")
+    if not np.isfinite(tensor).all():
+        raise UserError(f"{key} holds a value that is not finite.")
+    return jnp.asarray(_turned(name, tensor))
+
+
+def _steps(name: str, count: np.ndarray) -> int:
+    """What a `num_batches_tracked` says, as far as int32 holds it."""
+    if count.shape != () or not np.issubdtype(count.dtype, np.integer):
+        raise UserError(f"{name} is not a whole number.")
+    return min(max(int(count), 0), np.iinfo(np.int32).max)
 
 
 def _names(layer: str) -> dict[str, str]:
@@ -200,7 +198,7 @@ def _kept_lesson(file: Path, metadata: Mapping[str, str], lesson_id: str) -> Les
 
 def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:
     """The lesson with the widths of the hidden layers that are there, where each layer fits the one before."""
-    widths = [math.prod(IMAGE_SHAPE)]
+    widths = [PIXELS]
     while (name := f"fc{len(widths)}.weight") in tensors:
         shape = tensors[name].shape
         if len(shape) != 2 or shape[1] != widths[-1]:

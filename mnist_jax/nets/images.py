@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from scipy.ndimage import binary_erosion, label
 
 from mnist_jax.errors import UserError, reason
-from mnist_jax.model import IMAGE_SHAPE
+from mnist_jax.lessons import IMAGE_SHAPE
 
 _BOX = 20  # pixels, the longest side of a digit in MNIST
 _WORKING_SIZE = 1000  # pixels; a larger picture is first made smaller, as nothing that a digit has needs more

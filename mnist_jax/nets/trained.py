@@ -19,7 +19,6 @@ from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS
 from mnist_jax.runs.schema import fault
 from mnist_jax.runs.states import key_of_arrays, state_of_arrays
 from mnist_jax.train import TrainState, init_state, logits
-from mnist_jax.views.words import count_of
 
 LATEST = "latest"  # in place of a folder: the newest in runs/
 
@@ -43,7 +42,7 @@ class TrainedNet:
     @property
     def history(self) -> str:
         """Where it comes from, in words."""
-        return f"seed {self.seed}, after {count_of(self.epoch, 'epoch')}" if self.epoch else "imported"
+        return f"seed {self.seed}, after epoch {self.epoch}" if self.epoch else "imported"
 
     def __str__(self) -> str:
         return f"lesson {self.lesson_id}, {self.history}"

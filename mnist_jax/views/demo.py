@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mnist_jax.errors import UserError
+from mnist_jax.lessons import IMAGE_SHAPE
 from mnist_jax.nets.images import data_url, png, read_digit
 from mnist_jax.nets.trained import TrainedNet, probabilities
 from mnist_jax.views.pages import page
@@ -43,7 +44,7 @@ class Server(ThreadingHTTPServer):
         self._nets = nets
         self._lock = threading.Lock()
         self._nonce = secrets.token_urlsafe()
-        self.answer(png(np.eye(28, dtype=np.uint8) * 255))  # compiles before anyone draws
+        self.answer(png(np.eye(*IMAGE_SHAPE, dtype=np.uint8) * 255))  # compiles before anyone draws
         lessons = {net.lesson_id: net.history for net in nets}
         self.page = page("demo.html", lessons=lessons, about=about, largest=_LARGEST, nonce=self._nonce).encode()
         try:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
-from mnist_jax.lessons import LESSONS
+from mnist_jax.lessons import position
 from mnist_jax.studies import published
 from mnist_jax.studies.stats import fractions, gain_interval, ladder_gains, mean_interval
 
@@ -58,7 +58,7 @@ def curves_of_lessons(curves: Mapping[str, Sequence[Sequence[float | None]]], wh
         _loss_scale(axes)
         axes.set(ylabel="test loss (nats)")
     for lesson_id, runs in curves.items():
-        _band(axes, runs, color=f"C{list(LESSONS).index(lesson_id)}", label=lesson_id, marker=".")
+        _band(axes, runs, color=f"C{position(lesson_id)}", label=lesson_id, marker=".")
     axes.set(xlabel="epoch")
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -81,7 +81,7 @@ def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
     for axes, ((before, after), by_epoch) in zip(panels, gains.items(), strict=True):
         epochs = range(1, 1 + len(by_epoch))
         axes.axhline(0, color="grey", linewidth=0.8)
-        axes.plot(epochs, np.mean(by_epoch, axis=1), color=f"C{list(LESSONS).index(after)}")
+        axes.plot(epochs, np.mean(by_epoch, axis=1), color=f"C{position(after)}")
         if len(by_epoch[0]) > 1:
             intervals = [gain_interval(results, differences) for differences in by_epoch]
             axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color="grey", alpha=0.4)
@@ -243,7 +243,7 @@ def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
         values, work, (label, unit) = panel["values"], np.array(panel["work"]), words[varied]
         expected: list[Any] = []
         for lesson_id, repeats in panel["seconds"].items():
-            colour, seconds = f"C{list(LESSONS).index(lesson_id)}", np.array(repeats)
+            colour, seconds = f"C{position(lesson_id)}", np.array(repeats)
             medians = np.median(seconds, axis=1)
             axes.plot(values, medians, "o-", color=colour, markersize=3, label=lesson_id)
             axes.fill_between(values, seconds.min(1), seconds.max(1), color=colour, alpha=0.25)

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mnist_jax.lessons import LESSONS, changes, lesson_of_json, what_changed
+from mnist_jax.lessons import LESSONS, changes, lesson_of_json, position, what_changed
 from mnist_jax.studies import published
 from mnist_jax.studies.stats import gain_interval, ladder_gains, paired_difference
 
@@ -61,9 +61,9 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
     finals: dict[int, list[int]] = {}
     images = results["data"]["test"]
     for lesson_id, entry in results["lessons"].items():
-        position = list(LESSONS).index(lesson_id)
+        place = position(lesson_id)
         changed = _changed_fields(results, lesson_id)
-        correct = finals[position] = [run[-1] for run in entry["test_correct"]]
+        correct = finals[place] = [run[-1] for run in entry["test_correct"]]
         percent = [100 * count / images for count in correct]
         mean = statistics.mean(percent)
         spread = f" ± {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
@@ -77,7 +77,7 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
                 lesson_id,
                 "; ".join([what_changed(lesson_id), *(f"other {name}" for name in changed)]),
                 f"{mean:.2f}{spread} %{diverged}",
-                gain(correct, finals[position - 1], images) if position - 1 in finals else "",
+                gain(correct, finals[place - 1], images) if place - 1 in finals else "",
                 *notebook,
                 _median(second for run in entry["seconds"] for second in run),
             ]

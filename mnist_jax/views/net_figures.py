@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 from scipy.stats import binomtest
 
-from mnist_jax.model import CLASSES, IMAGE_SHAPE
+from mnist_jax.lessons import CLASSES, IMAGE_SHAPE
 from mnist_jax.studies.stats import Bin
 from mnist_jax.views.figures import as_png
 

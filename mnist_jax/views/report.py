@@ -11,8 +11,7 @@ import numpy as np
 from markdown_it import MarkdownIt
 
 from mnist_jax.errors import UserError, reason
-from mnist_jax.lessons import IDEAS, LESSONS, changes
-from mnist_jax.model import CLASSES
+from mnist_jax.lessons import CLASSES, IDEAS, LESSONS, changes
 from mnist_jax.nets.images import data_url, png
 from mnist_jax.nets.trained import TrainedNet, probabilities
 from mnist_jax.runs.files import TABLE

@@ -273,7 +273,7 @@ def test_files_that_are_there_stay(toy_ladder, run_main, tmp_path):
 def test_by_default_it_is_the_last_lesson_and_said_so(toy_ladder, run_main, tmp_path):
     status, out, _ = run_main(cli.main, "export", toy_ladder, "--format", "safetensors", "--out", tmp_path / "net")
     assert status == 0
-    assert "lesson adam, seed 0, after 2 epochs" in out
+    assert "lesson adam, seed 0, after epoch 2" in out
     with safe_open(tmp_path / "net", framework="numpy") as file:
         assert file.metadata()["mnist_jax.lesson_id"] == "adam"
 

@@ -333,7 +333,7 @@ def test_predict_says_the_digit_and_its_probabilities(digits_run, digits, run_ma
     two.write_bytes(PICTURES["JPEG"](digits[10]))
     status, out, err = run_main(cli.main, "predict", digits_run, seven, two)
     assert (status, err) == (0, "")
-    assert "lesson adam, seed 0, after 2 epochs" in " ".join(out.split())
+    assert "lesson adam, seed 0, after epoch 2" in " ".join(out.split())
     rows = [line.replace("│", " ").split() for line in out.splitlines() if ".png" in line or ".jpg" in line]
     assert [row[1] for row in rows] == ["7", "2"]
     status, out, _ = run_main(cli.main, "predict", digits_run, seven, two, "--json", "--lesson", "mlp")

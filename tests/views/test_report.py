@@ -74,7 +74,7 @@ def test_the_page_has_all_that_is_known_of_a_ladder(ladder_page):
     for lesson_id in LESSONS:
         assert {"href": f"#{lesson_id}"} in page.all("a")
         assert IDEAS[lesson_id] in page.text
-        assert f"the net of lesson {lesson_id}, seed 0, after 2 epochs" in page.text
+        assert f"the net of lesson {lesson_id}, seed 0, after epoch 2" in page.text
     alternatives = [image["alt"] for image in page.all("img")]
     assert len([words for words in alternatives if words.startswith("Confusion matrix.")]) == 6
     assert len([words for words in alternatives if words.startswith("Reliability diagram.")]) == 6
@@ -223,7 +223,7 @@ def test_a_run_under_way_in_its_first_lesson(run_main, toy_ladder, tmp_path):
     (run / RESULTS).unlink()  # which is written after each lesson
     page = Page(reported(run_main, run, "--data", toy_ladder.parent / "toy"))
     assert "not recorded" in page.text
-    assert "the net of lesson adam, seed 0, after 2 epochs" in page.text
+    assert "the net of lesson adam, seed 0, after epoch 2" in page.text
     assert "Not finished yet: mlp, dropout, relu, batch_norm, he, adam." in page.text
 
 

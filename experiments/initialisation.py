@@ -29,8 +29,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mnist_jax.cli.arguments import DataArguments, JaxArguments, OutArguments
-from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.arguments import DataArguments, JaxArguments, LessonId, OutArguments, parsed
+from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.study import begin_study
 from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.lessons import lesson_by_id
@@ -63,7 +63,7 @@ class Arguments:
       quick: one seed. Not the study.
     """
 
-    lesson: str = "he"
+    lesson: LessonId = "he"
     seeds: int = 5
     quick: bool = False
     digits: DataArguments = DataArguments()

@@ -22,12 +22,12 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from mnist_jax.cli.arguments import DataArguments, KeepingArguments, SharedJaxArguments, Split
-from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.arguments import DataArguments, KeepingArguments, LessonId, SharedJaxArguments, SplitOption, parsed
+from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.study import run_lessons
 from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import LESSONS, lesson_by_id, position
+from mnist_jax.lessons import LESSONS
 from mnist_jax.runs.files import RESULTS, TABLE, write_files
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.views.figures import gains_figure, ladder_figure
@@ -45,10 +45,10 @@ class Arguments:
       epochs: of each run.
     """
 
-    lessons: tuple[str, ...] = tuple(LESSONS)
+    lessons: tuple[LessonId, ...] = tuple(LESSONS)
     seeds: int = 1
     epochs: int = EPOCHS
-    split: Split = "slides"
+    split: SplitOption = "slides"
     digits: DataArguments = DataArguments()
     keeping: KeepingArguments = KeepingArguments()
     jax: SharedJaxArguments = SharedJaxArguments()
@@ -56,7 +56,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Train, print the table, write the files."""
-    chosen = {lesson_id: lesson_by_id(lesson_id) for lesson_id in sorted(set(arguments.lessons), key=_position)}
+    chosen = {lesson_id: lesson for lesson_id, lesson in LESSONS.items() if lesson_id in arguments.lessons}
     if not chosen:
         raise UserError(f"At least one lesson is needed: {', '.join(LESSONS)}.")
     start_jax(arguments.jax)
@@ -93,11 +93,6 @@ def report(results: Mapping[str, Any]) -> dict[str, bytes]:
         "ladder.png": ladder_figure(results, what),
         **({} if gains is None else {"gains.png": gains}),
     }
-
-
-def _position(lesson_id: str) -> int:
-    """Its place in the course; an unknown id comes last, to be refused with its name."""
-    return position(lesson_id) if lesson_id in LESSONS else len(LESSONS)
 
 
 def main() -> None:

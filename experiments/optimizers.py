@@ -24,9 +24,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mnist_jax.cli.arguments import ComparisonArguments
+from mnist_jax.cli.arguments import ComparisonArguments, parsed
 from mnist_jax.cli.comparison import run_comparison
-from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.optimizers import OPTIMIZERS
 from mnist_jax.runs.files import TABLE

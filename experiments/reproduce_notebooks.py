@@ -51,8 +51,8 @@ from typing import Any
 
 import numpy as np
 
-from mnist_jax.cli.arguments import DataArguments, KeepingArguments, SharedJaxArguments
-from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.arguments import DataArguments, KeepingArguments, SharedJaxArguments, parsed
+from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.study import run_lessons
 from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.errors import UserError

@@ -24,8 +24,8 @@ from typing import Any
 
 import jax
 
-from mnist_jax.cli.arguments import DataArguments, JaxArguments, OutArguments, Split
-from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.arguments import DataArguments, JaxArguments, OutArguments, SplitOption, parsed
+from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.study import begin_study
 from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.data import Dataset
@@ -57,7 +57,7 @@ class Arguments:
 
     seeds: int = 5
     epochs: int = EPOCHS
-    split: Split = "notebooks"
+    split: SplitOption = "notebooks"
     digits: DataArguments = DataArguments()
     keeping: OutArguments = OutArguments()
     jax: JaxArguments = JaxArguments()

@@ -26,9 +26,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mnist_jax.cli.arguments import ComparisonArguments
+from mnist_jax.cli.arguments import ComparisonArguments, OptimizerName, parsed
 from mnist_jax.cli.comparison import run_comparison
-from mnist_jax.cli.start import parsed, start_jax
+from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.errors import UserError
 from mnist_jax.runs.files import TABLE
@@ -47,7 +47,7 @@ class Arguments(ComparisonArguments):
       momenta: sgd is tuned with each, and goes on with the one of the best validation accuracy.
     """
 
-    optimizers: tuple[str, ...] = ("sgd", "adam")
+    optimizers: tuple[OptimizerName, ...] = ("sgd", "adam")
     rates: int = 12
     lowest: float = 2.154e-4
     momenta: tuple[float, ...] = (0.0, 0.5, 0.9)

@@ -61,7 +61,8 @@ import numpy as np
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from rich.console import Console
 
-from mnist_jax.cli.start import check_jax, parsed
+from mnist_jax.cli.arguments import parsed
+from mnist_jax.cli.start import check_jax
 from mnist_jax.cli.terminal import load_data, make_console, table, with_time_left
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, check_choice, reason

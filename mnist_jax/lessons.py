@@ -4,7 +4,7 @@ import dataclasses
 import math
 from itertools import pairwise
 from reprlib import repr as short
-from typing import Any
+from typing import Any, Literal, get_args
 
 from mnist_jax.errors import UserError, check_choice
 from mnist_jax.optimizers import Optimizer, is_number, is_whole, optimizer
@@ -13,9 +13,10 @@ IMAGE_SHAPE = (28, 28)
 PIXELS = math.prod(IMAGE_SHAPE)
 CLASSES = 10
 
-ACTIVATIONS = ("sigmoid", "relu", "tanh", "gelu")
-INITIALISATIONS = ("pytorch", "he")
-DTYPES = ("float32", "float64")
+Activation = Literal["sigmoid", "relu", "tanh", "gelu"]
+Initialisation = Literal["pytorch", "he"]
+Dtype = Literal["float32", "float64"]
+ACTIVATIONS, INITIALISATIONS, DTYPES = map(get_args, (Activation, Initialisation, Dtype))
 
 # Far above what MNIST has a use for, and below what takes minutes to compile or more memory than a machine has.
 MOST_LAYERS = 20
@@ -28,28 +29,28 @@ class Lesson:
     """All that a lesson fixes; a hashable value, so jit takes it as static.
 
     Attributes:
-      hidden: widths of at most `MOST_LAYERS` hidden layers; each is dense, batch norm (if on), activation, dropout.
-      activation: one of `ACTIVATIONS`.
+      hidden: widths of the hidden layers; each is dense, batch norm (if on), activation, dropout.
+      activation: of the hidden layers.
       dropout_rate: probability that a hidden output is dropped, in [0, 1).
       batch_norm: whether each hidden block normalises its batch.
       initialisation: `pytorch` (kernel and bias as torch.nn.Linear's) or `he` (He uniform kernels).
       optimizer: what turns gradients into updates.
-      batch_size: examples a step.
+      batch_size: examples per step.
       dtype: of parameters and arithmetic; `float64` needs jax_enable_x64.
 
     Raises:
       UserError: a field of another type or outside its range, or a net too large (`MOST_PARAMETERS`,
-        `MOST_ACTIVATIONS`).
+        `MOST_ACTIVATIONS`) or deep (`MOST_LAYERS`).
     """
 
     hidden: tuple[int, ...]
-    activation: str
+    activation: Activation
     dropout_rate: float
     batch_norm: bool
-    initialisation: str
+    initialisation: Initialisation
     optimizer: Optimizer
     batch_size: int
-    dtype: str
+    dtype: Dtype
 
     def __post_init__(self) -> None:
         if not isinstance(self.hidden, tuple) or not all(map(is_whole, self.hidden)):

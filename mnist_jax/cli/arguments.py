@@ -1,26 +1,71 @@
-"""Groups of options that commands are composed of; `parsed` leaves the groups' names out of the flags."""
+"""What the user types: groups of options that commands are composed of, and how they are read."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, Union
 
 import tyro
 from rich.console import Console
 
 from mnist_jax.cli.terminal import load_data, notifier
-from mnist_jax.data import Dataset
+from mnist_jax.data import Dataset, Split
+from mnist_jax.errors import UserError
+from mnist_jax.lessons import LESSONS
+from mnist_jax.optimizers import OPTIMIZERS
 from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.files import CHECKPOINTS
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.views.tensorboard import check_event_files
 
-# Options of several commands, each with a default of its own.
-DataDir = Annotated[
-    Path | None, tyro.conf.arg(help="folder of TFDS's data", help_behavior_hint="(default: TFDS's own)")
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    LessonId: TypeAlias = str
+    OptimizerName: TypeAlias = str
+else:
+    LessonId, OptimizerName = Literal[tuple(LESSONS)], Literal[tuple(OPTIMIZERS)]
+
+
+def default_is(words: str) -> Any:
+    """For `Annotated`: how the help calls a default of None."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {words})")
+
+
+# Options of several commands.
+DataDir = Annotated[Path | None, tyro.conf.arg(help="folder of TFDS's data"), default_is("TFDS's own")]
+SplitOption = Annotated[
+    Split, tyro.conf.arg(help="55,000 / 5,000 / 10,000 images to train, validate and test, or 60,000 / none / 10,000")
 ]
-Split = Annotated[
-    str, tyro.conf.arg(help="slides (55,000 / 5,000 / 10,000 images) or notebooks (60,000 / none / 10,000)")
-]
+
+
+def subcommands(functions: Mapping[str, Callable[..., T]]) -> type[T]:
+    """For `parsed`: the user names one of these functions and gives its arguments."""
+    kinds = [Annotated[Any, tyro.conf.subcommand(name, constructor=kind)] for name, kind in functions.items()]
+    return Union[tuple(kinds)]  # type: ignore[return-value] # noqa: UP007
+
+
+def parsed(kind: type[T], description: str | None, prog: str | None = None) -> T:
+    """The user's arguments; what it does not understand tyro says on stderr, and exits with status 2.
+
+    Args:
+      kind: a dataclass of options and groups of options, or `subcommands`.
+      description: begins the help.
+      prog: the program's name.
+
+    Raises:
+      UserError: more arguments than tyro can name.
+    """
+    markers = (
+        tyro.conf.OmitArgPrefixes,  # no names of groups in the flags
+        tyro.conf.CascadeSubcommandArgs,  # a command's flags may stand before or after a lesson's
+        tyro.conf.DisallowNone,
+        tyro.conf.HelptextFromCommentsOff,
+    )
+    try:
+        return tyro.cli(kind, description=description, prog=prog, config=markers)
+    except RecursionError as error:
+        raise UserError("So many arguments are not understood; --help lists those that are.") from error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,13 +95,13 @@ class DataArguments:
     """Which digits.
 
     Attributes:
-      data: auto, tfds, sample, or a folder with MNIST's files or TFDS data.
+      data: auto is TFDS's MNIST if it can be had, else the sample; a folder has MNIST's files or TFDS data.
     """
 
-    data: str = "auto"
+    data: Annotated[str, tyro.conf.arg(metavar="auto|tfds|sample|FOLDER")] = "auto"
     data_dir: DataDir = None
 
-    def load(self, split: str) -> Dataset:
+    def load(self, split: Split) -> Dataset:
         """The digits; see `load_data`."""
         return load_data(self.data, split, self.data_dir)
 
@@ -72,7 +117,7 @@ class OutArguments:
         also those of runs that had ended without.
     """
 
-    out: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: a new one in runs)")] = None
+    out: Annotated[Path | None, default_is("a new one in runs")] = None
     resume: bool = False
     tensorboard: bool = False
 
@@ -125,16 +170,14 @@ class ComparisonArguments:
       quick: a minute or two, to see how it works, with few of everything. Not the study.
     """
 
-    lesson: str = "he"
+    lesson: LessonId = "he"
     rates: int
     lowest: float
     highest: float = 1.0
     tuning_seeds: int
     final_seeds: int
     epochs: int = EPOCHS
-    side_by_side: Annotated[
-        int | None, tyro.conf.arg(help_behavior_hint="(default: 1 on a CPU, up to 32 on a GPU or TPU)")
-    ] = None
+    side_by_side: Annotated[int | None, default_is("1 on a CPU, up to 32 on a GPU or TPU")] = None
     quick: bool = False
     digits: DataArguments = DataArguments()
     keeping: KeepingArguments = KeepingArguments()

@@ -1,50 +1,15 @@
 """What a command does before its first computation."""
 
-import contextlib
-import io
-import itertools
 import os
 import warnings
-from collections.abc import Callable
-from typing import TypeVar
 
 import jax
-import tyro
 
 from mnist_jax.cli.arguments import JaxArguments, SharedJaxArguments
 from mnist_jax.cli.program import jax_refusal
 from mnist_jax.data.cache import cache_folder
 from mnist_jax.errors import UserError, reason
 from mnist_jax.runs import processes
-
-T = TypeVar("T")
-# No names of groups in the flags, no None to be typed; help is in docstrings, not in comments.
-MARKERS = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone, tyro.conf.HelptextFromCommentsOff)
-
-
-def parsed(kind: type[T], description: str | None) -> T:
-    """The arguments of a script: `kind` is a dataclass, of groups in `arguments` and fields of its own."""
-    return told(lambda: tyro.cli(kind, description=description, config=MARKERS))
-
-
-def told(parse: Callable[[], T]) -> T:
-    """What tyro makes of the command line.
-
-    Raises:
-      UserError: what it says of arguments that it does not understand, the first paragraph of its box.
-    """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return parse()
-    except SystemExit as stop:
-        if stop.code != 2:  # --help
-            raise
-        # A title, perhaps a rule below it, the paragraph, and a rule or the end of the box.
-        lines = [line.strip("│ ") for line in said.getvalue().splitlines()[1:]]
-        below = itertools.dropwhile(lambda line: not line.strip("-"), lines)
-        sentence = " ".join(" ".join(itertools.takewhile(lambda line: line.strip("─╰╯-"), below)).split())
-        raise UserError(f"{sentence.rstrip('.')}; --help lists the arguments.") from None
 
 
 def start_jax(arguments: JaxArguments) -> None:

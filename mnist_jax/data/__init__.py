@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from mnist_jax.errors import UserError, check_choice
 from mnist_jax.lessons import Lesson
 from mnist_jax.train import Examples
 
-SPLITS = ("slides", "notebooks")
+Split = Literal["slides", "notebooks"]
+SPLITS = get_args(Split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Dataset:
       split: `slides` or `notebooks`.
       sha256: of all arrays before splitting.
       epoch_length: examples an epoch draws; more than `train` holds for the sample.
+      where: absolute folder of a `folder` or of TFDS's data, else None.
       notice: what the user must know about this data, or "".
     """
 
@@ -38,6 +40,7 @@ class Dataset:
     split: str
     sha256: str
     epoch_length: int
+    where: Path | None = None
     notice: str = ""
 
     def steps(self, lesson: Lesson) -> int:
@@ -119,6 +122,7 @@ def _split(arrays: Arrays, source: str, split: str) -> Dataset:
         split=split,
         sha256=arrays.sha256,
         epoch_length=epoch_length,
+        where=arrays.where,
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
@@ -19,11 +20,12 @@ KNOWN = {
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-    """A source as it is stored: training and test examples, not yet split further."""
+    """A source as it is stored: training and test examples, not yet split further; `where` is its folder, if any."""
 
     train: Examples
     test: Examples
     sha256: str
+    where: Path | None = None
 
     @property
     def name(self) -> str:

@@ -1,5 +1,6 @@
 """Where digits are read from: TFDS, a folder, or the sample that pip installs."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,12 @@ def read_arrays(source: str, data_dir: Path | None = None) -> Arrays:
     if source == "sample":
         return _sample()
     if source == "tfds":
-        return _tfds(tfds.prepare(data_dir))
-    return _folder(expand_user(Path(source)))
+        folder = tfds.prepare(data_dir)
+        arrays = _tfds(folder)
+    else:
+        folder = expand_user(Path(source))
+        arrays = _folder(folder)
+    return dataclasses.replace(arrays, where=folder.absolute())
 
 
 # --- a folder ---

@@ -9,7 +9,7 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,8 @@ from mnist_jax.runs.records import RunRecord, lesson_entry
 from mnist_jax.runs.states import state_arrays
 from mnist_jax.train import TrainState, evaluate, init_state, logits
 
-FORMATS = ("safetensors", "stablehlo")
+Format = Literal["safetensors", "stablehlo"]
+FORMATS = get_args(Format)
 
 # Flax's name of an array in a layer's params or batch_stats -> PyTorch's.
 _DENSE = {"kernel": "weight", "bias": "bias"}
@@ -149,7 +150,7 @@ def stablehlo_file(net: TrainedNet) -> bytes:
 
 
 def exported(net: TrainedNet, form: str) -> bytes:
-    """The net as a file of one of `FORMATS`; another raises `UserError`."""
+    """The net as a file of format `form`; an unknown one raises `UserError`."""
     check_choice("format", form, FORMATS)
     return {"safetensors": safetensors_file, "stablehlo": stablehlo_file}[form](net)
 

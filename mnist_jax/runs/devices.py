@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_jax.data import Dataset
+from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson
 from mnist_jax.runs.records import Run
 from mnist_jax.runs.states import state_arrays, state_of_arrays
@@ -56,6 +57,20 @@ def most_side_by_side(lesson: Lesson, data: Dataset) -> int:
 def largest_evaluation(data: Dataset) -> int:
     """Images of the larger of the splits that runs are evaluated on."""
     return max(data.test.size, 0 if data.validation is None else data.validation.size)
+
+
+def check_placement(placement: Placement, lesson: Lesson, data: Dataset, runs: int) -> None:
+    """Raise `UserError` for runs side by side that do not fit, and devices that cannot share a batch evenly."""
+    side_by_side, devices_per_run = placement.side_by_side, placement.devices_per_run
+    if side_by_side is not None and side_by_side < 1:
+        raise UserError(f"At least 1 run per device must be trained at a time, not {side_by_side}.")
+    if min(side_by_side or 1, runs) > (most := most_side_by_side(lesson, data)):
+        raise UserError(f"At most {most:,} runs of this net fit on a device side by side; train fewer at a time.")
+    count = len(jax.devices())
+    if devices_per_run < 1 or count % devices_per_run:
+        raise UserError(f"The {count} devices cannot be split into groups of {devices_per_run}.")
+    if lesson.batch_size % devices_per_run:
+        raise UserError(f"A batch of {lesson.batch_size} cannot be split evenly over {devices_per_run} devices.")
 
 
 class Trainer:

@@ -101,7 +101,7 @@ class Journal:
         if not lines:
             if self._has_checkpoints():
                 raise UserError(f"{self._path} does not say what the checkpoints beside it are of; {_CHOOSE}")
-            self._write({**_identity(header), "environment": now})
+            self._write({**header, "environment": now})
             self._is_new = True
             return [now], []
         first, *rest = [self._decoded(line, number) for number, line in enumerate(lines, start=1)]
@@ -200,9 +200,11 @@ def _study_folder(out: Path | None, name: str, resume: bool) -> Path:
 
 
 def _identity(header: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two studies the same: all but command and environment, as JSON gives it back."""
-    config = {key: value for key, value in header.get("config", {}).items() if key != "command"}
-    return json.loads(json.dumps({**header, "config": config, "environment": None}))
+    """What makes two studies the same: all but command, environment and the folder of the digits, read from JSON."""
+    found = json.loads(json.dumps({**header, "environment": None}))
+    found.get("config", {}).pop("command", None)
+    found.get("data", {}).pop("where", None)
+    return found
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson, check_activations, check_batches
 from mnist_jax.optimizers import is_whole
 from mnist_jax.runs.checkpoints import Checkpoints
-from mnist_jax.runs.devices import Placement, Trainer, fetched, largest_evaluation, most_side_by_side
+from mnist_jax.runs.devices import Placement, Trainer, check_placement, fetched, largest_evaluation
 from mnist_jax.runs.records import Epoch, Run, RunRecord
 from mnist_jax.runs.states import other_version
 from mnist_jax.train import TrainState
@@ -69,7 +69,6 @@ def check_runs(
         side by side than fit.
       ValueError: runs with different hyperparameters.
     """
-    side_by_side, devices_per_run = placement.side_by_side, placement.devices_per_run
     if epochs < 1:
         raise UserError(f"The number of epochs must be at least 1, not {epochs}.")
     if not runs:
@@ -80,8 +79,6 @@ def check_runs(
         lesson.optimizer.check(dict(hyperparameters))
     if len({tuple(name for name, _ in run.hyperparameters) for run in runs}) > 1:
         raise ValueError("All runs must give the same hyperparameters; their values may differ.")
-    if side_by_side is not None and side_by_side < 1:
-        raise UserError(f"At least 1 run per device must be trained at a time, not {side_by_side}.")
     if lesson.batch_size > data.train.size:
         raise UserError(
             f"A batch of {lesson.batch_size} is larger than the {data.train.size} training images; "
@@ -89,15 +86,9 @@ def check_runs(
         )
     check_batches(lesson, data.epoch_length)
     check_activations(lesson, largest_evaluation(data))
-    if min(side_by_side or 1, len(runs)) > (most := most_side_by_side(lesson, data)):
-        raise UserError(f"At most {most:,} runs of this net fit on a device side by side; train fewer at a time.")
     if epochs * data.steps(lesson) > MOST_STEPS:
         raise UserError(f"A run may take at most {MOST_STEPS:,} steps; train fewer epochs.")
-    count = len(jax.devices())
-    if devices_per_run < 1 or count % devices_per_run:
-        raise UserError(f"The {count} devices cannot be split into groups of {devices_per_run}.")
-    if lesson.batch_size % devices_per_run:
-        raise UserError(f"A batch of {lesson.batch_size} cannot be split evenly over {devices_per_run} devices.")
+    check_placement(placement, lesson, data, len(runs))
 
 
 def _train_group(

@@ -57,7 +57,7 @@ def describe_run(
     """
     return {
         "study": study,
-        "data": data.describe(),
+        "data": {**data.describe(), "where": None if data.where is None else str(data.where)},
         "config": {
             "command": command,
             **settings,

@@ -1,12 +1,12 @@
 """What results.json, and the first line of runs.jsonl, must hold: checked when it is read, trusted afterwards."""
 
-import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from mnist_jax.data import Split
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS, lesson_of_json
 
@@ -20,11 +20,12 @@ _Loss = Annotated[float, Meta(ge=-1e-3, le=3.5e38)]  # of float32: may be rounde
 class _Data(Struct):
     name: str
     source: Literal["tfds", "folder", "sample", "arrays"]
-    split: Literal["slides", "notebooks"]
+    split: Split
     train: _Size
     validation: _Count
     test: _Size
     sha256: str
+    where: str | None = None  # not in old records
 
 
 class _Import(Struct):
@@ -34,7 +35,7 @@ class _Import(Struct):
 
 class _Config(Struct):
     lessons: dict[str, Any]
-    command: str = ""  # not in a journal
+    command: str = ""  # not in an old journal
     imported: _Import | UnsetType = UNSET
     seeds: _Seeds | UnsetType = UNSET  # studies have settings of other names
     epochs: _Count | UnsetType = UNSET
@@ -75,10 +76,6 @@ def fault(run: object) -> str | None:
         checked = msgspec.convert(run, _Run)
     except ValueError as error:  # msgspec's, or of a string that is not Unicode
         return str(error)
-    try:
-        shlex.split(checked.config.command)
-    except ValueError as error:
-        return f"{error} - at `$.config.command`"
     for name in LESSONS:
         if name in checked.config.lessons:
             try:
@@ -106,14 +103,21 @@ def _lesson_fault(run: _Run, name: str, entry: Mapping[str, Any]) -> str | None:
     for field in ("test_correct", "test_loss", "seconds", "diverged"):
         if len(getattr(lesson, field)) != len(lesson.seeds):
             return f"Expected `array` of length {len(lesson.seeds)} - at {where}.{field}`"
-    for number, correct in enumerate(lesson.test_correct):
-        # A run that diverged ended early; an imported net was tested once, without an epoch.
-        whole = max(1, run.config.epochs)
-        tests = max(1, min(len(correct), whole)) if lesson.diverged[number] else whole
-        lengths = {"test_correct": tests, "test_loss": tests, "seconds": min(tests, run.config.epochs)}
-        for field, length in lengths.items():
-            if len(getattr(lesson, field)[number]) != length:
-                return f"Expected `array` of length {length} - at {where}.{field}[{number}]`"
-        if max(correct) > run.data.test:
-            return f"Expected `int` <= {run.data.test} - at {where}.test_correct[{number}]`"
+    faults = (_curve_fault(run, lesson, number) for number in range(len(lesson.seeds)))
+    return next((f"{what} - at {where}.{place}`" for what, place in filter(None, faults)), None)
+
+
+def _curve_fault(run: _Run, lesson: _Lesson, number: int) -> tuple[str, str] | None:
+    """The same of one run's lists, and where in the entry."""
+    correct, epochs = lesson.test_correct[number], run.config.epochs
+    assert not isinstance(epochs, UnsetType)
+    # A run that diverged ended early; an imported net was tested once, without an epoch.
+    whole = max(1, epochs)
+    tests = max(1, min(len(correct), whole)) if lesson.diverged[number] else whole
+    lengths = {"test_correct": tests, "test_loss": tests, "seconds": min(tests, epochs)}
+    for field, length in lengths.items():
+        if len(getattr(lesson, field)[number]) != length:
+            return f"Expected `array` of length {length}", f"{field}[{number}]"
+    if max(correct) > run.data.test:
+        return f"Expected `int` <= {run.data.test}", f"test_correct[{number}]"
     return None

@@ -197,7 +197,7 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     imported = config.get("imported")
     versions = ", ".join(f"{name} {environment[name]}" for name in ("jax", "flax", "optax", "python"))
     return [
-        ("Command", config.get("command", "not recorded before the first lesson is finished")),
+        ("Command", config.get("command", "not recorded")),
         *([("Imported from", f"{imported['file']}, SHA-256 {imported['sha256']}")] if imported else []),
         ("Data", f"{data_words(results['data'])}, SHA-256 {results['data']['sha256']}"),
         ("Versions", versions),

@@ -93,6 +93,21 @@ def test_idx_folders(tmp_path, zipped, below):
     }
 
 
+def test_the_folder_that_digits_come_from_is_absolute(tfds_folder, tmp_path, monkeypatch):
+    write_idx_folder(tmp_path / "idx" / "MNIST" / "raw", TRAIN, TEST)
+    monkeypatch.chdir(tmp_path)
+    assert data.load("idx").where == tmp_path / "idx"
+    monkeypatch.chdir(tfds_folder.parent)
+    assert data.load(tfds_folder.name).where == tfds_folder
+    monkeypatch.setattr(tfds_mnist, "prepare", lambda data_dir: data_dir / "1.0.0")
+    assert data.load("tfds", data_dir=tfds_folder.parent).where == tfds_folder
+
+
+def test_the_sample_and_arrays_come_from_no_folder():
+    assert data.load("sample").where is None
+    assert data.from_arrays(TRAIN, TEST).where is None
+
+
 def test_dotted_names_are_taken_too(tmp_path):
     folder = write_idx_folder(tmp_path, TRAIN, TEST, zipped=False)
     for path in folder.iterdir():

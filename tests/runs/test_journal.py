@@ -301,11 +301,18 @@ def test_on_other_devices_it_says_that_runs_under_way_start_again(tmp_path, chan
     assert [sentence == again for sentence in said] == [False, True, False, True, True]
 
 
-def test_what_changes_nothing_is_not_asked(tmp_path):
-    Journal(tmp_path, HEADER).__exit__(None)
+@pytest.mark.parametrize("before", [{"where": "/mnt/first"}, {"where": None}, {}])
+@pytest.mark.parametrize("after", [{"where": "/mnt/moved"}, {"where": None}, {}])
+def test_what_changes_nothing_is_not_asked(tmp_path, before, after):
+    Journal(tmp_path, {**HEADER, "data": {"sha256": "5", **before}}).__exit__(None)
+    written = json.loads((tmp_path / JOURNAL).read_text())
+    assert written["data"] == {"sha256": "5", **before}
+    assert written["config"]["command"] == "first"
     again = {**header_in(python="3.12.0"), "config": {**HEADER["config"], "command": "second"}}
+    again["data"] = {"sha256": "5", **after}
     with Journal(tmp_path, again, notify=pytest.fail) as kept:
         assert "resumed_in" not in kept.header
+        assert kept.header["data"] == again["data"]
 
 
 def test_a_header_that_does_not_fit_on_the_disk_leaves_the_folder_free(tmp_path):

@@ -110,8 +110,7 @@ def test_the_worst_mistakes_are_shown_worst_first(ladder_page):
 
     run = ladder_page.parent
     page = Page(ladder_page.read_text())
-    command = json.loads((run / RESULTS).read_text())["config"]["command"].split()
-    test = data.load(command[command.index("--data") + 1], "notebooks").test
+    test = data.load(json.loads((run / RESULTS).read_text())["data"]["where"], "notebooks").test
     expected = []
     for net in read_nets(run):
         found = probabilities(net, test.images)
@@ -202,7 +201,7 @@ def test_a_study_s_words_are_text_and_not_tags(run_main, tmp_path):
 def test_digits_that_are_not_where_they_were(run_main, toy_ladder, toy_folder, tmp_path):
     run = shutil.copytree(toy_ladder, tmp_path / "run")
     results = json.loads((run / RESULTS).read_text())
-    results["config"]["command"] = results["config"]["command"].replace("toy", "gone")
+    results["data"]["where"] += "-gone"
     (run / RESULTS).write_text(json.dumps(results))
     status, _, err = run_main(cli.main, "report", run)
     assert status == 2
@@ -211,18 +210,31 @@ def test_digits_that_are_not_where_they_were(run_main, toy_ladder, toy_folder, t
     (toy_folder / "t10k-labels-idx1-ubyte.gz").write_bytes((toy_folder / "train-labels-idx1-ubyte.gz").read_bytes())
     for other in (toy_folder, "sample"):
         assert run_main(cli.main, "report", run, "--data", other)[0] == 2
-    results["config"]["command"] = "mnist-jax train"
+    del results["data"]["where"]  # as in older records
     (run / RESULTS).write_text(json.dumps(results))
     status, _, err = run_main(cli.main, "report", run)
     assert status == 2
-    assert "is not recorded" in err
+    assert err == "error: Where this run's digits were is not recorded; name their folder with --data.\n"
+    reported(run_main, run, "--data", toy_ladder.parent / "toy")
+
+
+@pytest.mark.parametrize("results", [True, False])
+def test_digits_of_a_relative_folder_are_found_from_anywhere(run_main, toy_folder, tmp_path, monkeypatch, results):
+    monkeypatch.chdir(toy_folder.parent)
+    arguments = ["--hidden", 8, "--epochs", 1, "--data", toy_folder.name]
+    assert run_main(cli.main, "train", "mlp", *arguments, "--out", tmp_path / "run")[0] == 0
+    if not results:
+        (tmp_path / "run" / RESULTS).unlink()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert "Test image" in reported(run_main, tmp_path / "run")
 
 
 def test_a_run_under_way_in_its_first_lesson(run_main, toy_ladder, tmp_path):
     run = shutil.copytree(toy_ladder, tmp_path / "run")
     (run / RESULTS).unlink()  # which is written after each lesson
-    page = Page(reported(run_main, run, "--data", toy_ladder.parent / "toy"))
-    assert "not recorded" in page.text
+    page = Page(reported(run_main, run))
+    assert "--split notebooks" in page.text  # its command
     assert "the net of lesson adam, seed 0, after epoch 2" in page.text
     assert "Not finished yet: mlp, dropout, relu, batch_norm, he, adam." in page.text
 
@@ -263,7 +275,7 @@ def without(name):
         (("config",), without("epochs"), "Object missing required field `epochs` - at `$.config`"),
         (("config", "seeds"), [], "Expected `array` of length >= 1 - at `$.config.seeds`"),
         (("config", "seeds", 1), "1", "Expected `int`, got `str` - at `$.config.seeds[1]`"),
-        (("config", "command"), "a 'b", "No closing quotation - at `$.config.command`"),
+        (("data", "where"), 5, "Expected `str | null`, got `int` - at `$.data.where`"),
         (("config", "lessons"), without("he"), "No such lesson was trained - at `$.lessons.he`"),
         (("config", "lessons", "he", "hidden"), 5, "at `$.config.lessons.he`"),
         (("config", "imported"), {"file": "net"}, "Object missing required field `sha256` - at `$.config.imported`"),
@@ -383,12 +395,6 @@ def test_a_seed_that_was_not_run_is_said(run_main, toy_ladder, tmp_path):
     assert status == 2
     assert "of seed 7" in err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_where_the_digits_were_is_read_of_any_command():
-    assert cli._options("mnist-jax train adam '--data=/a b' --out c")["--data"] == "/a b"
-    assert cli._options("mnist-jax train adam --data x --data 'y z'")["--data"] == "y z"
-    assert "--data" not in cli._options("mnist-jax train adam")
 
 
 def test_the_confusion_s_words_and_axes_are_right():

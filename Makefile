@@ -1,17 +1,21 @@
 # make ladder:    everything from nothing: environment, data, six trained lessons, table and figure.
-# make test:      the tests.
+# make test:      the quick tests, in some minutes.
+# make test-all:  every test: slow ones too, and more random examples each.
 # make notebooks: runs the notebooks again and keeps their outputs.
 
 PYTHON ?= python3
 BIN := .venv/bin
 .DELETE_ON_ERROR:
-.PHONY: ladder test notebooks lint lock clean
+.PHONY: ladder test test-all notebooks lint lock clean
 
 ladder: $(BIN)/.installed
 	$(BIN)/python experiments/ladder.py
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-all: $(BIN)/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --hypothesis-profile=thorough
 
 notebooks: $(BIN)/.installed
 	$(BIN)/python notebooks/run.py

@@ -21,8 +21,13 @@ import sys
 import jax
 import pytest
 from helpers import ladder_run, toy_digits, write_idx_folder
+from hypothesis import settings
 
 from mnist_jax import data
+
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=400, deadline=None)
+settings.load_profile("quick")  # unless --hypothesis-profile names another
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups

@@ -6,7 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax import LESSONS, UserError, init_state, optimizer
@@ -176,7 +176,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=400)
 @given(data=st.data(), base=st.sampled_from(list(LESSONS.values())))
 def test_any_json_is_a_lesson_or_a_sentence(data, base):
     values = as_json(base)
@@ -251,7 +250,6 @@ FIELDS = {
 }
 
 
-@settings(deadline=None, max_examples=400)
 @given(
     base=st.sampled_from(list(LESSONS.values())),
     fields=st.fixed_dictionaries({}, optional=FIELDS),

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.lessons import each_lesson
 from scipy import stats
 
 from mnist_jax import LESSONS, Network, init_state, logits
 
 SEEDS = 6
-each_lesson = pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
 
 
 @pytest.fixture(scope="module")

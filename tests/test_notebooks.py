@@ -38,6 +38,7 @@ def test_there_is_one_for_each_lesson():
     assert sorted(NOTEBOOKS.values()) == sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
+@pytest.mark.slow
 @each
 def test_runs_from_start_to_end(lesson_id):
     notebook = read(lesson_id)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 from helpers import ROOT, script, toy_digits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax import LESSONS, UserError, data
@@ -345,6 +345,7 @@ def test_a_net_that_does_not_fit_is_refused_and_leaves_nothing(run_main, toy_fol
     assert not list((tmp_path / "run").iterdir())
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_characters_gets_replacements(toy_folder, tmp_path):
     command = [sys.executable, "experiments/ladder.py", "--lessons", "mlp", "--seeds", "2", "--epochs", "1"]
     done = subprocess.run(
@@ -399,6 +400,7 @@ def test_a_manual_folder_that_is_not_there_is_told(run_main, tmp_path):
     assert "is not a folder; --manual-dir" in err
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_the_same_data(mnist_folder, tmp_path):
     command = [sys.executable, "-m", "mnist_jax", "data", "--prepare"]
     command += ["--data-dir", str(tmp_path), "--manual-dir", str(mnist_folder)]
@@ -512,7 +514,6 @@ PART = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
 @given(command=st.sampled_from(COMMANDS), parts=st.lists(PART, max_size=3))
 def test_any_arguments_are_understood_or_refused(tmp_path_factory, command, parts):
     with nothing_trained(tmp_path_factory.getbasetemp()):

@@ -31,6 +31,7 @@ def entries(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_second_start_compiles_nothing(train, tmp_path):
     first = train()
     kept = entries(tmp_path / "cache")
@@ -39,6 +40,7 @@ def test_a_second_start_compiles_nothing(train, tmp_path):
     assert entries(tmp_path / "cache") == kept
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_cut_short_is_done_without(train, tmp_path):
     first = train()
     for path, content in entries(tmp_path / "cache").items():
@@ -46,6 +48,7 @@ def test_a_cache_that_is_cut_short_is_done_without(train, tmp_path):
     assert train() == first
 
 
+@pytest.mark.slow
 def test_without_the_cache_nothing_is_kept(train, tmp_path):
     train("--no-compilation-cache")
     assert entries(tmp_path / "cache") == {}
@@ -53,18 +56,21 @@ def test_without_the_cache_nothing_is_kept(train, tmp_path):
     assert entries(tmp_path / "own") == {}
 
 
+@pytest.mark.slow
 def test_a_cache_folder_that_cannot_be_made_is_done_without(train, tmp_path):
     (tmp_path / "cache").write_text("not a folder")
     train()
     train(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
 def test_a_cache_folder_whose_name_xla_cannot_read_is_done_without(train, tmp_path):
     train(XDG_CACHE_HOME=str(tmp_path / "b\udcff"))
     assert not (tmp_path / "b\udcff").exists()
 
 
+@pytest.mark.slow
 def test_jax_s_own_variable_names_the_folder(train, tmp_path):
     train(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
     assert entries(tmp_path / "own")

@@ -2,8 +2,10 @@
 
 import contextlib
 import gzip
+import hashlib
 import importlib.util
 import io
+import json
 import resource
 import struct
 import sys
@@ -20,7 +22,8 @@ from mnist_jax.cli.arguments import KeepingArguments
 from mnist_jax.cli.study import begin_study
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.data.tfds import FILES
-from mnist_jax.runs.files import JOURNAL
+from mnist_jax.runs.checkpoints import Checkpoints
+from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS
 from mnist_jax.studies.tuning import Budget, compare, contestant
 
 ROOT = Path(__file__).parents[2]
@@ -53,12 +56,26 @@ def write_idx_folder(folder, train, test, *, zipped=True):
     return folder
 
 
+def called(main, *arguments):
+    """Call a `main` with these arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["program", *map(str, arguments)])
+        main()
+
+
 def ladder_run(folder, *arguments):
     """The folder of a ladder trained with these arguments."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ladder.py", *map(str, arguments), "--out", str(folder)])
-        script("ladder").main()
+    called(script("ladder").main, *arguments, "--out", folder)
     return folder
+
+
+def end_of_training(folder):
+    """How `mnist-jax train` ended: the last checkpoint's epoch and arrays, digested, and the curves without seconds."""
+    ((lesson_id, entry),) = json.loads((folder / RESULTS).read_text())["lessons"].items()
+    (kept,) = (folder / CHECKPOINTS / lesson_id).iterdir()
+    newest = Checkpoints(kept).newest()
+    arrays = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in newest.arrays.items()}
+    return newest.epoch, arrays, {name: value for name, value in entry.items() if name != "seconds"}
 
 
 def script(name):

@@ -1,6 +1,5 @@
 import contextlib
 import io
-import json
 import struct
 import subprocess
 import sys
@@ -9,101 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import huge
-from hypothesis import given, settings
+from helpers.pictures import (
+    PICTURES,
+    WHOLE,
+    encoded,
+    inverted,
+    large,
+)
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from mnist_jax import UserError, data
-from mnist_jax.cli import commands as cli
 from mnist_jax.nets.images import mnist_form, png, read_digit
-from mnist_jax.nets.trained import probabilities, read_nets
-
-
-@pytest.fixture(scope="module")
-def digits():
-    """Real digits in MNIST's form, 5 of each."""
-    test = data.load("sample").test
-    return [test.images[np.flatnonzero(test.labels == label)[i]] for label in range(10) for i in range(5)]
-
-
-def encoded(image, form="PNG", **options):
-    file = io.BytesIO()
-    image.save(file, format=form, **options)
-    return file.getvalue()
-
-
-def large(digit):
-    return Image.fromarray(digit).resize((280, 280), Image.Resampling.BICUBIC)
-
-
-def inverted(digit):
-    return Image.fromarray(255 - np.asarray(large(digit)))
-
-
-def on_transparent(digit, ink):
-    shape = large(digit)
-    image = Image.new("RGBA", shape.size, (*ink, 0))
-    image.putalpha(shape)
-    return image
-
-
-def paper_on_transparent(digit):
-    """Ink on a sheet of paper, around which nothing is."""
-    image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
-    image.paste(inverted(digit).convert("RGBA"), (60, 60))
-    return image
-
-
-def photograph(digit):
-    """Unevenly lit, with grain."""
-    rng = np.random.default_rng(0)
-    light = np.linspace(0.6, 0.95, 280) * (0.25 + 0.75 * np.asarray(inverted(digit)) / 255)
-    return Image.fromarray(np.uint8(255 * (light + rng.normal(0, 0.02, light.shape)).clip(0, 1)))
-
-
-def with_exif_turn(digit):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
-    return encoded(inverted(digit).rotate(90), "JPEG", exif=exif)
-
-
-PICTURES = {
-    "as it is": lambda digit: encoded(Image.fromarray(digit)),
-    "light on dark": lambda digit: encoded(large(digit)),
-    "dark on light": lambda digit: encoded(inverted(digit)),
-    "colours": lambda digit: encoded(Image.merge("RGB", [inverted(digit), *[Image.new("L", (280, 280), 255)] * 2])),
-    "JPEG": lambda digit: encoded(inverted(digit), "JPEG", quality=60),
-    "JPEG in CMYK": lambda digit: encoded(inverted(digit).convert("CMYK"), "JPEG"),
-    "two colours": lambda digit: encoded(inverted(digit).convert("1", dither=Image.Dither.NONE)),
-    "palette": lambda digit: encoded(inverted(digit).convert("P")),
-    "palette with a transparent colour": lambda digit: encoded(inverted(digit).convert("P"), transparency=255),
-    "16 bits": lambda digit: encoded(Image.fromarray(np.asarray(inverted(digit), np.uint16) * 257)),
-    "dark ink, transparent": lambda digit: encoded(on_transparent(digit, (20, 20, 90))),
-    "light ink, transparent": lambda digit: encoded(on_transparent(digit, (255, 255, 240))),
-    "grey with alpha": lambda digit: encoded(on_transparent(digit, (0, 0, 0)).convert("LA")),
-    "paper, transparent around": lambda digit: encoded(paper_on_transparent(digit)),
-    "photograph": lambda digit: encoded(photograph(digit), "JPEG", quality=80),
-    "pencil": lambda digit: encoded(Image.fromarray(np.uint8(160 + np.asarray(inverted(digit)) // 5))),
-    "dust": lambda digit: encoded(with_dust(digit)),
-    "a corner of a page": lambda digit: encoded(padded(inverted(digit), (1500, 2000), (900, 40))),
-    "turned by EXIF": with_exif_turn,
-}
-
-
-def with_dust(digit):
-    """Some specks far away from the digit."""
-    page = np.asarray(padded(inverted(digit), (800, 800), (300, 250))).copy()
-    for row, column in ((60, 700), (740, 90), (650, 620)):
-        page[row : row + 5, column : column + 5] = 60
-    return Image.fromarray(page)
-
-
-def padded(image, size, place):
-    page = Image.new("L", size, 255)
-    page.paste(image, place)
-    return page
 
 
 def likeness(found, digit):
@@ -185,6 +103,7 @@ print(digit.max(), peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says a process's largest memory there")
 @pytest.mark.parametrize(
     ("mode", "size", "form", "options", "megabytes"),
@@ -227,7 +146,6 @@ def test_real_digits_are_in_the_form_that_is_made(mnist_folder):
     assert np.mean(same) > 0.98
 
 
-@settings(max_examples=200, deadline=None)
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 60), st.integers(1, 60)), elements=st.floats(0, 1, width=32)))
 def test_any_brightness_has_the_form_or_none(brightness):
     digit = mnist_form(brightness)
@@ -244,39 +162,6 @@ def test_a_line_of_any_length_fits(shape):
     assert digit.any(int(shape[0] < shape[1]) ^ 1).sum() == 20
 
 
-WHOLE = encoded(Image.fromarray(np.tri(50, dtype=np.uint8) * 255))
-BROKEN = {
-    "nothing in it": (b"", "not a PNG or JPEG"),
-    "text": (b"seven", "not a PNG or JPEG"),
-    "another format": (encoded(Image.new("L", (9, 9)), "GIF"), "not a PNG or JPEG"),
-    "cut short": (WHOLE[:60], "cannot be read"),
-    "one brightness": (encoded(Image.new("L", (30, 30), 200)), "shows no digit"),
-    "all transparent": (encoded(Image.new("RGBA", (30, 30), (9, 9, 9, 0))), "shows no digit"),
-    "all but even": (encoded(Image.fromarray(np.uint8(200 + np.arange(100).reshape(10, 10) % 9))), "shows no digit"),
-    "one pixel": (encoded(Image.new("L", (1, 1))), "shows no digit"),
-    "huge": (huge(), "more than 50,000,000 pixels"),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_picture_that_is_none_gets_one_sentence(toy_ladder, run_main, tmp_path, name):
-    content, says = BROKEN[name]
-    (tmp_path / "picture.png").write_bytes(content)
-    status, out, err = run_main(cli.main, "predict", toy_ladder, tmp_path / "picture.png")
-    assert (status, out) == (2, "")
-    assert says in err
-    assert err.count("\n") == 1
-    assert "picture.png" in err
-
-
-@pytest.mark.parametrize("name", ["missing.png", "folder"])
-def test_a_file_that_is_none_gets_one_sentence(toy_ladder, run_main, tmp_path, name):
-    (tmp_path / "folder").mkdir()
-    status, _, err = run_main(cli.main, "predict", toy_ladder, tmp_path / name)
-    assert status == 2
-    assert f"{name} cannot be read" in err
-
-
 def with_chunk(kind, content):
     """A PNG with one more chunk, its checksum right."""
     chunk = len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
@@ -291,7 +176,6 @@ def exif_block(turn):
     return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
-@settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_any_chunk_beside_the_pixels_is_a_digit_or_a_sentence(data):
     kind = data.draw(st.sampled_from([b"eXIf", b"iCCP", b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"tRNS", b"PLTE", b"gAMA"]))
@@ -313,7 +197,6 @@ def test_every_way_of_holding_a_camera_is_turned_upright(digits, turn):
     assert likeness(read_digit(content), read_digit(expected)) > 0.99
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.one_of(
     st.binary(max_size=100),
     st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(1, 255)).map(
@@ -324,45 +207,6 @@ def test_every_way_of_holding_a_camera_is_turned_upright(digits, turn):
 def test_any_bytes_are_a_digit_or_a_sentence(content):
     with contextlib.suppress(UserError):
         assert_form(read_digit(content))
-
-
-def test_predict_says_the_digit_and_its_probabilities(digits_run, digits, run_main, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    seven, two = Path("seven.png"), Path("two.jpg")
-    seven.write_bytes(PICTURES["a corner of a page"](digits[35]))
-    two.write_bytes(PICTURES["JPEG"](digits[10]))
-    status, out, err = run_main(cli.main, "predict", digits_run, seven, two)
-    assert (status, err) == (0, "")
-    assert "lesson adam, seed 0, after epoch 2" in " ".join(out.split())
-    rows = [line.replace("│", " ").split() for line in out.splitlines() if ".png" in line or ".jpg" in line]
-    assert [row[1] for row in rows] == ["7", "2"]
-    status, out, _ = run_main(cli.main, "predict", digits_run, seven, two, "--json", "--lesson", "mlp")
-    found = json.loads(out)
-    assert [(entry["lesson"], entry["seed"]) for entry in found] == [("mlp", 0)] * 2
-    assert [entry["image"] for entry in found] == [str(seven), str(two)]
-    for entry in found:
-        assert len(entry["probabilities"]) == 10
-        assert entry["digit"] == np.argmax(entry["probabilities"])
-        assert sum(entry["probabilities"]) == pytest.approx(1, abs=1e-5)
-
-
-def test_pictures_are_answered_as_well_as_mnist_s_own(digits_run):
-    """Made large, dark on light and moved, digits are recognised as before."""
-    test = data.load("sample").test
-    (net,) = read_nets(digits_run, lesson_id="adam")
-    pictures = [read_digit(PICTURES["a corner of a page"](image)) for image in test.images[::4]]
-    right = [
-        (probabilities(net, images).argmax(1) == test.labels[::4]).mean()
-        for images in (test.images[::4], np.stack(pictures))
-    ]
-    assert right[0] > 0.9
-    assert right[1] > right[0] - 0.03
-
-
-def test_no_picture_at_all(toy_ladder, run_main):
-    status, _, err = run_main(cli.main, "predict", toy_ladder)
-    assert status == 2
-    assert "Name at least one picture" in err
 
 
 def test_a_png_holds_the_pixels(digits):

@@ -66,6 +66,7 @@ def test_200_steps_agree_with_live_pytorch(lesson_id, torch_side):
     assert_within(digest_differences(theirs, RECORDED["float64"][lesson_id]))
 
 
+@pytest.mark.slow
 @each_lesson
 def test_float32_drifts_no_further_than_rounding_explains(lesson_id, torch_side):
     start, ours = jax_side(lesson_id, "float32")
@@ -152,6 +153,7 @@ BREAKAGES = {
 NEED_THE_END = {"batch norm momentum 0.91"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("breakage", BREAKAGES)
 def test_a_breakage_is_noticed(breakage, monkeypatch):
     lesson_id, change = BREAKAGES[breakage]

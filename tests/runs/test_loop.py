@@ -6,6 +6,7 @@ import operator
 import jax
 import numpy as np
 import pytest
+from helpers.lessons import first_and_last_quick
 
 from mnist_jax import LESSONS, Examples, UserError, data, optimizer, train_epoch
 from mnist_jax.runs import devices
@@ -24,7 +25,7 @@ def record(epochs):
     return lesson_entry([RunRecord.of_epochs(run) for run in runs.values()])
 
 
-@pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
+@first_and_last_quick(LESSONS)
 def test_a_record_has_a_number_for_every_seed_and_epoch(lesson, dataset):
     entry = record(train_runs(lesson, dataset, runs_of_seeds([0, 3]), epochs=2))
     assert entry["seeds"] == [0, 3]
@@ -46,7 +47,7 @@ def grid(rates, seeds=(0,)):
     return [Run(seed, (("learning_rate", rate),)) for rate in rates for seed in seeds]
 
 
-@pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
+@first_and_last_quick(LESSONS)
 def test_runs_on_four_devices_are_what_they_are_on_one(lesson, dataset, one_device):
     assert len(jax.devices()) == 4
     runs = [Run(seed) for seed in range(5)]
@@ -57,7 +58,7 @@ def test_runs_on_four_devices_are_what_they_are_on_one(lesson, dataset, one_devi
     assert sorted(map(key, four)) == sorted(map(key, one))
 
 
-@pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
+@first_and_last_quick(LESSONS)
 def test_a_batch_spread_over_four_devices_trains_the_same(lesson, dataset):
     # In float64: sums over a batch are in another order, and nothing else may differ. 66 is two batches and two more.
     lesson = dataclasses.replace(lesson, dtype="float64")
@@ -100,7 +101,7 @@ def test_devices_that_cannot_share_a_batch_are_refused(dataset, devices_per_run,
         train_runs(lesson, dataset, [Run(0)], placement=Placement(devices_per_run=devices_per_run))
 
 
-@pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
+@first_and_last_quick(LESSONS)
 def test_the_compiler_s_options_change_no_result(lesson, dataset, monkeypatch):
     with_options = record(train_runs(lesson, dataset, runs_of_seeds([0]), epochs=2))
     monkeypatch.setattr(devices, "COMPILER_OPTIONS", {})

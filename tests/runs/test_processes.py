@@ -65,6 +65,7 @@ def without_seconds(results):
     return [without_seconds(value) for value in results] if isinstance(results, list) else results
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_ladder_of_one(toy_folder, tmp_path):
     arguments = [EXPERIMENTS / "ladder.py", "--lessons", "mlp", "adam", "--seeds", 5, "--epochs", 2]
     arguments += ["--data", toy_folder]
@@ -112,6 +113,7 @@ def test_two_processes_keep_one_journal_and_go_on_with_it(tmp_path):
     assert (out / "runs.jsonl").read_text().splitlines() == lines
 
 
+@pytest.mark.slow
 def test_an_error_of_the_first_process_ends_both(toy_folder, tmp_path):
     (tmp_path / "results.json").touch()
     for status, out, err in start_two(EXPERIMENTS / "ladder.py", "--data", toy_folder, "--out", tmp_path):
@@ -119,6 +121,7 @@ def test_an_error_of_the_first_process_ends_both(toy_folder, tmp_path):
         assert err == f"error: {tmp_path} already holds a run; choose another folder with --out.\n"
 
 
+@pytest.mark.slow
 def test_an_error_of_the_second_process_ends_both(toy_folder, tmp_path):
     (first, second) = start_two(
         EXPERIMENTS / "ladder.py", "--data", toy_folder, "--out", tmp_path, different=["--data", tmp_path / "nothing"]
@@ -128,6 +131,7 @@ def test_an_error_of_the_second_process_ends_both(toy_folder, tmp_path):
     assert second[2].startswith(f"error: {tmp_path / 'nothing'} is not a folder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("different", "says"),
     [
@@ -143,6 +147,7 @@ def test_different_arguments_are_refused(toy_folder, tmp_path, different, says):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_different_digits_are_refused(toy_folder, tmp_path):
     (first, second) = start_two(
         EXPERIMENTS / "ladder.py", "--data", toy_folder, "--out", tmp_path, different=["--data", "sample"]
@@ -185,6 +190,7 @@ def test_one_process_is_the_first():
     assert processes.in_all(lambda: (1,)) == (1,)
 
 
+@pytest.mark.slow
 def test_two_processes_compare_optimizers(toy_folder, tmp_path):
     """Whose learning rates are traced values of all processes."""
     arguments = ["--rates", 2, "--lowest", 0.01, "--momenta", 0.9, "--tuning-seeds", 1, "--final-seeds", 2]

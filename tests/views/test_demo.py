@@ -222,6 +222,7 @@ def wait_until(true, seconds=20):
     assert true()
 
 
+@pytest.mark.slow
 def test_digits_that_are_drawn_are_recognised(server, tmp_path):
     with chromium() as driver:
         driver.get(server.url)
@@ -246,6 +247,7 @@ def test_digits_that_are_drawn_are_recognised(server, tmp_path):
         assert shot.std() > 5
 
 
+@pytest.mark.slow
 def test_on_a_phone_in_the_dark_nothing_is_cut_off(server):
     with chromium(width=390, height=844, dark=True) as driver:
         driver.get(server.url)
@@ -256,6 +258,7 @@ def test_on_a_phone_in_the_dark_nothing_is_cut_off(server):
         assert max(map(int, ground.removeprefix("rgb(").rstrip(")").split(","))) < 60
 
 
+@pytest.mark.slow
 def test_when_it_cannot_be_reached_the_page_says_so(server):
     with chromium() as driver:
         driver.get(server.url)

@@ -1,59 +1,18 @@
-import copy
-import html.parser
 import json
 import re
 import shutil
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers import ROOT, jax_setting
 from helpers.browser import chromium, requested
+from helpers.report import Page, reported
 
-from mnist_jax import LESSONS, UserError
+from mnist_jax import LESSONS
 from mnist_jax.cli import commands as cli
 from mnist_jax.lessons import IDEAS
-from mnist_jax.nets.trained import read_run
 from mnist_jax.runs.files import RESULTS
-from mnist_jax.studies.stats import Bin, calibration, expected_calibration_error
 from mnist_jax.views import ladder, report
-from mnist_jax.views.net_figures import calibration_figure, confusion_figure, first_layer_figure, weights_figure
-from mnist_jax.views.report import Picture, _confusion, report_page
-
-STUDIES = ROOT / "experiments" / "results"
-
-
-class Page(html.parser.HTMLParser):
-    """Tags with their attributes, and the text."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.tags, self.words, self.open = [], [], []
-        self.feed(source)
-        self.text = " ".join(" ".join(self.words).split())
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "link", "img", "source", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    def all(self, wanted):
-        return [attributes for tag, attributes in self.tags if tag == wanted]
-
-
-def reported(run_main, run, *options):
-    status, out, err = run_main(cli.main, "report", run, *options)
-    assert (status, err) == (0, "")
-    assert "report.html" in out
-    return (run / "report.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -239,138 +198,6 @@ def test_a_run_under_way_in_its_first_lesson(run_main, toy_ladder, tmp_path):
     assert "Not finished yet: mlp, dropout, relu, batch_norm, he, adam." in page.text
 
 
-@pytest.fixture
-def recorded(tmp_path):
-    """Results of a run of six lessons with five seeds, as recorded, and what writes others into its folder."""
-
-    def write(results):
-        (tmp_path / RESULTS).write_text(json.dumps(results))
-        return tmp_path
-
-    return json.loads((STUDIES / "ladder" / RESULTS).read_text()), write
-
-
-def changed(results, *way, value):
-    """A copy with another value at the end of the way; a function is called with what was there."""
-    results = copy.deepcopy(results)
-    place = results
-    for step in way[:-1]:
-        place = place[step]
-    place[way[-1]] = value(place[way[-1]]) if callable(value) else value
-    return results
-
-
-def without(name):
-    return lambda values: {key: value for key, value in values.items() if key != name}
-
-
-@pytest.mark.parametrize(
-    ("way", "value", "says"),
-    [
-        (("data",), [], "Expected `object`, got `array` - at `$.data`"),
-        (("data", "source"), "moon", "Invalid enum value 'moon' - at `$.data.source`"),
-        (("data", "test"), 0, "Expected `int` >= 1 - at `$.data.test`"),
-        (("data", "train"), 55000.5, "Expected `int`, got `float` - at `$.data.train`"),
-        (("config",), without("lessons"), "Object missing required field `lessons` - at `$.config`"),
-        (("config",), without("epochs"), "Object missing required field `epochs` - at `$.config`"),
-        (("config", "seeds"), [], "Expected `array` of length >= 1 - at `$.config.seeds`"),
-        (("config", "seeds", 1), "1", "Expected `int`, got `str` - at `$.config.seeds[1]`"),
-        (("data", "where"), 5, "Expected `str | null`, got `int` - at `$.data.where`"),
-        (("config", "lessons"), without("he"), "No such lesson was trained - at `$.lessons.he`"),
-        (("config", "lessons", "he", "hidden"), 5, "at `$.config.lessons.he`"),
-        (("config", "imported"), {"file": "net"}, "Object missing required field `sha256` - at `$.config.imported`"),
-        (("environment",), {}, "Object missing required field `jax` - at `$.environment`"),
-        (("environment", "device"), None, "Expected `str`, got `null` - at `$.environment.device`"),
-        (("lessons", "cnn"), {"test_correct": []}, "Object missing required field `seeds` - at `$.lessons.cnn`"),
-        (("lessons", "mlp"), 1, "Expected `object`, got `int`"),
-        (("lessons", "mlp"), without("diverged"), "Object missing required field `diverged` - at `$.lessons.mlp`"),
-        (("lessons", "mlp", "seeds", 0), None, "Expected `int`, got `null` - at `$.lessons.mlp.seeds[0]`"),
-        (("lessons", "mlp", "seeds", 0), 7, "Expected the seeds of `$.config` - at `$.lessons.mlp.seeds`"),
-        (("lessons", "mlp", "seeds"), "\udcff", "surrogates not allowed - at `$.lessons.mlp`"),
-        (("lessons", "adam", "test_correct"), lambda runs: runs[1:], "length 5 - at `$.lessons.adam.test_correct`"),
-        (("lessons", "adam", "test_correct", 0), [], "length 10 - at `$.lessons.adam.test_correct[0]`"),
-        (("lessons", "adam", "test_correct", 0, 9), -1, "`int` >= 0 - at `$.lessons.adam.test_correct[0][9]`"),
-        (("lessons", "adam", "test_correct", 0, 9), 10_001, "`int` <= 10000 - at `$.lessons.adam.test_correct[0]`"),
-        (("lessons", "adam", "test_loss", 1), lambda run: run * 2, "length 10 - at `$.lessons.adam.test_loss[1]`"),
-        (("lessons", "adam", "test_loss", 1, 0), float("nan"), "at `$.lessons.adam.test_loss[1][0]`"),
-        (("lessons", "adam", "test_loss", 1, 0), float("inf"), "at `$.lessons.adam.test_loss[1][0]`"),
-        (("lessons", "adam", "test_loss", 1, 0), -0.5, "`float` >= -0.001 - at `$.lessons.adam.test_loss[1][0]`"),
-        (
-            ("lessons", "adam", "seconds", 2, 0),
-            True,
-            "got `bool` - at `$.lessons.adam.seconds[2][0]`",
-        ),
-        (("lessons", "adam", "seconds", 2), [], "length 10 - at `$.lessons.adam.seconds[2]`"),
-        (("lessons", "adam", "diverged", 4), 0, "Expected `bool`, got `int` - at `$.lessons.adam.diverged[4]`"),
-        (("resumed_in",), [1], "Expected `object`, got `int` - at `$.resumed_in[0]`"),
-    ],
-)
-def test_a_wrong_value_gets_a_sentence_that_says_which(run_main, recorded, way, value, says):
-    results, write = recorded
-    run = write(changed(results, *way, value=value))
-    status, _, err = run_main(cli.main, "report", run)
-    assert (status, err.count("\n")) == (2, 1)
-    assert err.startswith(f"error: {run / RESULTS} is not what a run of this program writes (")
-    assert says in err
-
-
-def test_what_only_a_study_knows_is_not_looked_at(run_main, recorded):
-    results, write = recorded
-    results["config"]["new"] = results["new"] = [{"a": None}]
-    results["lessons"] = {"he": {"seeds": "all", "flax": [1]}}
-    assert "sigmoid" not in Page(reported(run_main, write(results))).text
-
-
-def tripled(old):
-    return [old] * 3
-
-
-def shortened(old):
-    return old[:-1] if isinstance(old, list) else [old]
-
-
-VALUES = [
-    None, True, "", "x", "mlp", "a 'b", "\udcff", 0, 1, -1, 0.5, -0.5, 10**30, 1e300, float("nan"), float("inf"),
-    [], {}, [[]], [None], ["x"], {"a": 1}, tripled, shortened,
-]  # fmt: skip
-
-
-def ways(values, start=()):
-    """All places in results but within its lessons' fields, for which `test_lessons.py` does the same."""
-    for step, value in values.items() if isinstance(values, dict) else enumerate(values):
-        yield (*start, step)
-        if isinstance(value, dict | list) and start != ("config", "lessons"):
-            yield from ways(value, (*start, step))
-
-
-@pytest.mark.parametrize("value", VALUES)
-def test_any_wrong_value_gives_a_page_or_a_sentence(recorded, monkeypatch, value):
-    results, write = recorded
-    results["lessons"] = {name: results["lessons"][name] for name in ("mlp", "dropout")}
-    monkeypatch.setattr(report, "_picture", lambda alt, caption, draw, *arguments: Picture(alt, caption, ""))
-    pages = []
-    for way in ways(results):
-        try:
-            found = read_run(write(changed(results, *way, value=value)))
-        except UserError:
-            continue
-        pages.append(found)
-    assert pages  # somewhere it is allowed
-    for found in pages[:: 1 + len(pages) // 30]:
-        assert report_page(Path(), found, [], None)
-
-
-@pytest.mark.parametrize("loss", [1e-300, 3.4e38, None])
-def test_extreme_values_that_a_run_can_have_are_drawn(recorded, loss):
-    results, write = recorded
-    for entry in results["lessons"].values():
-        entry["test_correct"] = [[0] * 10] * 5
-        entry["test_loss"] = [[loss] * 10] * 5
-        entry["seconds"] = [[1e9] * 10] * 5
-    page = report_page(Path(), read_run(write(results)), [], None)
-    assert "0.00 ± 0.00 %" in page
-
-
 def test_a_bug_of_ours_shows_its_traceback(run_main, recorded, monkeypatch):
     def bug(*_):
         raise KeyError("ours")
@@ -397,12 +224,6 @@ def test_a_seed_that_was_not_run_is_said(run_main, toy_ladder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_confusion_s_words_and_axes_are_right():
-    labels, answers = np.array([4] * 5 + [9] * 2 + [1]), np.array([9] * 3 + [4] * 4 + [1])
-    assert "most often 4 taken for 9 (3 times), 9 taken for 4 (2 times)." in _confusion(labels, answers).alt
-    assert _confusion(labels, labels).caption == "No digit is taken for another."
-
-
 def test_a_file_of_the_user_s_is_not_overwritten(run_main, toy_ladder, tmp_path):
     (tmp_path / "mine.html").write_text("mine")
     status, _, err = run_main(cli.main, "report", toy_ladder, "--out", tmp_path / "mine.html")
@@ -411,6 +232,7 @@ def test_a_file_of_the_user_s_is_not_overwritten(run_main, toy_ladder, tmp_path)
     assert (tmp_path / "mine.html").read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
 def test_in_a_browser_on_a_desk_and_on_a_phone(ladder_page, width, dark):
     with chromium(width=width, dark=dark) as driver:
@@ -427,29 +249,3 @@ def test_in_a_browser_on_a_desk_and_on_a_phone(ladder_page, width, dark):
             ".map(element => parseFloat(getComputedStyle(element).fontSize))"
         )
         assert min(sizes) >= 12
-
-
-def test_calibration_counts_every_answer_once():
-    rng = np.random.default_rng(0)
-    confidence = np.array([*rng.uniform(0.1, 1, 997), 0.0, 1.0, 0.1])
-    correct = rng.random(1000) < confidence
-    bins = calibration(confidence, correct)
-    assert sum(found.size for found in bins) == 1000
-    assert sum(found.size * found.accuracy for found in bins) == pytest.approx(correct.sum())
-    assert all(abs(found.accuracy - found.confidence) < 0.15 for found in bins if found.size > 50)
-    assert expected_calibration_error(bins) < 0.05
-
-
-def test_the_calibration_error_is_the_mean_gap():
-    bins = [Bin(10, 0.9, 0.8), Bin(30, 0.5, 0.7)]
-    assert expected_calibration_error(bins) == pytest.approx((10 * 0.1 + 30 * 0.2) / 40)
-
-
-def test_figures_of_nets_at_the_edges():
-    """All right, all wrong, a class that never comes, one unit, weights of zero."""
-    assert confusion_figure(np.diag(np.arange(10)))
-    assert confusion_figure(np.zeros((10, 10), int))
-    assert calibration_figure([Bin(1, 1.0, 1.0)])
-    assert calibration_figure([Bin(5, 0.2, 0.0), Bin(1, 1.0, 1.0)])
-    assert first_layer_figure(np.zeros((784, 1)))
-    assert weights_figure(None, {"fc1": np.zeros((784, 1))})

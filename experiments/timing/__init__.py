@@ -1,0 +1,1 @@
+"""What `speed.py` measures, each in a file of its own, and the tables that show it."""

@@ -1,0 +1,134 @@
+"""Epochs timed in turns: ours, the floors' and the peers'; and seconds to compile ours."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+import jax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+from mnist_jax.data import Dataset
+from mnist_jax.lessons import Lesson
+from mnist_jax.runs.devices import Placement, Trainer, on_device
+from mnist_jax.runs.records import Run
+from mnist_jax.train import TrainState
+from timing.floors import floors
+from timing.peers import Peer
+
+# Passes the parts of a measurement on, (what, lesson, ...), and shows how far it is.
+Progress = Callable[[Sequence[tuple[Any, ...]]], Iterator[Any]]
+
+
+def epoch_times(
+    lessons: Mapping[str, Lesson], data: Dataset, repeats: int, peers: dict[str, Peer], share: float, progress: Progress
+) -> dict[str, Any]:
+    """Seconds per epoch of ours, the floors and the peers, their ratios, and seconds to compile ours.
+
+    Peers train on this share of an epoch, and their seconds are scaled to a whole one.
+    """
+    placed, length = on_device(data), data.epoch_length
+    started = {lesson_id: start(lesson, placed) for lesson_id, lesson in lessons.items()}
+    compiling: dict[str, list[float]] = {lesson_id: [] for lesson_id in lessons}
+    for _, lesson_id in progress(rounds("compile", repeats, lessons)):
+        compiling[lesson_id].append(compile_seconds(*started[lesson_id]))
+    any_lesson = next(iter(lessons.values()))  # all have the same widths and batches
+    lowest = floors(any_lesson, placed)
+    examples = part_of_epoch(length, any_lesson.batch_size, share)
+    contestants: dict[str, dict[str, Iterator[None]]] = {}
+    for lesson_id, lesson in lessons.items():
+        contestants[lesson_id] = {**lowest, "ours": ours(*started[lesson_id])}
+        contestants[lesson_id] |= {name: peer(lesson, examples) for name, peer in peers.items()}
+    seconds = in_turns(contestants, repeats, progress)
+    for name, lesson_id in itertools.product(peers, lessons):
+        seconds[name][lesson_id] = [each * length / examples for each in seconds[name][lesson_id]]
+    return {
+        **{f"{name}_seconds": statistics.median(itertools.chain(*seconds[name].values())) for name in lowest},
+        "epoch_seconds": medians(seconds["ours"]),
+        "peer_epoch_seconds": {name: medians(seconds[name]) for name in peers},
+        **{f"ratio_to_{name}": paired_ratios(seconds["ours"], seconds[name]) for name in lowest},
+        "ratio_to_ours": {name: paired_ratios(seconds[name], seconds["ours"]) for name in peers},
+        "compile_seconds": medians(compiling),
+        "seconds": seconds,
+        "all_compile_seconds": compiling,
+        # Of all lessons, with floors and peers.
+        "peak_device_memory_bytes": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
+    }
+
+
+def part_of_epoch(length: int, batch_size: int, share: float) -> int:
+    """Number of examples in at least this share of an epoch of `length` examples, in whole batches."""
+    return min(length, batch_size * math.ceil(share * length / batch_size))
+
+
+def start(
+    lesson: Lesson, data: Dataset, runs: Sequence[Run] = (Run(0),), placement: Placement = Placement()
+) -> tuple[Trainer, TrainState]:
+    """What trains these runs, and their states before the first step."""
+    trainer = Trainer(lesson, data, runs, placement)
+    return trainer, trainer.start(runs)
+
+
+def ours(trainer: Trainer, states: TrainState) -> Iterator[None]:
+    """Train for an epoch, as `train_runs` does, for each `next`."""
+    while True:
+        states, loss, _ = trainer.epoch(states)
+        jax.block_until_ready((states, loss))
+        yield
+
+
+def compile_seconds(trainer: Trainer, states: TrainState) -> float:
+    """Seconds to trace, lower and compile an epoch, without any cache of JAX."""
+    cached = jax.config.values["jax_enable_compilation_cache"]
+    try:
+        jax.config.update("jax_enable_compilation_cache", False)
+        reset_cache()  # JAX looks at the setting once
+        jax.clear_caches()
+        return elapsed(lambda: trainer.compile(states))
+    finally:
+        jax.config.update("jax_enable_compilation_cache", cached)
+        reset_cache()
+
+
+def elapsed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    began = perf_counter()
+    work()
+    return perf_counter() - began
+
+
+def in_turns(
+    contestants: Mapping[str, Mapping[Any, Iterator[None]]], repeats: int, progress: Progress
+) -> dict[Any, dict[str, list[float]]]:
+    """Seconds of each repeat, after one that does not count: contestant -> lesson -> list.
+
+    Of `contestants`, lesson -> contestant, each `next` trains for an epoch, or part of one, and waits until it is done.
+    """
+    seconds: dict[Any, dict[str, list[float]]] = {}
+    warm_up = [("warm-up", lesson_id) for lesson_id in contestants]
+    for what, lesson_id in progress([*warm_up, *rounds("repeat", repeats, contestants)]):
+        for name, epochs in contestants[lesson_id].items():
+            measured = elapsed(epochs.__next__)
+            if what != "warm-up":
+                seconds.setdefault(name, {}).setdefault(lesson_id, []).append(measured)
+    return seconds
+
+
+def rounds(what: str, repeats: int, lessons: Iterable[str]) -> list[tuple[str, str]]:
+    """The parts of a measurement of all lessons in turns: (`what 1`, lesson), ..."""
+    return [(f"{what} {number}", lesson_id) for number in range(1, 1 + repeats) for lesson_id in lessons]
+
+
+def medians(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Each lesson's median."""
+    return {lesson_id: statistics.median(seconds) for lesson_id, seconds in times.items()}
+
+
+def paired_ratios(times: Mapping[str, Sequence[float]], others: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Each lesson's median over repeats of the ratio of seconds measured in the same repeat."""
+    return {
+        lesson_id: statistics.median(a / b for a, b in zip(seconds, others[lesson_id], strict=True))
+        for lesson_id, seconds in times.items()
+    }

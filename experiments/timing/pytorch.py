@@ -1,0 +1,118 @@
+"""The notebooks' training in PyTorch, on as many threads as it chooses.
+
+With its own initial weights for all lessons, whose values take no time, and without the notebooks' second log-softmax.
+"""
+
+import functools
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from mnist_jax.errors import reason
+from mnist_jax.lessons import Lesson
+from mnist_jax.train import Examples
+
+DEVICE = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
+
+
+def describe() -> dict[str, Any]:
+    """Version, threads and device, for speed.json."""
+    return {"torch": torch.__version__, "torch_threads": torch.get_num_threads(), "torch_device": DEVICE}
+
+
+def peers(train: Examples) -> dict[str, Any]:
+    """The three ways to train, by name."""
+    images, labels = (torch.tensor(array).to(DEVICE) for array in train)
+    tensors = images.float() / 255, labels.long()
+    return {
+        "torch_in_memory": functools.partial(in_memory, tensors),
+        "torch_dataloader": functools.partial(dataloader, train),
+        "torch_compile": functools.partial(in_memory, tensors, compiled=True),
+    }
+
+
+def in_memory(tensors: tuple[Any, Any], lesson: Lesson, examples: int, *, compiled: bool = False) -> Iterator[None]:
+    """Train on float32 images and int64 labels on the device."""
+    images, labels = tensors
+
+    def batches() -> Iterator[Any]:
+        order = torch.randperm(len(labels), device=DEVICE).repeat(math.ceil(examples / len(labels)))
+        for indices in order[:examples].split(lesson.batch_size):
+            yield images[indices], labels[indices]
+
+    return epochs(lesson, batches, compiled=compiled)
+
+
+def dataloader(train: Examples, lesson: Lesson, examples: int) -> Iterator[None]:
+    """Train as the notebooks do: a PIL image made a tensor one by one, behind a DataLoader."""
+    images, labels = (torch.tensor(array) for array in train)
+
+    def loaded(indices: list[int]) -> Any:
+        pairs = [(to_tensor(images[index % len(labels)]), int(labels[index % len(labels)])) for index in indices]
+        return torch.utils.data.default_collate(pairs)
+
+    numbers = range(len(labels) * math.ceil(examples / len(labels)))
+    loader = torch.utils.data.DataLoader(numbers, batch_size=lesson.batch_size, shuffle=True, collate_fn=loaded)
+    return epochs(lesson, lambda: itertools.islice(loader, math.ceil(examples / lesson.batch_size)))
+
+
+def to_tensor(image: Any) -> Any:
+    """What torchvision's MNIST with its ToTensor does to each image: uint8 `[28, 28]` to float32 `[1, 28, 28]`."""
+    picture = Image.fromarray(image.numpy())
+    pixels = torch.from_numpy(np.array(picture, np.uint8, copy=True)).view(*picture.size, 1)
+    return pixels.permute(2, 0, 1).contiguous().float().div(255)
+
+
+def epochs(lesson: Lesson, batches: Callable[[], Iterator[Any]], *, compiled: bool = False) -> Iterator[None]:
+    """Train a lesson's net on `batches()`, time after time; if `compiled`, network and loss are."""
+    net, criterion = network(lesson).to(DEVICE), nn.CrossEntropyLoss()
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[lesson.optimizer.name]
+    optimizer = kind(net.parameters(), lr=lesson.optimizer.learning_rate, **dict(lesson.optimizer.hyperparameters))
+
+    def loss_of(images: Any, labels: Any) -> Any:
+        return criterion(net(images), labels)
+
+    if compiled:
+        torch._dynamo.config.recompile_limit = 64  # of this function: each lesson compiles it again
+        loss_of = torch.compile(loss_of)
+    while True:
+        for images, labels in batches():
+            optimizer.zero_grad()
+            loss_of(images.to(DEVICE), labels.to(DEVICE)).backward()
+            optimizer.step()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        yield
+
+
+def why_not_compiled() -> str | None:
+    """What torch.compile says if it does not work here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.compile(lambda numbers: numbers + 1)(torch.zeros(2, device=DEVICE))
+    except Exception as error:  # of many kinds: no compiler, a system that it does not know, ...
+        return reason(error)
+    return None
+
+
+def network(lesson: Lesson) -> Any:
+    """784 -> hidden blocks -> 10 logits, as `lesson` says."""
+    layers = [nn.Flatten()]
+    *blocks, last = itertools.pairwise(lesson.widths)
+    for fan_in, width in blocks:
+        layers.append(nn.Linear(fan_in, width))
+        if lesson.batch_norm:
+            layers.append(nn.BatchNorm1d(width))
+        layers.append({"sigmoid": nn.Sigmoid, "relu": nn.ReLU}[lesson.activation]())
+        if lesson.dropout_rate:
+            layers.append(nn.Dropout(lesson.dropout_rate))
+    return nn.Sequential(*layers, nn.Linear(*last))

@@ -1,0 +1,111 @@
+"""What is shown of speed.json: tables, with what was timed and how to read it, and the figure."""
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from mnist_jax.runs.files import TABLE
+from mnist_jax.views.figures import speed_figure
+from mnist_jax.views.words import count_of, data_words, markdown_table
+from timing.starts import KINDS
+
+PEERS = {
+    "jax_step_loop": "JAX, a call a step",
+    "torch_in_memory": "PyTorch, in memory",
+    "torch_dataloader": "PyTorch, DataLoader",
+    "torch_compile": "torch.compile",
+}
+
+
+# Title; for each row its cells by column; and how to read them.
+Table = tuple[str, list[dict[str, str]], str]
+
+
+def tables(results: Mapping[str, Any]) -> list[Table]:
+    """All of a speed.json."""
+    lessons = [_cells(results, lesson_id) for lesson_id in results["epoch_seconds"]]
+    found = [("An epoch", lessons, _caption(results))]
+    if results["replicas"]:
+        runs = [_cells_side_by_side(entry) for entry in results["replicas"]]
+        found.append(("Side by side", runs, _caption_side_by_side(results)))
+    return found
+
+
+def report(results: Mapping[str, Any]) -> dict[str, bytes]:
+    """File name -> content: the tables and the figure of a speed.json."""
+    text = "\n".join(
+        f"{markdown_table(list(rows[0]), [list(row.values()) for row in rows])}\n{caption}\n"
+        for _, rows, caption in tables(results)
+    )
+    text += "".join(f"\n**{notice}**\n" for notice in results["notices"])
+    content = {TABLE: text.encode()}
+    if results["scaling"]:
+        content["speed.png"] = speed_figure(results["scaling"], f"Medians and ranges. {_what_was_timed(results)}")
+    return content
+
+
+def _what_was_timed(results: Mapping[str, Any]) -> str:
+    """Device, repeats and data in one line."""
+    return f"{results['device']}; {count_of(results['repeats'], 'repeat')}; {data_words(results['data'])}"
+
+
+def _cells(results: Mapping[str, Any], lesson_id: str) -> dict[str, str]:
+    """Of a lesson's row."""
+    others = results["ratio_to_ours"].items()
+    cells = {
+        "lesson": lesson_id,
+        "floor (s)": f"{statistics.median(results['seconds']['floor'][lesson_id]):.2f}",
+        "ours (s)": f"{results['epoch_seconds'][lesson_id]:.2f}",
+        "ours / floor": f"{results['ratio_to_floor'][lesson_id]:.2f}x",
+        "ours / tuned floor": f"{results['ratio_to_tuned_floor'][lesson_id]:.2f}x",
+        **{f"{PEERS[name]} / ours": f"{ratios[lesson_id]:.1f}x" for name, ratios in others},
+        "compile (s)": f"{results['compile_seconds'][lesson_id]:.1f}",
+    }
+    if started := results["first_epoch_seconds"]:
+        cells["first epoch, cold / warm (s)"] = " / ".join(f"{started[kind][lesson_id]:.1f}" for kind in KINDS)
+        cells["peak memory (MB)"] = f"{results['peak_memory_bytes'][lesson_id] / 1e6:,.0f}"
+    return cells
+
+
+def _caption(results: Mapping[str, Any]) -> str:
+    share, found = results["config"]["peer_share"], results["environment"]
+    sentences = [
+        f"{_what_was_timed(results)}.",
+        f"Seconds are medians, of an epoch of {results['data']['epoch_length']:,} examples; ratios are medians of the "
+        "ratios of times taken in the same repeat.",
+        "Floor: the epoch's matrix products and a bare update in one jit; tuned: with the compiler's options of ours.",
+    ]
+    if results["ratio_to_ours"] and share < 1:
+        sentences.append(f"The others were timed on {share:.0%} of an epoch, scaled to a whole one.")
+    if "torch" in found:
+        device = {"cpu": "the CPU", "cuda": "the GPU"}[found["torch_device"]]
+        sentences.append(f"PyTorch {found['torch']} on {device}, {count_of(found['torch_threads'], 'thread')}.")
+    if results["first_epoch_seconds"]:
+        sentences.append(
+            "First epoch: from the process's start until its test accuracy is shown, with an empty cache folder and "
+            f"with a filled one; medians of {count_of(results['config']['start_repeats'], 'start')} each."
+        )
+    return " ".join(sentences)
+
+
+def _cells_side_by_side(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "lesson": entry["lesson"],
+        "replicas": str(entry["replicas"]),
+        "seconds": f"{entry['seconds']:.1f}",
+        "seconds a replica": f"{entry['seconds_per_replica']:.2f}",
+        "compile (s)": f"{entry['compile_seconds']:.1f}",
+        "GB/s": f"{entry['gigabytes_per_second']:.1f}",
+        "of a copy's": f"{entry['share_of_copy']:.0%}",
+    }
+
+
+def _caption_side_by_side(results: Mapping[str, Any]) -> str:
+    devices = max(entry["devices"] for entry in results["replicas"])
+    not_there = " Not measured on a GPU." if results["environment"]["backend"] == "cpu" else ""
+    return (
+        f"{count_of(results['config']['replica_epochs'], 'epoch')} of so many runs side by side on "
+        f"{count_of(devices, 'device')} ({results['device']}), without compilation and evaluation. GB/s: what the "
+        f"weights' least traffic comes to on one device; a copy reaches {results['copy_gigabytes_per_second']:.0f}."
+        f"{not_there}"
+    )

@@ -1,0 +1,84 @@
+"""Epochs timed in turns, and compilation without caches."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from timing import epochs
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Its only element is the time."""
+    now = [0.0]
+    monkeypatch.setattr(epochs, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_all_are_timed_once_per_repeat_after_a_warm_up(clock):
+    order, parts = [], []
+
+    def contestant(name, *seconds):
+        for each in seconds:
+            order.append(name)
+            clock[0] += each
+            yield
+
+    def progress(known):
+        for part in known:
+            parts.append(part)
+            yield part
+            clock[0] += 100  # what is shown takes time that does not count
+
+    contestants = {
+        "mlp": {"floor": contestant("floor", 9, 1, 2), "ours": contestant("ours", 9, 3, 4)},
+        "adam": {"floor": contestant("floor", 9, 5, 6), "ours": contestant("ours", 9, 7, 8)},
+    }
+    assert epochs.in_turns(contestants, 2, progress) == {
+        "floor": {"mlp": [1, 2], "adam": [5, 6]},
+        "ours": {"mlp": [3, 4], "adam": [7, 8]},
+    }
+    assert order == ["floor", "ours"] * 6
+    assert parts == [(what, lesson) for what in ("warm-up", "repeat 1", "repeat 2") for lesson in ("mlp", "adam")]
+
+
+def test_ratios_are_paired():
+    """Both are slower in the second repeat: the ratio of medians would be another."""
+    ratios = epochs.paired_ratios({"mlp": [2.0, 40.0, 6.0]}, {"mlp": [1.0, 10.0, 4.0]})
+    assert ratios == {"mlp": 2.0}
+    assert epochs.medians({"mlp": [2.0, 40.0, 6.0]}) == {"mlp": 6.0}
+
+
+@pytest.mark.parametrize(("share", "examples"), [(1.0, 70), (0.5, 64), (0.01, 32), (0.95, 70)])
+def test_part_of_epoch_is_whole_batches(share, examples):
+    assert epochs.part_of_epoch(70, 32, share) == examples
+
+
+def test_compilation_is_not_served_from_a_cache():
+    class Small:
+        epoch = staticmethod(jax.jit(lambda numbers: 3 * numbers + 1))
+
+        def compile(self, states):
+            self.epoch.lower(states).compile()
+
+    trainer, states, events = Small(), jnp.zeros(5), []
+    trainer.compile(states)  # the tests keep compiled programs, so from here on a cache has it
+
+    def listen(name, *_, **__):
+        events.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    jax.monitoring.register_event_listener(listen)
+    try:
+        for cached in (False, False, True):
+            events.clear()
+            if cached:  # as it was before
+                jax.clear_caches()
+                trainer.compile(states)
+            else:
+                assert epochs.compile_seconds(trainer, states) > 0
+            assert {f"/jax/core/compile/{what}_duration" for what in ("jaxpr_trace", "backend_compile")} <= set(events)
+            for event in ("compile_requests_use_cache", "cache_hits"):
+                assert (f"/jax/compilation_cache/{event}" in events) == cached
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+        jax.monitoring.unregister_event_listener(listen)

@@ -1,0 +1,103 @@
+"""Other ways to train: the step loop, and PyTorch where it is installed."""
+
+import sys
+from collections import Counter
+
+import pytest
+from timing import peers
+
+from mnist_jax import LESSONS
+
+
+@pytest.fixture
+def pytorch():
+    """PyTorch's peers, on one thread: threads wait for each other for long where other tests keep the cores busy."""
+    torch = pytest.importorskip("torch")
+    from timing import pytorch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield pytorch
+    torch.set_num_threads(before)
+
+
+def seen(batches, toy):
+    """Sizes of batches; asserts that each image is one of ours with its label, and in one pass each comes once."""
+    found = Counter(pair for batch in batches for pair in zip(*batch, strict=True))
+    ours = Counter(zip(map(bytes, toy.images), toy.labels.tolist(), strict=True))
+    assert found == ours if found.total() == toy.size else found.keys() <= ours.keys()
+    return [len(labels) for _, labels in batches]
+
+
+@pytest.mark.parametrize(("examples", "sizes"), [(72, [32, 32, 8]), (96, [32, 32, 32])])
+def test_step_loop_trains_on_each_example_once_per_pass(toy, monkeypatch, examples, sizes):
+    batches = []
+
+    def train_step(state, batch):
+        batches.append(([bytes(image) for image in batch.images], batch.labels.tolist()))
+        return state, 0.0
+
+    monkeypatch.setattr(peers, "train_step", train_step)
+    next(peers.jax_step_loop(toy, LESSONS["mlp"], examples))
+    assert seen(batches, toy) == sizes
+
+
+@pytest.mark.parametrize("way", ["torch_in_memory", "torch_dataloader"])
+@pytest.mark.parametrize(("examples", "sizes"), [(72, [32, 32, 8]), (96, [32, 32, 32])])
+def test_pytorch_trains_on_each_example_once_per_pass(pytorch, toy, monkeypatch, way, examples, sizes):
+    batches = []
+
+    def epochs(lesson, batches_of_epoch, compiled=False):
+        for images, labels in batches_of_epoch():
+            pixels = (images * 255).round().byte().numpy()
+            batches.append(([bytes(image) for image in pixels], labels.tolist()))
+
+    monkeypatch.setattr(pytorch, "epochs", epochs)
+    pytorch.peers(toy)[way](LESSONS["mlp"], examples)
+    assert seen(batches, toy) == sizes
+
+
+@pytest.mark.parametrize("lesson_id", LESSONS)
+def test_pytorch_networks_are_the_notebooks(pytorch, toy, lesson_id):
+    """The same weights give the same outputs as the networks of the parity tests; dropout is where it is theirs."""
+    import torch
+    from parity_torch import Net
+
+    lesson, notebook = LESSONS[lesson_id], Net(lesson_id, torch.float32).eval()
+    network = pytorch.network(lesson).eval()
+    names = [name for layer in (1, 2) for name in (f"fc{layer}", *[f"batch_norm{layer}"] * lesson.batch_norm)] + ["fc3"]
+    for name, layer in zip(names, [layer for layer in network if layer.state_dict()], strict=True):
+        for tensor in layer.state_dict().values():
+            if tensor.is_floating_point():
+                torch.nn.init.uniform_(tensor, 0.01, 0.1)
+        getattr(notebook, name).load_state_dict(layer.state_dict())
+    images = torch.from_numpy(toy.images).float() / 255
+    with torch.no_grad():
+        torch.testing.assert_close(torch.log_softmax(network(images), 1), notebook(images, []))
+    dropouts = [place for place, layer in enumerate(network) if isinstance(layer, torch.nn.Dropout)]
+    activations = [place for place, layer in enumerate(network) if isinstance(layer, (torch.nn.Sigmoid, torch.nn.ReLU))]
+    assert dropouts == ([] if lesson_id == "mlp" else [place + 1 for place in activations])
+    assert all(network[place].p == 0.5 for place in dropouts)
+
+
+def test_without_pytorch_its_peers_are_left_out(toy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "timing.pytorch", raising=False)
+    notices = []
+    found, environment = peers.find_peers(["jax_step_loop", "torch_in_memory", "torch_compile"], toy, notices.append)
+    assert (list(found), environment) == (["jax_step_loop"], {})
+    assert notices == ["PyTorch is not installed, so torch_in_memory, torch_compile are left out."]
+
+
+def test_where_torch_compile_fails_it_is_left_out(pytorch, toy, monkeypatch):
+    import torch
+
+    def fails(function):
+        raise RuntimeError("no compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    notices = []
+    found, environment = peers.find_peers(["torch_in_memory", "torch_compile"], toy, notices.append)
+    assert list(found) == ["torch_in_memory"]
+    assert environment == {"torch": torch.__version__, "torch_threads": 1, "torch_device": "cpu"}
+    assert notices == ["torch.compile fails here and is left out: no compiler."]

@@ -1,8 +1,8 @@
 """The user's cache folder, and decoded digits kept in it."""
 
+import contextlib
 import hashlib
-import os
-import tempfile
+import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mnist_jax.data.arrays import Arrays, digest
+from mnist_jax.data.files import replace_file
+from mnist_jax.errors import UserError
 from mnist_jax.train import Examples
 
 
@@ -23,7 +25,7 @@ def cache_folder() -> Path:
 def kept(key: str, read: Callable[[], Arrays]) -> Arrays:
     """`read()`, or what an earlier start kept of it in the user's cache folder.
 
-    A kept file that is damaged is read anew; where none can be written, nothing is kept.
+    A kept file that is damaged is read again; where none can be written, nothing is kept.
     """
     path = cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     try:
@@ -36,22 +38,16 @@ def kept(key: str, read: Callable[[], Arrays]) -> Arrays:
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         pass
     arrays = read()
-    try:
+    content = io.BytesIO()
+    np.savez(
+        content,
+        train_images=arrays.train.images,
+        train_labels=arrays.train.labels,
+        test_images=arrays.test.images,
+        test_labels=arrays.test.labels,
+        sha256=np.array(arrays.sha256),
+    )
+    with contextlib.suppress(OSError, UserError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-            try:
-                np.savez(
-                    part,
-                    train_images=arrays.train.images,
-                    train_labels=arrays.train.labels,
-                    test_images=arrays.test.images,
-                    test_labels=arrays.test.labels,
-                    sha256=np.array(arrays.sha256),
-                )
-                os.replace(part.name, path)
-            except BaseException:
-                Path(part.name).unlink()
-                raise
-    except OSError:
-        pass
+        replace_file(path, content.getbuffer())
     return arrays

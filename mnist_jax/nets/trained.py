@@ -15,7 +15,7 @@ import numpy as np
 from mnist_jax.errors import UserError, check_choice, expand_user, is_folder
 from mnist_jax.lessons import LESSONS, Lesson, lesson_of_json
 from mnist_jax.runs.checkpoints import last_checkpoint
-from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS
+from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS, RUNS
 from mnist_jax.runs.schema import fault
 from mnist_jax.runs.states import key_of_arrays, state_of_arrays
 from mnist_jax.train import TrainState, init_state, logits
@@ -56,7 +56,7 @@ def run_folder(run: Path) -> Path:
     """
     folder = expand_user(run)
     if str(run) == LATEST and not is_folder(folder):
-        runs = [path for path in Path("runs").glob("*/") if _has_run(path)]
+        runs = [path for path in RUNS.glob("*/") if _has_run(path)]
         if not runs:
             raise UserError("There is no run in runs yet; `make ladder` or `mnist-jax train adam` makes one.")
         return max(runs, key=_last_trained)

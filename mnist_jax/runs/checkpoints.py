@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mnist_jax.data.files import make_folders, replace_file
 from mnist_jax.errors import UserError, reason
-from mnist_jax.runs.files import make_folders, replace_file
 from mnist_jax.runs.processes import from_first, in_all
 
 HISTORY = "history"  # the tensor that holds it, as JSON

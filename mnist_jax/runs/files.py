@@ -1,21 +1,20 @@
 """Files of a run: the folder, results.json, and how they are written so that none is ever half there."""
 
 import contextlib
-import errno
 import functools
 import itertools
 import json
-import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mnist_jax.data.files import make_folders, replace_file, sync_folder
 from mnist_jax.errors import UserError, expand_user, reason
 from mnist_jax.runs.processes import from_first
 
+RUNS = Path("runs")  # new folders are made here
 RESULTS = "results.json"
 JOURNAL = "runs.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -40,7 +39,7 @@ def make_folder(out: Path | None, name: str, file: str) -> Path:
     """
     if out is not None:
         return _claim(expand_user(out), file)
-    stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    stem = RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = stem
     try:
         make_folders(stem.parent)
@@ -76,55 +75,8 @@ def _cannot_write(folder: Path, error: OSError) -> UserError:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename: the file is there whole or as it was before, and synced to disk.
-
-    Of several processes the first one writes.
-
-    Raises:
-      UserError: it cannot be written.
-    """
+    """`replace_file`, by the first of several processes."""
     from_first(lambda: replace_file(path, content))
-
-
-def make_folders(folder: Path) -> None:
-    """Create a folder and those above it, unless they are there, each synced to disk."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in new:
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync a folder's entries to disk, so that a rename survives a power loss."""
-    if sys.platform == "win32":  # which opens no folders
-        return
-    try:
-        opened = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # a folder that may be written but not read
-        return
-    try:
-        os.fsync(opened)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that sync no folders
-            raise
-    finally:
-        os.close(opened)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """`write_file` in this process, whichever it is."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written ({reason(error)}).") from error
 
 
 def remove_parts(folder: Path) -> None:

@@ -10,10 +10,12 @@ from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
+from mnist_jax.errors import UserError
 from mnist_jax.studies import published
 
 LEVEL = 0.05
 FIRST_SEEDS = 10  # those of the rule point by point: 0 to 9
+SEEDS = 30  # planned for the test curve by curve
 FEWEST_SEEDS_OF_CURVES = 10
 CONTRASTS = ("mean log odds of accuracy", "mean log loss", "slope of log loss")
 POWER = 0.9  # "would be noticed": in so many studies
@@ -25,6 +27,22 @@ class Curves(NamedTuple):
 
     accuracy: np.ndarray
     loss: np.ndarray
+
+
+def compared(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What results.json holds once the runs in it are compared with what the notebooks printed.
+
+    Raises:
+      UserError: some diverged.
+    """
+    lessons = results["lessons"]
+    if lost := [lesson_id for lesson_id, entry in lessons.items() if any(entry["diverged"])]:
+        raise UserError(f"Runs diverged ({', '.join(lost)}), which the notebooks' did not; nothing is compared.")
+    curves = {
+        lesson_id: Curves(np.array(entry["test_correct"]) / results["data"]["test"], np.array(entry["test_loss"]))
+        for lesson_id, entry in lessons.items()
+    }
+    return {**results, "by_point": by_point(curves), "by_curve": by_curve(curves)}
 
 
 def by_point(curves: Mapping[str, Curves]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Figures with matplotlib, drawn without a display."""
+"""Figures with matplotlib, drawn without a display: PNG files.
+
+`results` are as in results.json; `title` says on what and how many runs.
+"""
 
 import io
 import itertools
@@ -7,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from mnist_jax.lessons import position
 from mnist_jax.studies import published
@@ -15,14 +18,10 @@ from mnist_jax.studies.stats import fractions, gain_interval, ladder_gains, mean
 
 
 def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
-    """Test accuracy and test loss after each epoch, a line a lesson: a PNG.
+    """Test accuracy and test loss after each epoch, one line per lesson.
 
     With several seeds the line is their mean, the band their range; where data and split allow the comparison,
     points are what the notebooks printed.
-
-    Args:
-      results: as in results.json.
-      title: says on what and how many runs.
     """
     epochs = results["config"]["epochs"]
     compared = published.comparable(results["data"], epochs)
@@ -32,8 +31,9 @@ def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
         _band(accuracy, fractions(entry["test_correct"], results["data"]["test"]), color=colour, label=lesson_id)
         _band(loss, entry["test_loss"], color=colour, label=lesson_id)
         if compared:
-            _points(accuracy, published.accuracies(lesson_id)[:epochs], colour)
-            _points(loss, published.losses(lesson_id)[:epochs], colour)
+            numbers = range(1, epochs + 1)
+            accuracy.plot(numbers, published.accuracies(lesson_id)[:epochs], "o", color=colour, markersize=3)
+            loss.plot(numbers, published.losses(lesson_id)[:epochs], "o", color=colour, markersize=3)
     if compared:
         accuracy.plot([], [], "o", color="grey", markersize=3, label="notebook")
     if len(results["config"]["seeds"]) > 1:
@@ -43,7 +43,7 @@ def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
 
 
 def curves_of_lessons(curves: Mapping[str, Sequence[Sequence[float | None]]], what: str) -> bytes:
-    """Test accuracy or test loss of each lesson after each epoch, mean and range over seeds: a small PNG.
+    """Test accuracy or test loss of each lesson after each epoch, mean and range over seeds.
 
     Args:
       curves: lesson -> a curve for each seed; accuracies are fractions, losses nats.
@@ -59,24 +59,21 @@ def curves_of_lessons(curves: Mapping[str, Sequence[Sequence[float | None]]], wh
         axes.set(ylabel="test loss (nats)")
     for lesson_id, runs in curves.items():
         _band(axes, runs, color=f"C{position(lesson_id)}", label=lesson_id, marker=".")
-    axes.set(xlabel="epoch")
-    axes.grid(alpha=0.3)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _by_epoch(axes)
     axes.legend(fontsize="small")
     return as_png(figure)
 
 
 def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
-    """What each lesson's change did to test accuracy after each epoch, in percentage points: a PNG.
+    """What each lesson's change did to test accuracy after each epoch, in percentage points.
 
-    A line a lesson, the mean over seeds of its accuracy minus that of the lesson before; with several seeds the
+    One line per lesson, the mean over seeds of its accuracy minus that of the lesson before; with several seeds the
     band is the 95 % confidence interval of the paired difference. None where no two neighbouring lessons were run.
     """
     gains = ladder_gains(results)
     if not gains:
         return None
-    figure = Figure(figsize=(2.4 * len(gains) + 1, 3.4), layout="constrained")
-    figure.suptitle(f"{title}; each panel has a scale of its own", fontsize="small", wrap=True)
+    figure = _titled(f"{title}; each panel has a scale of its own", 2.4 * len(gains) + 1, 3.4)
     panels = figure.subplots(1, len(gains), squeeze=False)[0]
     for axes, ((before, after), by_epoch) in zip(panels, gains.items(), strict=True):
         epochs = range(1, 1 + len(by_epoch))
@@ -85,23 +82,19 @@ def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
         if len(by_epoch[0]) > 1:
             intervals = [gain_interval(results, differences) for differences in by_epoch]
             axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color="grey", alpha=0.4)
-        axes.set(title=f"{after} minus {before}", xlabel="epoch")
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(title=f"{after} minus {before}")
+        _by_epoch(axes)
     band = "\nmean, 95 % interval" if len(results["config"]["seeds"]) > 1 else ""
     figure.axes[0].set(ylabel=f"gain (percentage points){band}")
     return as_png(figure)
 
 
 def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    """Published points on the band of our seeds' range, and below the z-scores: a PNG.
+    """Published points on the band of our seeds' range, and below the z-scores.
 
-    Args:
-      points: as in `by_point` of reproduce_notebooks' results.json.
-      title: says on what and how many runs.
+    `points` are as in `by_point` of reproduce_notebooks' results.json.
     """
-    figure = Figure(figsize=(11, 7.5), layout="constrained")
-    figure.suptitle(title, fontsize="small", wrap=True)
+    figure = _titled(title, 11, 7.5)
     panels = figure.subplots(2, 2, height_ratios=[2, 1], sharex=True)
     for column, what in enumerate(("accuracy", "loss")):
         curve, scores = panels[:, column]
@@ -119,28 +112,21 @@ def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> byte
         scores.set(xlabel="epoch", ylabel=f"z of the notebook's {what}")
         scores.grid(alpha=0.3)
         curve.grid(alpha=0.3)
-    _accuracy_scale(panels[0, 0])
-    panels[0, 0].set(ylabel="test accuracy")
-    panels[0, 1].set(ylabel="test loss (nats)")
-    _loss_scale(panels[0, 1])
-    panels[0, 0].plot([], [], "o", color="grey", markersize=3.5, label="notebook")
-    panels[0, 0].fill_between([], [], [], color="grey", alpha=0.25, label="range over seeds")
-    panels[0, 0].legend(loc="lower right", ncols=2)
+    accuracy, loss = panels[0]
+    _accuracy_and_loss(accuracy, loss)
+    accuracy.plot([], [], "o", color="grey", markersize=3.5, label="notebook")
+    accuracy.fill_between([], [], [], color="grey", alpha=0.25, label="range over seeds")
+    accuracy.legend(loc="lower right", ncols=2)
     return as_png(figure)
 
 
 def learning_rates_figure(results: Mapping[str, Any], marked: Sequence[float], title: str) -> bytes:
-    """Validation accuracy against learning rate, a colour a contestant: a PNG.
+    """Validation accuracy against learning rate, one colour per contestant.
 
-    Lines are means over seeds, bands their range, crosses diverged runs, stars the chosen settings.
-
-    Args:
-      results: as in results.json of a comparison.
-      marked: learning rates to mark as the course's.
-      title: says on what and how many runs.
+    Lines are means over seeds, bands their range, crosses diverged runs, stars the chosen settings; learning
+    rates in `marked` are the course's.
     """
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    figure.suptitle(title, fontsize="small", wrap=True)
+    figure = _titled(title, 9, 5)
     axes = figure.subplots()
     _rates_panel(axes, results)
     for rate in marked:
@@ -150,12 +136,7 @@ def learning_rates_figure(results: Mapping[str, Any], marked: Sequence[float], t
 
 
 def curves_figure(results: Mapping[str, Any], title: str) -> bytes:
-    """Test accuracy and loss after each epoch, one line per tuned optimizer: means, 95 % intervals, a PNG.
-
-    Args:
-      results: as in results.json of a comparison.
-      title: says on what and how many runs.
-    """
+    """Test accuracy and loss after each epoch, one line per tuned optimizer: means and 95 % intervals."""
     figure, accuracy, loss = _two_panels(title)
     for number, entry in enumerate(results["final"].values()):
         label, correct = entry["contestant"], fractions(entry["test_correct"], results["data"]["test"])
@@ -166,39 +147,28 @@ def curves_figure(results: Mapping[str, Any], title: str) -> bytes:
 
 
 def optimizers_figure(results: Mapping[str, Any], title: str) -> bytes:
-    """Left validation accuracy against learning rate, right test accuracy of the tuned after each epoch: a PNG.
-
-    Args:
-      results: as in results.json of a comparison.
-      title: says on what and how many runs.
-    """
-    figure = Figure(figsize=(12, 5.5), layout="constrained")
-    figure.suptitle(title, fontsize="small", wrap=True)
+    """Left validation accuracy against learning rate, right test accuracy of the tuned after each epoch."""
+    figure = _titled(title, 12, 5.5)
     rates, curves = figure.subplots(1, 2)
     _rates_panel(rates, results)
     _accuracy_scale(curves)  # first: its ticks would widen the view
     for number, (label, entry) in enumerate(results["final"].items()):
         _interval(curves, fractions(entry["test_correct"], results["data"]["test"]), color=f"C{number}", label=label)
-    curves.set(xlabel="epoch", ylabel="test accuracy, tuned: mean, 95 % interval")
-    curves.grid(alpha=0.3)
-    curves.xaxis.get_major_locator().set_params(integer=True)
+    curves.set(ylabel="test accuracy, tuned: mean, 95 % interval")
+    _by_epoch(curves)
     curves.legend(loc="lower right", fontsize="small")
     return as_png(figure)
 
 
 def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: str) -> bytes:
-    """Variances of pre-activations (above) and of gradients (below) as training goes on, a column a kind of net: a PNG.
+    """Variances of pre-activations (above) and of gradients (below) as training goes on, one column per kind of net.
 
-    A colour a layer, solid He, dashed PyTorch's default, means over seeds; rings are the theory of the start.
-
-    Args:
-      nets: "ACTIVATION[, batch norm], INITIALISATION" -> `theory`, `preactivation` and `gradient`.
-      steps: after how many was measured; 0 is the start.
-      title: says on what and how many runs.
+    One colour per layer, solid He, dashed PyTorch's default, means over seeds; rings are the theory of the start.
+    `nets` are "ACTIVATION[, batch norm], INITIALISATION" -> `theory`, `preactivation` and `gradient`, measured after so
+    many `steps`, 0 being the start.
     """
     kinds = list(dict.fromkeys(name.rsplit(", ", 1)[0] for name in nets))
-    figure = Figure(figsize=(3.4 * len(kinds), 6.5), layout="constrained")
-    figure.suptitle(title, fontsize="small", wrap=True)
+    figure = _titled(title, 3.4 * len(kinds), 6.5)
     panels = figure.subplots(2, len(kinds), sharex=True, sharey="row", squeeze=False)
     for (kind, column), (initialisation, style) in itertools.product(
         zip(kinds, panels.T, strict=True), (("he", "-"), ("pytorch", "--"))
@@ -224,21 +194,17 @@ def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: 
 
 
 def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
-    """How an epoch's seconds grow, a panel for what is varied, a colour a lesson: a PNG.
+    """How an epoch's seconds grow, one panel per quantity, one colour per lesson.
 
     Points are medians over repeats, bands their range, dotted lines what is in proportion to `work`.
-
-    Args:
-      scaling: examples, batch_size and width -> `values`, `work` and lesson -> `seconds`, a list of repeats a value.
-      title: says on what and how many repeats.
+    `scaling` is examples, batch_size and width -> `values`, `work` and lesson -> `seconds`, repeats per value.
     """
     words = {
         "examples": ("examples an epoch", "examples"),
         "batch_size": ("examples a batch", "steps"),
         "width": ("hidden widths, times (512, 256)", "parameters"),
     }
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
-    figure.suptitle(title, fontsize="small", wrap=True)
+    figure = _titled(title, 12, 4.2)
     for axes, (varied, panel) in zip(figure.subplots(1, len(scaling), squeeze=False)[0], scaling.items(), strict=True):
         values, work, (label, unit) = panel["values"], np.array(panel["work"]), words[varied]
         expected: list[Any] = []
@@ -255,9 +221,7 @@ def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
         axes.plot([], [], ":", color="grey", label=f"in proportion to {unit}")
         axes.set_xticks(values, [f"{value:,g}" for value in values])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
+        _plain_ticks(axes)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     figure.axes[0].set(ylabel="seconds an epoch")
@@ -295,17 +259,31 @@ def _interval(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, 
 
 def _two_panels(title: str) -> tuple[Figure, Any, Any]:
     """A figure with axes for accuracy and for loss over epochs."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    figure.suptitle(title, fontsize="small", wrap=True)
+    figure = _titled(title, 11, 4.5)
     accuracy, loss = figure.subplots(1, 2)
-    accuracy.set(xlabel="epoch", ylabel="test accuracy")
-    _accuracy_scale(accuracy)
-    loss.set(xlabel="epoch", ylabel="test loss (nats)")
-    _loss_scale(loss)
+    _accuracy_and_loss(accuracy, loss)
     for axes in (accuracy, loss):
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        _by_epoch(axes)
     return figure, accuracy, loss
+
+
+def _titled(title: str, width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, fontsize="small", wrap=True)
+    return figure
+
+
+def _by_epoch(axes: Any) -> None:
+    axes.set(xlabel="epoch")
+    axes.grid(alpha=0.3)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _accuracy_and_loss(accuracy: Any, loss: Any) -> None:
+    _accuracy_scale(accuracy)
+    accuracy.set(ylabel="test accuracy")
+    _loss_scale(loss)
+    loss.set(ylabel="test loss (nats)")
 
 
 def as_png(figure: Figure) -> bytes:
@@ -324,15 +302,15 @@ def _accuracy_scale(axes: Any) -> None:
 
 
 def _loss_scale(axes: Any) -> None:
-    """Logarithmic, with plain numbers at 1, 2 and 5."""
     axes.set_yscale("log")
+    _plain_ticks(axes)
+
+
+def _plain_ticks(axes: Any) -> None:
+    """Of a logarithmic scale: plain numbers at 1, 2 and 5."""
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
-
-
-def _points(axes: Any, values: Sequence[float], colour: str) -> None:
-    axes.plot(range(1, len(values) + 1), values, "o", color=colour, markersize=3)
 
 
 def _band(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str, marker: str = "") -> None:

@@ -20,7 +20,7 @@ def confusion_figure(counts: np.ndarray) -> bytes:
     """How often each digit was taken for each: a PNG; colour is the share of a row, of mistakes only.
 
     Args:
-      counts: integers `[10, 10]`, a row a true digit, a column an answer.
+      counts: integers `[10, 10]`, one row per digit, one column per answer.
     """
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -62,7 +62,7 @@ def calibration_figure(bins: Sequence[Bin]) -> bytes:
 
 
 def first_layer_figure(kernel: np.ndarray) -> bytes:
-    """The weights from the 784 pixels to the units of the first layer, a picture a unit: a PNG.
+    """The weights from the 784 pixels to the units of the first layer, one picture per unit: a PNG.
 
     Red adds where there is ink, blue takes away; the scale is the same for all, 99 % of the weights are within it.
 
@@ -72,10 +72,12 @@ def first_layer_figure(kernel: np.ndarray) -> bytes:
     strongest = np.argsort(-np.linalg.norm(kernel, axis=0), kind="stable")[:MOST_UNITS]
     columns = min(8, len(strongest))
     rows = math.ceil(len(strongest) / columns)
-    sheet = np.full((rows * 29 - 1, columns * 29 - 1), np.nan)
+    height, width = IMAGE_SHAPE
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)
     for number, unit in enumerate(strongest):
-        top, left = (29 * place for place in divmod(number, columns))
-        sheet[top : top + 28, left : left + 28] = kernel[:, unit].reshape(IMAGE_SHAPE)
+        row, column = divmod(number, columns)
+        top, left = row * (height + 1), column * (width + 1)
+        sheet[top : top + height, left : left + width] = kernel[:, unit].reshape(IMAGE_SHAPE)
     limit = max(float(np.percentile(np.abs(kernel), 99)), 1e-9)
     figure = Figure(figsize=(5, 5 * sheet.shape[0] / sheet.shape[1]))
     axes = figure.add_axes((0, 0, 1, 1))

@@ -36,10 +36,10 @@ _BINS = 10  # of confidence
 # What is on the figures that studies write, for those who cannot see them.
 _STUDY_FIGURES = {
     "reproduce_notebooks.png": "The notebooks' printed accuracies and losses on the range of our seeds, and their z",
-    "learning_rates.png": "Validation accuracy against learning rate, a colour an optimizer",
+    "learning_rates.png": "Validation accuracy against learning rate, one colour per optimizer",
     "curves.png": "Test accuracy and loss of the tuned optimizers after each epoch",
     "optimizers.png": "Validation accuracy against learning rate, and the tuned optimizers' test accuracy by epoch",
-    "initialisation.png": "Variances of pre-activations and of gradients as training goes on, a column a kind of net",
+    "initialisation.png": "Variances of pre-activations and of gradients during training, one column per kind of net",
 }
 
 
@@ -288,7 +288,7 @@ def _first_layer(net: TrainedNet) -> Picture:
     kernel = np.asarray(net.state.params["fc1"]["kernel"])
     units = kernel.shape[1]
     which = f"all {units} units" if units <= MOST_UNITS else f"the {MOST_UNITS} of {units} with the largest weights"
-    caption = f"The first layer's weights, a picture a unit, of {which}: ink on red adds, on blue takes away."
+    caption = f"The first layer's weights, one picture per unit, of {which}: ink on red adds, on blue takes away."
     return _picture(caption, caption, first_layer_figure, kernel)
 
 
@@ -305,7 +305,7 @@ def _weights(net: TrainedNet, is_start_known: bool) -> Picture:
     when = after if net.epoch else "as imported"
     caption = f"Weights {when}; their standard deviation: {spreads}."
     return _picture(
-        f"Histograms of weights, a panel a layer, densities on a logarithmic scale. {caption}",
+        f"Histograms of weights, one panel per layer, densities on a logarithmic scale. {caption}",
         caption,
         weights_figure,
         initial,

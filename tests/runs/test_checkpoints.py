@@ -173,7 +173,7 @@ def test_the_one_before_goes_only_when_the_next_is_whole(tmp_path, monkeypatch, 
     checkpoints = Checkpoints(tmp_path, keep=keep)
     checkpoints.save(1, ARRAYS, [1])
     with monkeypatch.context() as patch:
-        patch.setattr("mnist_jax.runs.files.os.replace", lambda old, new: 1 / 0)  # as if killed there
+        patch.setattr("mnist_jax.data.files.os.replace", lambda old, new: 1 / 0)  # as if killed there
         with pytest.raises(ZeroDivisionError):
             checkpoints.save(2, ARRAYS, [2])
     assert checkpoints.newest().history == [1]
@@ -270,6 +270,6 @@ def test_a_disk_that_fails_is_a_sentence_and_one_that_syncs_no_folders_works(tmp
     for number in (errno.EINVAL, errno.ENOTSUP):
         monkeypatch.setattr(os, "fsync", failing(number, stat.S_ISDIR))
         Checkpoints(tmp_path / str(number)).save(1, ARRAYS, [1])
-    monkeypatch.setattr("mnist_jax.runs.files.sys.platform", "win32")
+    monkeypatch.setattr("mnist_jax.data.files.sys.platform", "win32")
     monkeypatch.setattr(os, "open", None)  # Windows opens no folders
     Checkpoints(tmp_path / "windows").save(1, ARRAYS, [1])

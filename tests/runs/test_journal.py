@@ -7,7 +7,8 @@ import pytest
 from helpers import room_for
 
 from mnist_jax import UserError
-from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS, replace_file
+from mnist_jax.data.files import replace_file
+from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS
 from mnist_jax.runs.journal import Journal, _digest, open_study
 
 HERE = {"jax": "0.10", "python": "3.11.1", "device": "2 CPU cores"}

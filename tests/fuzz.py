@@ -26,10 +26,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["mnist_jax"]):
-    import conftest  # sets the environment, before jax is imported
+    import conftest  # noqa: F401 sets the environment, before jax is imported
     import numpy as np
-    import test_cli
     import test_lessons
+    from helpers import command_lines, idx_bytes
 
     from mnist_jax import LESSONS, UserError
     from mnist_jax.data.idx import read_idx
@@ -199,33 +199,33 @@ def lesson(folder: Path) -> Iterator[Callable[[bytes], bool]]:
 @contextlib.contextmanager
 def arguments(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     """Arguments of `mnist-jax`: its own words and options, and others."""
-    good = [*test_cli.GOOD, *(line for line, _ in test_cli.BAD.values())]
+    good = [*command_lines.GOOD, *(line for line, _ in command_lines.BAD.values())]
 
     def say(data: bytes) -> bool:
         provider = atheris.FuzzedDataProvider(data)
-        line = list(provider.PickValueInList(test_cli.COMMANDS))
+        line = list(provider.PickValueInList(command_lines.COMMANDS))
         for _ in range(provider.ConsumeIntInRange(0, 4)):
             if provider.ConsumeBool():
                 line += provider.PickValueInList(good)
                 continue
             if provider.ConsumeBool():
-                line.append(provider.PickValueInList(test_cli.OPTIONS))
+                line.append(provider.PickValueInList(command_lines.OPTIONS))
             if provider.ConsumeBool():
-                line.append(provider.PickValueInList(test_cli.WORDS))
+                line.append(provider.PickValueInList(command_lines.WORDS))
             elif provider.ConsumeBool():
                 line.append(provider.ConsumeUnicodeNoSurrogates(12).replace("\0", ""))
-        return test_cli.understood_or_refused(line)
+        return command_lines.understood_or_refused(line)
 
     os.environ |= {"XDG_CACHE_HOME": str(folder / "cache"), "TFDS_DATA_DIR": str(folder / "tfds")}
     (folder / "empty").mkdir()
-    with test_cli.nothing_trained(folder / "empty"):
+    with command_lines.nothing_trained(folder / "empty"):
         yield say
 
 
 def seeds(target: str) -> list[bytes]:
     """Inputs to start from."""
-    images = conftest.idx_bytes(np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
-    labels = conftest.idx_bytes(np.arange(3, dtype=np.uint8))
+    images = idx_bytes(np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
+    labels = idx_bytes(np.arange(3, dtype=np.uint8))
     huge = struct.pack(">4B3I", 0, 0, 8, 3, 0, 2**32 - 1, 2**32 - 1)
     files = [b"\0" + images, b"\1" + labels, b"\0" + huge, *(bytes([kind, 3, 2, 1]) + b"pixels" for kind in range(32))]
     return {

@@ -33,6 +33,7 @@ def default_is(words: str) -> Any:
 
 
 # Options of several commands.
+OutFolder = Annotated[Path | None, default_is("a new one in runs")]
 DataDir = Annotated[Path | None, tyro.conf.arg(help="folder of TFDS's data"), default_is("TFDS's own")]
 SplitOption = Annotated[
     Split, tyro.conf.arg(help="55,000 / 5,000 / 10,000 images to train, validate and test, or 60,000 / none / 10,000")
@@ -117,7 +118,7 @@ class OutArguments:
         also those of runs that had ended without.
     """
 
-    out: Annotated[Path | None, default_is("a new one in runs")] = None
+    out: OutFolder = None
     resume: bool = False
     tensorboard: bool = False
 

@@ -16,6 +16,7 @@ from mnist_jax.cli.arguments import (
     JaxArguments,
     KeepingArguments,
     LessonId,
+    OutFolder,
     SharedJaxArguments,
     SplitOption,
     default_is,
@@ -267,7 +268,7 @@ def import_(
     *,
     lesson: LessonId,
     digits: DataArguments = DataArguments(),
-    out: Annotated[Path | None, default_is("a new one in runs")] = None,
+    out: OutFolder = None,
     jax: JaxArguments = JaxArguments(),
 ) -> None:
     """Make a run of a net from PyTorch, saved with `safetensors.torch.save_file(net.state_dict(), FILE)`.

@@ -13,7 +13,7 @@ from mnist_jax.optimizers import Optimizer, optimizer
 
 @dataclasses.dataclass(frozen=True)
 class _OptimizerFlags(Optimizer):
-    """Not checked yet: `_changed` does that when all flags are read.
+    """The lesson's optimizer.
 
     Attributes:
       name: another one than the lesson's keeps the learning rate and has optax's defaults for the rest.
@@ -29,17 +29,17 @@ class _OptimizerFlags(Optimizer):
     ] = ()
 
     def __post_init__(self) -> None:
-        pass
+        pass  # `_changed` makes what checks itself, when all flags are read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _LessonFlags(Lesson):
-    """What the lesson fixes, not checked yet."""
+    """What the lesson fixes."""
 
     optimizer: _OptimizerFlags
 
     def __post_init__(self) -> None:
-        pass
+        pass  # `_changed` makes what checks itself, when all flags are read
 
 
 def _changed(base: Lesson, lesson: _LessonFlags) -> Lesson:

@@ -13,7 +13,7 @@ from helpers.exchange import assert_same_net, failing, net_of
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from mnist_jax import LESSONS, logits
+from mnist_jax import LESSONS, UserError, logits
 from mnist_jax.cli import commands as cli
 from mnist_jax.nets.exchange import exported, pytorch_tensors
 from mnist_jax.nets.trained import read_nets
@@ -87,7 +87,9 @@ def test_files_that_are_there_stay(toy_ladder, run_main, tmp_path):
     assert (tmp_path / "mine").read_text() == "mine"
     status, _, err = run_main(cli.main, "export", toy_ladder, "--format", "onnx", "--out", tmp_path / "new")
     assert status == 2
-    assert "safetensors, stablehlo" in err
+    assert "stablehlo" in err
+    with pytest.raises(UserError, match="safetensors, stablehlo"):
+        exported(read_nets(toy_ladder)[0], "onnx")
     assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
 
 

@@ -40,9 +40,8 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
-import tyro
 from timing.epochs import epoch_times
 from timing.peers import PeerName, find_peers
 from timing.scaling import scaling_times
@@ -50,16 +49,14 @@ from timing.side_by_side import side_by_side_times
 from timing.starts import data_options, start_times
 from timing.tables import report, tables
 
-from mnist_jax.cli.arguments import DataArguments
-from mnist_jax.cli.start import check_jax, parsed
+from mnist_jax.cli.arguments import DataArguments, LessonId, default_is, parsed
+from mnist_jax.cli.start import check_jax
 from mnist_jax.cli.terminal import make_console, notifier, table, with_time_left
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS
 from mnist_jax.runs.files import SPEED, make_folder, write_files, write_results
 from mnist_jax.runs.provenance import command_line, environment
-
-LessonId = Literal["mlp", "dropout", "relu", "batch_norm", "he", "adam"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Arguments:
       out: folder for results, new or without a run.
     """
 
-    lessons: tuple[LessonId, ...] = get_args(LessonId)
+    lessons: tuple[LessonId, ...] = tuple(LESSONS)
     repeats: int = 5
     peers: tuple[PeerName, ...] = get_args(PeerName)
     peer_share: float = 0.2
@@ -87,7 +84,7 @@ class Arguments:
     replicas: tuple[int, ...] = ()
     replica_epochs: int = 10
     digits: DataArguments = DataArguments()
-    out: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: a new one in runs)")] = None
+    out: Annotated[Path | None, default_is("a new one in runs")] = None
 
 
 def run(arguments: Arguments) -> None:
@@ -122,6 +119,7 @@ def measure(arguments: Arguments, data: Dataset) -> dict[str, Any]:
     starts = start_times(lessons, options, arguments.start_repeats, progress)
     check_jax()
     settings = json.loads(json.dumps(dataclasses.asdict(arguments), default=str))
+    settings |= settings.pop("digits")
     notices: list[str] = []
     if load_average > (os.cpu_count() or 1) / 4:
         notices.append(f"The machine was busy (load average {load_average:.1f}): do not trust these times.")
@@ -130,7 +128,7 @@ def measure(arguments: Arguments, data: Dataset) -> dict[str, Any]:
         "device": environment()["device"],
         "repeats": repeats,
         "data": data.describe(),
-        "config": {"command": command_line("python experiments/speed.py"), **settings, **settings.pop("digits")},
+        "config": {"command": command_line("python experiments/speed.py"), **settings},
         "environment": {**environment(), "load_average": load_average, **torch_environment},
         "notices": notices,
         **epoch_times(lessons, data, repeats, peers, arguments.peer_share, progress),

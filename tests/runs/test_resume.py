@@ -88,7 +88,7 @@ def test_a_run_resumed_elsewhere_says_so(run_main, toy_folder, tmp_path, monkeyp
         patch.setattr("mnist_jax.cli.study.Journal.add", lambda *_: 1 / 0)  # a crash before the run is in the journal
         with pytest.raises(ZeroDivisionError):
             run_main(cli.main, *train(toy_folder, out))
-    monkeypatch.setattr(provenance, "_processor", lambda: "abacus")
+    monkeypatch.setattr(provenance, "processor", lambda: "abacus")
     status, printed, _ = run_main(cli.main, *train(toy_folder, out, "--resume"))
     assert status == 0
     assert "resumed in another environment (processor abacus instead of " in " ".join(printed.split())

@@ -36,8 +36,8 @@ def test_relu_s_factors_are_he_s():
     assert shrunk.gradient_ratio[:-1] == pytest.approx([1 / 6] * 7)
 
 
-@pytest.mark.parametrize("initialisation", ["he", "pytorch"])
-@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("initialisation", ["he", pytest.param("pytorch", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("batch_norm", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 def test_a_deep_stack_does_what_the_theory_says(toy, activation, batch_norm, initialisation):
     lesson = dataclasses.replace(

@@ -179,14 +179,14 @@ def test_a_port_that_cannot_be_had_is_said(server, digits_run, run_main, port):
 def test_the_command_says_where_and_ends_with_ctrl_c(toy_ladder):
     command = [sys.executable, "-m", "mnist_jax", "demo", toy_ladder, "--port", "0"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    ) as process:  # fmt: skip
-        line = process.stdout.readline()
-        assert line.startswith("Open http://127.0.0.1:")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout.readline().startswith("Open http://127.0.0.1:")
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
-        assert process.stderr.read() == ""
+        assert process.communicate(timeout=20)[1] == ""
+    finally:
+        process.kill()
+    assert process.returncode == 0
 
 
 def draw(driver, strokes):

@@ -5,13 +5,13 @@ import pytest
 
 from mnist_jax.studies.stats import Bin, calibration, expected_calibration_error
 from mnist_jax.views.net_figures import calibration_figure, confusion_figure, first_layer_figure, weights_figure
-from mnist_jax.views.report import _confusion
+from mnist_jax.views.report import confusion_picture
 
 
 def test_the_confusion_s_words_and_axes_are_right():
     labels, answers = np.array([4] * 5 + [9] * 2 + [1]), np.array([9] * 3 + [4] * 4 + [1])
-    assert "most often 4 taken for 9 (3 times), 9 taken for 4 (2 times)." in _confusion(labels, answers).alt
-    assert _confusion(labels, labels).caption == "No digit is taken for another."
+    assert "most often 4 taken for 9 (3 times), 9 taken for 4 (2 times)." in confusion_picture(labels, answers).alt
+    assert confusion_picture(labels, labels).caption == "No digit is taken for another."
 
 
 def test_calibration_counts_every_answer_once():

@@ -112,7 +112,7 @@ def ways(values, start=()):
 def test_any_wrong_value_gives_a_page_or_a_sentence(recorded, monkeypatch, value):
     results, write = recorded
     results["lessons"] = {name: results["lessons"][name] for name in ("mlp", "dropout")}
-    monkeypatch.setattr(report, "_picture", lambda alt, caption, draw, *arguments: Picture(alt, caption, ""))
+    monkeypatch.setattr(report, "drawn_picture", lambda alt, caption, draw, *arguments: Picture(alt, caption, ""))
     pages = []
     for way in ways(results):
         try:

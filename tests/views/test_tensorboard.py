@@ -180,7 +180,9 @@ ON, OFF = ["--tensorboard"], []
 
 
 @pytest.mark.parametrize("calls", [[ON, ON], [OFF, ON], [ON, OFF, ON]], ids=str)
-@pytest.mark.parametrize("until", [1, 7, 10])
+@pytest.mark.parametrize(
+    "until", [pytest.param(1, marks=pytest.mark.slow), 7, pytest.param(10, marks=pytest.mark.slow)]
+)
 def test_resumed_it_has_the_same_scalars_as_uninterrupted(whole, tmp_path, monkeypatch, until, calls):
     toy_folder, expected = whole
     with pytest.raises(RuntimeError, match="killed"):

@@ -33,14 +33,10 @@ def test_idx_folders(tmp_path, zipped, below):
     }
 
 
-def test_the_folder_that_digits_come_from_is_absolute(tfds_folder, tmp_path, monkeypatch):
+def test_the_folder_that_digits_come_from_is_absolute(tmp_path, monkeypatch):
     write_idx_folder(tmp_path / "idx" / "MNIST" / "raw", TRAIN, TEST)
     monkeypatch.chdir(tmp_path)
     assert data.load("idx").where == tmp_path / "idx"
-    monkeypatch.chdir(tfds_folder.parent)
-    assert data.load(tfds_folder.name).where == tfds_folder
-    monkeypatch.setattr("mnist_jax.data.tfds.prepare", lambda data_dir: data_dir / "1.0.0")
-    assert data.load("tfds", data_dir=tfds_folder.parent).where == tfds_folder
 
 
 def test_the_sample_and_arrays_come_from_no_folder():

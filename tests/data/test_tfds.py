@@ -72,6 +72,13 @@ def test_a_tfds_folder_is_what_tfds_reads(tfds_folder, levels_up):
             assert source[index]["label"] == examples.labels[index]
 
 
+def test_the_folder_that_tfds_data_come_from_is_absolute(tfds_folder, monkeypatch):
+    monkeypatch.chdir(tfds_folder.parent)
+    assert data.load(tfds_folder.name).where == tfds_folder
+    monkeypatch.setattr("mnist_jax.data.tfds.prepare", lambda data_dir: data_dir / tfds_folder.name)
+    assert data.load("tfds", data_dir=Path()).where == tfds_folder
+
+
 def test_decoded_arrays_are_kept_and_a_damaged_copy_is_not_believed(tfds_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first = data.load(str(tfds_folder))

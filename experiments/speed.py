@@ -39,7 +39,6 @@ import dataclasses
 import functools
 import json
 import os
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from timing.epochs import epoch_times
@@ -49,7 +48,7 @@ from timing.side_by_side import side_by_side_times
 from timing.starts import data_options, start_times
 from timing.tables import report, tables
 
-from mnist_jax.cli.arguments import DataArguments, LessonId, default_is, parsed
+from mnist_jax.cli.arguments import DataArguments, LessonId, OutFolder, default_is, parsed
 from mnist_jax.cli.start import check_jax
 from mnist_jax.cli.terminal import make_console, notifier, table, with_time_left
 from mnist_jax.data import Dataset
@@ -81,10 +80,10 @@ class Arguments:
     peer_share: float = 0.2
     start_repeats: int = 3
     scaling: bool = True
-    replicas: tuple[int, ...] = ()
+    replicas: Annotated[tuple[int, ...], default_is("none")] = ()
     replica_epochs: int = 10
     digits: DataArguments = DataArguments()
-    out: Annotated[Path | None, default_is("a new one in runs")] = None
+    out: OutFolder = None
 
 
 def run(arguments: Arguments) -> None:

@@ -78,6 +78,12 @@ class TrainState:
     lesson: Lesson = dataclasses.field(metadata={"static": True})
 
 
+def check_dtype(lesson: Lesson) -> None:
+    """Raise `UserError` if JAX would not compute in the lesson's dtype."""
+    if jax.dtypes.canonicalize_dtype(lesson.dtype) != lesson.dtype:
+        raise UserError("A lesson in float64 needs jax.enable_x64(True) around it, or JAX_ENABLE_X64=1.")
+
+
 @functools.partial(jax.jit, static_argnames="lesson")
 def init_state(
     lesson: Lesson, key: jax.Array, hyperparameters: Mapping[str, jax.typing.ArrayLike] | None = None
@@ -96,8 +102,7 @@ def init_state(
     """
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
         raise UserError("The key must be one of `jax.random.key(seed)`; for several at once use jax.vmap.")
-    if jax.dtypes.canonicalize_dtype(lesson.dtype) != lesson.dtype:
-        raise UserError("A lesson in float64 needs jax.enable_x64(True) around it, or JAX_ENABLE_X64=1.")
+    check_dtype(lesson)
     numbers = {name: jnp.asarray(value, lesson.dtype) for name, value in (hyperparameters or {}).items()}
     params_key, order_key, dropout_key = jax.random.split(key, 3)
     variables = Network(lesson).init(params_key, jnp.zeros((1, *IMAGE_SHAPE), jnp.uint8), train=False)

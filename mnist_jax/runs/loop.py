@@ -14,7 +14,7 @@ from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.devices import Placement, Trainer, check_placement, fetched, largest_evaluation
 from mnist_jax.runs.records import Epoch, Run, RunRecord
 from mnist_jax.runs.states import other_version
-from mnist_jax.train import TrainState
+from mnist_jax.train import TrainState, check_dtype
 
 EPOCHS = 10  # as in the notebooks
 MOST_STEPS = 2**31 - 1  # of a run: an int32 counts them
@@ -65,8 +65,8 @@ def check_runs(
 
     Raises:
       UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks or that
-        is out of its range, a batch larger than the training data, devices that cannot share it evenly, or more runs
-        side by side than fit.
+        is out of its range, a batch larger than the training data, float64 without jax_enable_x64, devices that cannot
+        share the batch evenly, or more runs side by side than fit.
       ValueError: runs with different hyperparameters.
     """
     if epochs < 1:
@@ -84,6 +84,7 @@ def check_runs(
             f"A batch of {lesson.batch_size} is larger than the {data.train.size} training images; "
             "make it smaller or use more data."
         )
+    check_dtype(lesson)
     check_batches(lesson, data.epoch_length)
     check_activations(lesson, largest_evaluation(data))
     if epochs * data.steps(lesson) > MOST_STEPS:

@@ -41,6 +41,7 @@ BAD = {
     "learning rate as hyperparameter": (["mlp", "--hyperparameters", "learning_rate", "0.1"], "momentum"),
     "batch norm of one": (["he", "--batch-size", "1"], "at least 2"),
     "last batch of one": (["he", "--batch-size", "13"], "66 examples in batches of 13 leave one over"),
+    "float64": (["mlp", "--dtype", "float64"], "float64 needs jax.enable_x64(True) around it, or JAX_ENABLE_X64=1"),
     "huge width": (["mlp", "--hidden", str(2**63)], "more than 100,000,000 parameters"),
     "huge widths": (["mlp", "--hidden", "2147483647", "2147483647"], "more than 100,000,000 parameters"),
     "many layers": (["mlp", "--hidden", *["2"] * 21], "at most 20 hidden layers"),

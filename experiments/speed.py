@@ -109,7 +109,7 @@ def run(arguments: Arguments) -> None:
 
 def measure(arguments: Arguments, data: Dataset) -> dict[str, Any]:
     """All times, as speed.json holds them."""
-    lessons = {str(lesson_id): lesson for lesson_id, lesson in LESSONS.items() if lesson_id in arguments.lessons}
+    lessons = {lesson_id: lesson for lesson_id, lesson in LESSONS.items() if lesson_id in arguments.lessons}
     repeats, progress = arguments.repeats, functools.partial(with_time_left, console=make_console())
     load_average = os.getloadavg()[0]
     # First, while this process is small and holds no accelerator: a new process counts its parent's peak memory as
@@ -118,7 +118,6 @@ def measure(arguments: Arguments, data: Dataset) -> dict[str, Any]:
     starts = start_times(lessons, options, arguments.start_repeats, progress)
     check_jax()
     settings = json.loads(json.dumps(dataclasses.asdict(arguments), default=str))
-    settings |= settings.pop("digits")
     notices: list[str] = []
     if load_average > (os.cpu_count() or 1) / 4:
         notices.append(f"The machine was busy (load average {load_average:.1f}): do not trust these times.")
@@ -127,7 +126,7 @@ def measure(arguments: Arguments, data: Dataset) -> dict[str, Any]:
         "device": environment()["device"],
         "repeats": repeats,
         "data": data.describe(),
-        "config": {"command": command_line("python experiments/speed.py"), **settings},
+        "config": {"command": command_line("python experiments/speed.py"), **settings, **settings.pop("digits")},
         "environment": {**environment(), "load_average": load_average, **torch_environment},
         "notices": notices,
         **epoch_times(lessons, data, repeats, peers, arguments.peer_share, progress),

@@ -44,7 +44,7 @@ def test_a_folder_of_idx_files_needs_nothing_else(toy_folder):
         ("studies/tuning.py", "import rich"),
     ],
 )
-def test_lint_imports_notices_an_import_that_breaks_a_contract(tmp_path, module, line):
+def test_lint_imports_fails_on_a_broken_contract(tmp_path, module, line):
     shutil.copytree(ROOT / "mnist_jax", tmp_path / "mnist_jax")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with (tmp_path / "mnist_jax" / module).open("a") as file:

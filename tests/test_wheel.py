@@ -39,7 +39,7 @@ def installed(wheel, tmp_path):
     return commands
 
 
-def test_it_holds_every_file_of_the_package(wheel):
+def test_wheel_contains_every_package_file(wheel):
     files = [path for path in (ROOT / "mnist_jax").rglob("*") if path.is_file() and path.suffix != ".pyc"]
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -47,7 +47,7 @@ def test_it_holds_every_file_of_the_package(wheel):
     assert {"mnist_jax/py.typed", "mnist_jax/studies/published_curves.json"} <= packed
 
 
-def test_its_command_trains_and_reports(installed, toy_folder, tmp_path):
+def test_installed_command_trains_and_reports(installed, toy_folder, tmp_path):
     assert str(tmp_path) in run(installed / "python", "-c", "import mnist_jax; print(mnist_jax.__file__)", cwd=tmp_path)
     command = installed / "mnist-jax"
     train = ["train", "mlp", "--hidden", "16", "8", "--epochs", "1", "--data", toy_folder, "--out", "run"]

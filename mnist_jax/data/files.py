@@ -23,9 +23,11 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
         sync_folder(path.parent)
-    except OSError as error:
+    except (OSError, KeyboardInterrupt) as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise UserError(f"{path} cannot be written ({reason(error)}).") from error
 
 

@@ -70,7 +70,6 @@ def test_a_cache_folder_whose_name_xla_cannot_read_is_done_without(train, tmp_pa
     assert not (tmp_path / "b\udcff").exists()
 
 
-@pytest.mark.slow
 def test_jax_s_own_variable_names_the_folder(train, tmp_path):
     train(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
     assert entries(tmp_path / "own")

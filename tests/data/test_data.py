@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import shutil
 
@@ -6,7 +7,7 @@ import pytest
 from helpers import idx_bytes, write_idx_folder
 from helpers.digits import TEST, TRAIN, same
 
-from mnist_jax import Examples, UserError, data
+from mnist_jax import LESSONS, Examples, UserError, data
 from mnist_jax.data.arrays import digest
 from mnist_jax.data.tfds import FILES
 
@@ -138,3 +139,8 @@ def test_auto_falls_back_to_the_sample_and_says_why(offline, tmp_path):
 
 def test_auto_is_the_only_one_with_a_notice():
     assert data.load("sample").notice == ""
+
+
+def test_a_last_partial_batch_is_a_step(dataset):
+    assert dataset.epoch_length == 66
+    assert [dataset.steps(dataclasses.replace(LESSONS["mlp"], batch_size=size)) for size in (32, 33, 66)] == [3, 2, 1]

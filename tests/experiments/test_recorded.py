@@ -123,6 +123,14 @@ def test_the_running_variance_s_answer():
     assert not any(found.excludes_zero for found in differences)
 
 
+def test_the_speed_s_answer():
+    table, *_ = (RECORDED / "speed" / "README.md").read_text().split("\n\n")
+    rows = [[cell.strip().rstrip("x") for cell in line.split("|")[3:9]] for line in table.splitlines()[2:]]
+    ours, *ratios = ([float(cell) for cell in column] for column in zip(*rows, strict=True))
+    said = [f"{min(ours):.2f} to {max(ours):.2f}", *(f"{min(column):.1f} to {max(column):.1f}" for column in ratios)]
+    assert re.findall(r"[\d.]+ to [\d.]+", answer("speed")) == said
+
+
 @pytest.mark.parametrize("study", ["initialisation", "optimizers", "reproduce_notebooks", "sgd_vs_adam"])
 def test_numbers_in_a_script_s_answer_are_those_of_its_verdict(study):
     verdict = " ".join((RECORDED / study / "README.md").read_text().split()).lower()
@@ -135,6 +143,6 @@ def test_numbers_in_a_script_s_answer_are_those_of_its_verdict(study):
     assert [sentence for sentence in said if sentence.lower() not in verdict] == []
 
 
-@pytest.mark.parametrize("study", [study for study in STUDIES if study != "speed"])
+@pytest.mark.parametrize("study", STUDIES)
 def test_a_script_says_how_its_results_were_recorded(study):
     assert answer(study).endswith(f"Recorded in experiments/results/{study} by {recorded(study)['config']['command']}")

@@ -111,9 +111,7 @@ def test_interrupted_it_leaves_no_claim(study, toy_folder, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--lessons", "cnn"], "cnn"),
         (["--lessons"], "lesson"),
-        (["--peers", "numpy"], "numpy"),
         (["--peer-share", "0"], "share"),
         (["--peer-share", "nan"], "share"),
         (["--repeats", "0"], "--repeats"),
@@ -126,4 +124,12 @@ def test_bad_input_gets_status_2_and_leaves_nothing(run_main, study, toy_folder,
     status, _, err = run_main(study.main, "--data", toy_folder, "--out", tmp_path / "out", *arguments)
     assert (status, err.count("\n")) == (2, 1)
     assert says in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("flag", "choice"), [("--lessons", "cnn"), ("--peers", "numpy")])
+def test_unknown_choice_gets_status_2_and_leaves_nothing(run_main, study, toy_folder, tmp_path, flag, choice):
+    status, _, err = run_main(study.main, "--data", toy_folder, "--out", tmp_path / "out", flag, choice)
+    assert status == 2
+    assert f"'{choice}'" in err
     assert not (tmp_path / "out").exists()

@@ -253,6 +253,7 @@ def test_checkpoints_of_another_version_are_refused(toy_ladder, tmp_path):
         "[" * 100_000,
         "\xff",
     ],
+    ids=lambda text: ascii(text[:40]),
 )
 def test_a_damaged_run_is_refused_with_a_sentence(tmp_path, content):
     (tmp_path / RESULTS).write_text(content, encoding="latin-1")
@@ -295,7 +296,7 @@ def test_where_a_run_under_way_was_resumed_is_read(copy, is_written):
     assert device_words(run).endswith("resumed in another environment")
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", "[" * 100_000, "\xff"])
+@pytest.mark.parametrize("line", ["", "{", "[]", "[" * 100_000, "\xff"], ids=lambda text: ascii(text[:9]))
 def test_a_damaged_journal_is_refused_with_a_sentence(copy, line):
     (copy / RESULTS).unlink()
     (copy / JOURNAL).write_text(line + "\n", encoding="latin-1")

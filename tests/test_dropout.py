@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax import LESSONS, Network, init_state
@@ -16,7 +16,6 @@ from mnist_jax.dropout import Dropout, random_bits
 def test_random_bits_are_jax_s(shape):
     ours, theirs = (jax.jit(function, static_argnums=1) for function in (random_bits, jax.random.bits))
 
-    @settings(deadline=None)
     @given(seed=st.integers(0, 2**32 - 1))
     def compare(seed):
         key = jax.random.key(seed)

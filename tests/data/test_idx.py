@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from helpers import idx_bytes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax import UserError
@@ -64,7 +64,6 @@ def test_sizes_in_a_header_are_not_trusted(tmp_path, pack):
     tracemalloc.stop()
 
 
-@settings(deadline=None)
 @given(position=st.integers(0, 15), value=st.integers(0, 255), cut=st.integers(0, len(WHOLE)))
 def test_any_damage_to_a_header_or_length_is_noticed(tmp_path_factory, position, value, cut):
     content = bytearray(WHOLE[:cut])

@@ -80,6 +80,7 @@ def compared(folder):
     """What a comparison came to, and each of its runs, without seconds."""
     results = json.loads((folder / "results.json").read_text())
     runs = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
+    del runs[0]["config"]["command"]  # which names the folder
     return without_seconds([results["tuning"], results["final"], runs])
 
 

@@ -157,24 +157,26 @@ def test_a_study_s_words_are_text_and_not_tags(run_main, tmp_path):
     assert page.all("script") == page.all("a") == []
 
 
-def test_digits_that_are_not_where_they_were(run_main, toy_ladder, toy_folder, tmp_path):
-    run = shutil.copytree(toy_ladder, tmp_path / "run")
+def test_digits_that_are_not_where_they_were(run_main, toy_folder, tmp_path):
+    run, changed = tmp_path / "run", shutil.copytree(toy_folder, tmp_path / "changed")
+    arguments = ["--hidden", 8, "--epochs", 1, "--data", toy_folder]
+    assert run_main(cli.main, "train", "mlp", *arguments, "--out", run)[0] == 0
     results = json.loads((run / RESULTS).read_text())
     results["data"]["where"] += "-gone"
     (run / RESULTS).write_text(json.dumps(results))
     status, _, err = run_main(cli.main, "report", run)
     assert status == 2
     assert "with --data" in err
-    reported(run_main, run, "--data", toy_ladder.parent / "toy")
-    (toy_folder / "t10k-labels-idx1-ubyte.gz").write_bytes((toy_folder / "train-labels-idx1-ubyte.gz").read_bytes())
-    for other in (toy_folder, "sample"):
+    reported(run_main, run, "--data", toy_folder)
+    (changed / "t10k-labels-idx1-ubyte.gz").write_bytes((changed / "train-labels-idx1-ubyte.gz").read_bytes())
+    for other in (changed, "sample"):
         assert run_main(cli.main, "report", run, "--data", other)[0] == 2
     del results["data"]["where"]  # as in older records
     (run / RESULTS).write_text(json.dumps(results))
     status, _, err = run_main(cli.main, "report", run)
     assert status == 2
     assert err == "error: Where this run's digits were is not recorded; name their folder with --data.\n"
-    reported(run_main, run, "--data", toy_ladder.parent / "toy")
+    reported(run_main, run, "--data", toy_folder)
 
 
 @pytest.mark.parametrize("results", [True, False])

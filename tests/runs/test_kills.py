@@ -128,9 +128,8 @@ def test_a_comparison_side_by_side_killed_at_any_moment_has_the_same_end(uninter
 def test_interrupted_it_ends_within_two_seconds_and_says_how_to_go_on(uninterrupted, tmp_path, number, status):
     toy_folder, expected, _ = uninterrupted
     process = subprocess.Popen(
-        command(toy_folder, tmp_path / "run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a background job ignores
-    )  # fmt: skip
+        command(toy_folder, tmp_path / "run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert "epoch  1" in process.stdout.readline()
     began = time.monotonic()
     process.send_signal(number)

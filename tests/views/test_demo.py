@@ -179,10 +179,7 @@ def test_a_port_that_cannot_be_had_is_said(server, digits_run, run_main, port):
 def test_the_command_says_where_and_ends_with_ctrl_c(toy_ladder):
     command = [sys.executable, "-m", "mnist_jax", "demo", toy_ladder, "--port", "0"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a background job ignores
-    )  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         assert process.stdout.readline().startswith("Open http://127.0.0.1:")
         process.send_signal(signal.SIGINT)

@@ -14,6 +14,7 @@ def test_every_optimizer_stands_once_and_sgd_with_momentum_too():
     assert {entrant.learning_rates for entrant in made} == {(0.01, 0.1)}
 
 
+@pytest.mark.slow
 def test_quick_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path, monkeypatch):
     study = script("optimizers")
     monkeypatch.setattr(study, "OPTIMIZERS", ["adam"])

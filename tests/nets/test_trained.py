@@ -112,7 +112,7 @@ def test_of_several_nets_of_a_run_under_way_the_longest_trained_is_read(copy, na
 PRNGS = "threefry2x32", "rbg", "unsafe_rbg"
 
 
-@pytest.mark.parametrize("made", PRNGS)
+@pytest.mark.parametrize("made", [*PRNGS[:2], pytest.param(PRNGS[2], marks=pytest.mark.slow)])
 def test_weights_are_read_whatever_the_random_numbers_were(dataset, tmp_path, made):
     lesson = dataclasses.replace(LESSONS["relu"], hidden=(16, 8))
     runs = [Run(seed) for seed in (3, 4)]

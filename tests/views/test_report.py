@@ -92,7 +92,13 @@ def test_a_run_of_one_changed_lesson(run_main, toy_folder, tmp_path):
     assert "One seed cannot tell" not in page.text
 
 
-@pytest.mark.parametrize(("name", "value"), [("jax_threefry_partitionable", False), ("jax_default_prng_impl", "rbg")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jax_threefry_partitionable", False),
+        pytest.param("jax_default_prng_impl", "rbg", marks=pytest.mark.slow),
+    ],
+)
 def test_initial_weights_are_shown_only_where_they_are_the_run_s(run_main, toy_folder, tmp_path, name, value):
     arguments = ["train", "relu", "--hidden", 20, "--epochs", 1, "--data", toy_folder]
     assert run_main(cli.main, *arguments, "--out", tmp_path / "here")[0] == 0

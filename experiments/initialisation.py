@@ -31,7 +31,7 @@ import numpy as np
 
 from mnist_jax.cli.arguments import DataArguments, JaxArguments, LessonId, OutArguments, parsed
 from mnist_jax.cli.start import start_jax
-from mnist_jax.cli.study import begin_study
+from mnist_jax.cli.study import begin_study, finish
 from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.lessons import lesson_by_id
 from mnist_jax.runs.files import TABLE
@@ -121,7 +121,7 @@ def run(arguments: Arguments) -> None:
         runs = {name: [entry["run"] for entry in found if entry["net"] == name] for name in chosen}
         compared = {name: summary(lesson, runs[name], data.train) for name, lesson in chosen.items()}
         results = {**study.journal.header, "nets": compared}
-        wrote = study.finish(results, report(results))
+        wrote = finish(study.folder, results, report(results))
     console.print(table(what_was_measured(results), HEADER, rows(results["nets"])))
     for sentence in [*verdict(results["nets"]), *([QUICK_NOTICE] if arguments.quick else [])]:
         console.print(sentence, style="bold", soft_wrap=True)
@@ -150,7 +150,7 @@ def what_was_measured(results: Mapping[str, Any]) -> str:
 
 
 def rows(nets: Mapping[str, Any]) -> list[list[str]]:
-    """Two rows a net: variances of pre-activations and of their gradients, layer by layer from the first."""
+    """Two rows per net: variances of pre-activations and of their gradients, layer by layer from the first."""
     cells = []
     for name, net in nets.items():
         for quantity in ("preactivation", "gradient"):
@@ -161,7 +161,7 @@ def rows(nets: Mapping[str, Any]) -> list[list[str]]:
 
 
 def all_rows(nets: Mapping[str, Any]) -> list[list[str]]:
-    """Mean and variance of every quantity at every step, a row each."""
+    """Mean and variance of every quantity at every step, one row each."""
     return [
         [name, f"{kind} of {WORDS[quantity]}", *map(numbers, np.mean(net[quantity][kind], axis=0))]
         for name, net in nets.items()

@@ -2,8 +2,8 @@
 
     python experiments/ladder.py --split notebooks --seeds 5 --data FOLDER --out DIR
 
-trains the six lessons and writes to DIR: `results.json` (every seed, every
-epoch), `README.md`, `ladder.png` (accuracy and loss) and `gains.png` (each lesson minus the one before).
+trains the six lessons and writes to DIR: `results.json` (every seed, every epoch), `README.md`, `ladder.png` (accuracy
+and loss) and `gains.png` (each lesson minus the one before).
 
 Answer: test accuracy and, over the lesson before, gain in points, means of 5 seeds: mlp 90.31 %, dropout 86.66 %
 (-3.65), relu 97.38 % (+10.72), batch_norm 98.04 % (+0.66), he 97.23 % (-0.81), adam 97.98 % (+0.75). Recorded in
@@ -24,11 +24,11 @@ from typing import Any
 
 from mnist_jax.cli.arguments import DataArguments, KeepingArguments, LessonId, SharedJaxArguments, SplitOption, parsed
 from mnist_jax.cli.start import start_jax
-from mnist_jax.cli.study import run_lessons
+from mnist_jax.cli.study import finish, run_lessons
 from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS
-from mnist_jax.runs.files import RESULTS, TABLE, write_files
+from mnist_jax.runs.files import TABLE
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.views.figures import gains_figure, ladder_figure
 from mnist_jax.views.ladder import header, notes, rows, surprises
@@ -71,11 +71,11 @@ def run(arguments: Arguments) -> None:
         seeds=range(arguments.seeds),
         epochs=arguments.epochs,
     )
-    written = write_files(folder, report(results))
+    wrote = finish(folder, results, report(results))
     console.print(table(what_was_run(results), header(results), rows(results)))
     for sentence in [*notes(results), *surprises(results)]:
         console.print(sentence, soft_wrap=True)
-    console.print(f"wrote {', '.join(map(str, [folder / RESULTS, *written]))}", soft_wrap=True)
+    console.print(wrote, soft_wrap=True)
     name = shlex.quote(str(folder))
     console.print(
         f"`mnist-jax report {name}` makes a page of it; `mnist-jax demo {name}` is to draw on", soft_wrap=True

@@ -5,7 +5,7 @@ r"""Which of optax's optimizers trains this net best, each at its own learning r
 gives every optimizer that the project knows the same budget of tuning (optax's defaults, every learning rate of the
 grid, chosen by validation accuracy), and its best rate five fresh seeds, paired. sgd stands twice, without momentum
 and with 0.9. Written to DIR: `runs.jsonl` (every run), `results.json`, `README.md`, `optimizers.png`. Interrupted, it
-goes on with `--resume`.
+continues with `--resume`.
 
 Answer of a small study: most are not told apart. Shown to be better: adamw than rmsprop by 0.59 points [0.20, 0.99].
 The best is among: sgd; adam; adamw; adagrad; lion; nadam; sgd, momentum 0.9. Recorded in experiments/results/optimizers

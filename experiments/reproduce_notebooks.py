@@ -51,11 +51,11 @@ from typing import Any
 
 from mnist_jax.cli.arguments import DataArguments, KeepingArguments, SharedJaxArguments, parsed
 from mnist_jax.cli.start import start_jax
-from mnist_jax.cli.study import run_lessons
+from mnist_jax.cli.study import finish, run_lessons
 from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS
-from mnist_jax.runs.files import RESULTS, TABLE, write_files, write_results
+from mnist_jax.runs.files import TABLE
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.studies import published
 from mnist_jax.studies.reproduction import SEEDS, compared
@@ -110,8 +110,7 @@ def run(arguments: Arguments) -> None:
         epochs=EPOCHS,
     )
     results = compared(results)
-    write_results(folder, results)
-    written = [folder / RESULTS, *write_files(folder, report(results))]
+    wrote = finish(folder, results, report(results))
     points, curves = results["by_point"], results["by_curve"]
     console.print(table(what_was_run(results), HEADER, summary(points["points"])))
     console.print(point_verdict(points), style="bold", soft_wrap=True)
@@ -121,7 +120,7 @@ def run(arguments: Arguments) -> None:
     console.print(curve_verdict(curves, arguments.seeds), style="bold", soft_wrap=True)
     if curves:
         console.print(curve_limits(curves), soft_wrap=True)
-    console.print(f"wrote {', '.join(map(str, written))}", soft_wrap=True)
+    console.print(wrote, soft_wrap=True)
 
 
 def report(results: Mapping[str, Any]) -> dict[str, bytes]:

@@ -26,7 +26,7 @@ import jax
 
 from mnist_jax.cli.arguments import DataArguments, JaxArguments, OutArguments, SplitOption, parsed
 from mnist_jax.cli.start import start_jax
-from mnist_jax.cli.study import begin_study
+from mnist_jax.cli.study import begin_study, finish
 from mnist_jax.cli.terminal import make_console, table
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
@@ -106,7 +106,7 @@ def run(arguments: Arguments) -> None:
     with begin_study(described, data, arguments.keeping, console) as study:
         found = study.measure(parts, test, points)
         results = {**study.journal.header, "lessons": entries(found)}
-        wrote = study.finish(results, report(results))
+        wrote = finish(study.folder, results, report(results))
     console.print(table(what_was_run(results), HEADER, rows(results)))
     console.print(wrote, soft_wrap=True)
 
@@ -140,7 +140,7 @@ def tested_twice(lesson: Lesson, data: Dataset, seed: int, epochs: int) -> dict[
 
 
 def rows(results: Mapping[str, Any]) -> list[list[str]]:
-    """A row a lesson."""
+    """One row per lesson."""
     cells = []
     for lesson_id, entry in results["lessons"].items():
         size = results["data"]["test"]

@@ -6,8 +6,8 @@ trains the net of lesson `he` with Adam and with SGD of momentum 0, 0.5 and 0.9,
 12 learning rates over almost four decades, three seeds, chosen by validation accuracy. The best of Adam and the best of
 SGD (which may choose among three momenta, in its favour) then get ten fresh seeds, paired: run k of each has the same
 initial weights and order of examples. The course's own settings are two points of the grid. Written to DIR:
-`runs.jsonl` (every run), `results.json`, `README.md`, `learning_rates.png`, `curves.png`. Interrupted, it goes on with
-`--resume`.
+`runs.jsonl` (every run), `results.json`, `README.md`, `learning_rates.png`, `curves.png`. Interrupted, it continues
+with `--resume`.
 
 Answer: tuned alike, it is not shown to be better. As the course sets them, adam at 0.01 is better than sgd, momentum
 0.5 at 0.01 by +0.68 points [+0.58, +0.78]. Each at its own learning rate (sgd, momentum 0.5: 0.215; adam: 0.001), adam
@@ -44,7 +44,7 @@ class Arguments(ComparisonArguments):
 
     Attributes:
       optimizers: which; the verdict compares the second with the first.
-      momenta: sgd is tuned with each, and goes on with the one of the best validation accuracy.
+      momenta: sgd is tuned with each, and continues with the one of the best validation accuracy.
     """
 
     optimizers: tuple[OptimizerName, ...] = ("sgd", "adam")

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_jax.cli.arguments import ComparisonArguments
-from mnist_jax.cli.study import begin_study, how_to_continue
+from mnist_jax.cli.study import begin_study, finish, how_to_continue
 from mnist_jax.cli.terminal import table
 from mnist_jax.lessons import lesson_by_id
 from mnist_jax.runs.devices import Placement
@@ -77,7 +77,7 @@ def run_comparison(
             compared = compare(groups, lesson, data, budget, training.train, study.measure)
         results = {**study.journal.header, **compared}
         results |= derive(results)
-        wrote = study.finish(results, report(results))
+        wrote = finish(study.folder, results, report(results))
     console.print(table("Tuning, on validation images", TUNING_HEADER, tuning_rows(results)))
     console.print(table(what_was_compared(results), FINAL_HEADER, final_rows(results)))
     for sentence in verdict(results):

@@ -106,16 +106,6 @@ class Study:
             known[tuple(part.values())] = found
         return [known[tuple(part.values())] for part in parts]
 
-    def finish(self, results: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
-        """Write results.json, and files beside it: name -> content.
-
-        Returns:
-          The sentence that says so.
-        """
-        write_results(self.folder, results)
-        written = [self.folder / RESULTS, *write_files(self.folder, files)]
-        return f"wrote {', '.join(map(str, written))}"
-
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -148,9 +138,8 @@ class Training:
             return [*part.values(), *(f"{value:g}" for _, value in run.hyperparameters), f"seed-{run.seed}"]
 
         names = list(key(runs[0]))
-        entries = {tuple(map(entry.get, names)): entry for entry in journal}
-        found = {run: entries.get(tuple(key(run).values())) for run in runs}
-        records = {run: RunRecord.from_json(entry) for run, entry in found.items() if entry is not None}
+        known = {tuple(map(entry.get, names)): entry for entry in journal}
+        records = {run: RunRecord.from_json(known[k]) for run in runs if (k := tuple(key(run).values())) in known}
         steps = {"steps_per_epoch": data.steps(lesson), "test_every": test_every or 0}
         for run, record in records.items():
             event_files.complete(folders(run), epoch_points(record.epochs(run), data, **steps))
@@ -205,9 +194,19 @@ def begin_study(
         )
 
 
+def finish(folder: Path, results: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+    """Write results.json, and files beside it: name -> content.
+
+    Returns:
+      The sentence that says so.
+    """
+    write_results(folder, results)
+    return f"wrote {', '.join(map(str, [folder / RESULTS, *write_files(folder, files)]))}"
+
+
 def how_to_continue(folder: Path) -> str:
     """A sentence for those who were interrupted."""
-    return f"the same command with --out {folder} --resume goes on"
+    return f"the same command with --out {folder} --resume continues"
 
 
 @contextlib.contextmanager

@@ -208,10 +208,10 @@ def _grouped(function: Callable[..., Any], mesh: Mesh, *, shared: int = 0, donat
     """A function of one run as a function of a group: its rows split over the devices, mapped on each.
 
     Args:
-      function: its first argument is of one run, the next `shared` are the same for all.
+      function: its first argument is of one run.
       mesh: with an axis `run`; what else it has is left to the compiler.
-      shared: how many arguments are.
-      donate: the first argument.
+      shared: number of further arguments, which are the same for all.
+      donate: whether the first argument is donated.
     """
     rows, whole = PartitionSpec("run"), PartitionSpec()
 

@@ -30,8 +30,8 @@ def runs_of_seeds(seeds: Sequence[int]) -> list[Run]:
     Raises:
       UserError: none, or more than `MOST_SEEDS`.
     """
-    if not 1 <= len(seeds) <= MOST_SEEDS:
-        raise UserError(f"The number of seeds must be 1 to {MOST_SEEDS:,}, not {len(seeds):,}.")
+    if not seeds or seeds[MOST_SEEDS:]:  # a range may be too long for `len`
+        raise UserError(f"The number of seeds must be 1 to {MOST_SEEDS:,}.")
     return [Run(seed) for seed in seeds]
 
 

@@ -58,7 +58,7 @@ class _Run(Struct):
 
 
 class _Lesson(Struct):
-    """An entry of `lessons`, of `lesson_record`: lists of a value a run."""
+    """An entry of `lessons`, of `lesson_entry`: lists of one value per run."""
 
     seeds: _Seeds
     test_correct: list[list[_Count]]

@@ -146,8 +146,8 @@ def compare(
       lesson: the net; its own optimizer is not used.
       data: with a validation split.
       budget: the same for all.
-      train: trains runs, or finds what is known of them.
-      measure: measures, or finds what is known.
+      train: trains runs, unless their records are known.
+      measure: calls a function, unless its result is known.
 
     Returns:
       For results.json: `tuning`, an entry per contestant, and `final`, an entry per group.
@@ -187,7 +187,7 @@ def compare(
 
 def best_of(group: Sequence[Contestant], tuning: Mapping[str, Any]) -> Contestant:
     """The contestant whose chosen setting has the most validation images right; of equals the first."""
-    return max(group, key=lambda entrant: _chosen(tuning[entrant.label])[0])
+    return max(group, key=lambda entrant: chosen(tuning[entrant.label])[0])
 
 
 def check_comparison(
@@ -234,7 +234,7 @@ def tuning_summary(records: Sequence[RunRecord], contestant: Contestant, images:
     }
 
 
-def _chosen(found: Mapping[str, Any]) -> tuple[int, int]:
+def chosen(found: Mapping[str, Any]) -> tuple[int, int]:
     """Validation images right at the chosen learning rate, over all seeds; and how many seeds."""
     counts = found["validation_correct"][found["learning_rates"].index(found["learning_rate"])]
     return sum(counts), len(counts)
@@ -307,9 +307,7 @@ def seconds_alone(lessons: Mapping[str, Lesson], data: Dataset, repeats: int = 3
     trainers = {label: Trainer(lesson, placed, [run]) for label, lesson in lessons.items()}
     states = {label: trainer.start([run]) for label, trainer in trainers.items()}
     seconds: dict[str, list[float]] = {label: [] for label in lessons}
-    for label, trainer in trainers.items():
-        trainer.compile(states[label])
-    for repeat in range(repeats + 1):  # the first does not count
+    for repeat in range(repeats + 1):  # the first compiles, and does not count
         for label, trainer in trainers.items():
             began = time.perf_counter()
             states[label], loss, _ = trainer.epoch(states[label])

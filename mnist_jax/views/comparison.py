@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnist_jax.studies.stats import mean_interval, median_interval
-from mnist_jax.studies.tuning import AT_CHANCE, GOOD_WITHIN, TARGETS, Budget, _chosen, at_chance, median_steps
+from mnist_jax.studies.tuning import AT_CHANCE, GOOD_WITHIN, TARGETS, Budget, at_chance, chosen, median_steps
 from mnist_jax.views.words import count_of, data_words, device_words, markdown_table
 
-# --- tables ---
-
+QUICK_NOTICE = "QUICK: short epochs and few runs, to see how it works. This is not the study; do not quote it."
 TUNING_HEADER = [
     "optimizer", "best learning rate", "validation accuracy", "good learning rates", "decades", "diverged", "at chance",
 ]  # fmt: skip
@@ -34,7 +33,7 @@ def tuning_rows(results: Mapping[str, Any]) -> list[list[str]]:
     for label, found in results["tuning"].items():
         rates, (low, high) = found["learning_rates"], found["good_learning_rates"]
         at_least = "at least " if low == rates[0] or high == rates[-1] else ""
-        correct, seeds = _chosen(found)
+        correct, seeds = chosen(found)
         lost, ends = (list(itertools.chain(*found[name])) for name in ("diverged", "validation_correct"))
         rows.append(
             [
@@ -89,9 +88,6 @@ def _steps_words(steps: Sequence[int | None], seconds_per_step: float) -> str:
     ends = median_interval([math.inf if step is None else step for step in steps])
     interval = f" [{', '.join('never' if end == math.inf else f'{end:,.0f}' for end in ends)}]" if ends else ""
     return f"{median:,.0f}{interval} ({median * seconds_per_step:.1f} s){f', {never}' if missing else ''}"
-
-
-QUICK_NOTICE = "QUICK: short epochs and few runs, to see how it works. This is not the study; do not quote it."
 
 
 def comparison_table(results: Mapping[str, Any], sentences: Sequence[str]) -> bytes:

@@ -55,7 +55,7 @@ def header(results: Mapping[str, Any]) -> list[str]:
 
 
 def rows(results: Mapping[str, Any]) -> list[list[str]]:
-    """The table's cells, a row a lesson."""
+    """The table's cells, one row per lesson."""
     cells = []
     compared = _compared(results)
     finals: dict[int, list[int]] = {}
@@ -97,7 +97,7 @@ def gain(correct: Sequence[int], before: Sequence[int], images: int) -> str:
     Args:
       correct: for each seed the images right.
       before: those of the lesson before.
-      images: of how many.
+      images: number of test images.
     """
     if len(correct) == 1:
         return f"{100 * (correct[0] - before[0]) / images:+.2f}"

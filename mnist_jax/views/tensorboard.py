@@ -1,4 +1,4 @@
-"""Curves for TensorBoard: an event file a run, in folders below the study's."""
+"""Curves for TensorBoard: one event file per run, in folders below the study's."""
 
 import io
 import itertools
@@ -30,7 +30,7 @@ def check_event_files(on: bool) -> None:
       on: whether this process was told to write them.
 
     Raises:
-      UserError: tensorboardX is not installed, or another process was told something else.
+      UserError: tensorboardX is not installed, or the processes have different settings.
     """
     check_same(on, lambda _: "Not all processes were told the same; give --tensorboard to all of them or to none.")
     if on:
@@ -64,7 +64,7 @@ class EventFiles:
             from_first(lambda: _make(self._folder))
 
     def add(self, run: Sequence[str], epoch: Epoch, data: Dataset, **steps: int) -> None:
-        """Write an epoch of a run under way: it is in the run's file on return. Epoch 1 begins the file anew.
+        """Write an epoch of a run under way: it is in the run's file on return. Epoch 1 begins a new file.
 
         Args:
           run: names that together are the run's, each a folder in the one before.
@@ -92,7 +92,7 @@ class EventFiles:
             return
         _make(folder)
         try:
-            # Overwritten, not replaced: a TensorBoard that reads it goes on where it was, for the same comes again.
+            # Overwritten, not replaced: a TensorBoard that reads it continues where it was; the content is the same.
             with (folder / EVENTS).open("wb" if anew else "ab") as file:
                 file.write(content)
         except OSError as error:

@@ -33,6 +33,11 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     table = (tmp_path / "out" / "README.md").read_text()
     assert "| adam |" in table
     assert "QUICK" not in table + out
+    # Of each of the 8 runs a line, at its end.
+    assert (out.count("  epoch  1  "), out.count("  epoch  2  ")) == (0, 8)
+    rate = f"{results['final']['adam']['learning_rate']:g}"
+    for stage, seed in (("tuning", 0), ("final", 1), ("final", 2)):
+        assert f"{stage}  adam, learning rate {rate}  seed {seed}  epoch  2" in out
     # Again: nothing is trained, and the same comes out.
     journal = (tmp_path / "out" / JOURNAL).read_bytes()
     assert run_main(script("sgd_vs_adam").main, *arguments, "--resume")[0] == 0

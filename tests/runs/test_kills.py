@@ -136,7 +136,7 @@ def test_interrupted_it_ends_within_two_seconds_and_says_how_to_go_on(uninterrup
     _, err = process.communicate(timeout=60)
     assert time.monotonic() - began < 2
     assert process.returncode == status
-    assert err == f"interrupted; the same command with --out {tmp_path / 'run'} --resume goes on\n"
+    assert err == f"interrupted; the same command with --out {tmp_path / 'run'} --resume continues\n"
     done = run(command(toy_folder, tmp_path / "run", "--resume"))
     assert (done.returncode, done.stderr) == (0, "")
     assert end_of_training(tmp_path / "run") == expected

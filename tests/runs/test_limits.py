@@ -45,7 +45,7 @@ def test_runs_that_cannot_be_are_refused(dataset, runs, rest, error):
     [
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"seeds": []}, "seeds must be 1 to"),
-        ({"seeds": range(10**9)}, "seeds must be 1 to 10,000, not 1,000,000,000"),
+        ({"seeds": range(10**9)}, "seeds must be 1 to 10,000"),
         ({"seeds": [-1]}, "Seeds must be"),
         ({"seeds": [0.5]}, "Seeds must be Python ints"),
         ({"lesson": dataclasses.replace(LESSONS["mlp"], batch_size=67)}, "batch of 67 is larger than the 66"),

@@ -70,7 +70,7 @@ def test_a_run_ends_with_its_last_epoch_or_the_one_in_which_it_diverged():
     assert ended == [(7, 1, None), (8, 1, RunRecord.of_epochs(lost)), (7, 2, RunRecord.of_epochs(epochs()))]
 
 
-@pytest.mark.parametrize("seeds", [[], range(10_001), range(10**9)])
+@pytest.mark.parametrize("seeds", [[], range(10_001), range(10**30)])
 def test_too_few_or_too_many_seeds_are_refused(seeds):
     with pytest.raises(UserError, match="seeds must be 1 to 10,000"):
         runs_of_seeds(seeds)

@@ -194,9 +194,6 @@ def test_the_first_epoch_of_a_timed_program_does_not_count(dataset, monkeypatch)
         def start(self, _):
             return []
 
-        def compile(self, _):
-            pass
-
         def epoch(self, states):
             epochs.append(self.lesson)
             return [*states, None], self, None
@@ -243,9 +240,17 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(whole, dataset, tmp_p
         run_compare(tmp_path / "parts", dataset)
     monkeypatch.undo()
     before = (tmp_path / "parts" / JOURNAL).read_text()
+    left = []
+
+    def progress(*rest, runs, **more):
+        left.append(runs)
+        return EpochProgress(*rest, runs=runs, **more)
+
+    monkeypatch.setattr("mnist_jax.cli.study.EpochProgress", progress)
     assert without_seconds(run_compare(tmp_path / "parts", dataset)) == without_seconds(whole)
     after = (tmp_path / "parts" / JOURNAL).read_text()
     assert after.startswith(before)
+    assert left == [10 - before.count('"seed"')]
     # 6 tried settings with 1 seed, 2 chosen ones with 2: 10 runs, beside the header and the timing.
     runs = [json.loads(line) for line in after.splitlines()]
     assert len(runs) == 12

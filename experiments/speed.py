@@ -126,7 +126,7 @@ def measure(arguments: Arguments, data: Dataset) -> dict[str, Any]:
         "device": environment()["device"],
         "repeats": repeats,
         "data": data.describe(),
-        "config": {"command": command_line("python experiments/speed.py"), **settings, **settings.pop("digits")},
+        "config": {"command": command_line("python experiments/speed.py"), **settings.pop("digits"), **settings},
         "environment": {**environment(), "load_average": load_average, **torch_environment},
         "notices": notices,
         **epoch_times(lessons, data, repeats, peers, arguments.peer_share, progress),

@@ -61,7 +61,6 @@ def parsed(kind: type[T], description: str | None, prog: str | None = None) -> T
         tyro.conf.OmitArgPrefixes,  # no names of groups in the flags
         tyro.conf.CascadeSubcommandArgs,  # a command's flags may stand before or after a lesson's
         tyro.conf.DisallowNone,
-        tyro.conf.HelptextFromCommentsOff,
     )
     try:
         return tyro.cli(kind, description=description, prog=prog, config=markers)

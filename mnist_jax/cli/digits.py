@@ -44,10 +44,13 @@ def digits_of(results: Mapping[str, Any], data: str | None, data_dir: Path | Non
       UserError: they are not there, or not the same.
     """
     described = results["data"]
-    where = None if data_dir is not None and described["source"] == "tfds" else described.get("where")
-    source = data or where or described["source"]
+    where, source = described.get("where"), data or described["source"]
     if source == "folder":
-        raise UserError("Where this run's digits were is not recorded; name their folder with --data.")
+        if where is None:
+            raise UserError("Where this run's digits were is not recorded; name their folder with --data.")
+        source = where
+    elif described["source"] == "tfds" and where is not None:
+        data_dir = data_dir or Path(where)
     try:
         found = load_data(source, described["split"], data_dir)
     except UserError as error:

@@ -28,7 +28,7 @@ class Dataset:
       split: `slides` or `notebooks`.
       sha256: of all arrays before splitting.
       epoch_length: examples an epoch draws; more than `train` holds for the sample.
-      where: absolute folder of a `folder` or of TFDS's data, else None.
+      where: folder of a `folder` or of TFDS's data, as the user named it; None where the user named none.
       notice: what the user must know about this data, or "".
     """
 
@@ -95,7 +95,7 @@ def from_arrays(train: Examples, test: Examples, split: str = "slides") -> Datas
       UserError: other shapes, dtypes or labels, or an unknown split.
     """
     check_choice("split", split, SPLITS)
-    return _split(checked(train, test, "The arrays"), "arrays", split)
+    return _split(checked(train, test, "The dataset"), "arrays", split)
 
 
 def _split(arrays: Arrays, source: str, split: str) -> Dataset:

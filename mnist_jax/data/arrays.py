@@ -20,7 +20,7 @@ KNOWN = {
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-    """A source as it is stored: training and test examples, not yet split further; `where` is its folder, if any."""
+    """A source as it is stored: training and test examples, not yet split further; `where` as in `Dataset`."""
 
     train: Examples
     test: Examples

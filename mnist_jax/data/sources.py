@@ -18,12 +18,9 @@ def read_arrays(source: str, data_dir: Path | None = None) -> Arrays:
     if source == "sample":
         return _sample()
     if source == "tfds":
-        folder = tfds.prepare(data_dir)
-        arrays = _tfds(folder)
-    else:
-        folder = expand_user(Path(source))
-        arrays = _folder(folder)
-    return dataclasses.replace(arrays, where=folder.absolute())
+        return dataclasses.replace(_tfds(tfds.prepare(data_dir)), where=data_dir)
+    folder = expand_user(Path(source))
+    return dataclasses.replace(_folder(folder), where=folder)
 
 
 # --- a folder ---

@@ -1,6 +1,5 @@
 """Trained nets for other programs, and from them: safetensors as PyTorch's notebooks name them, and StableHLO."""
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -250,18 +249,13 @@ def keep_imported(
     )
     results = {**described, "lessons": {net.lesson_id: lesson_entry([record])}}
     folder = make_folder(out, f"{net.lesson_id}-imported", RESULTS)
-    group = f"{net.lesson_id}/seed-{net.seed}-imported"
-    is_ours = not (folder / CHECKPOINTS / group).exists()
+    checkpoints = Checkpoints(folder / CHECKPOINTS / net.lesson_id / f"seed-{net.seed}-imported")
     try:
         arrays = {name: np.asarray(array)[None] for name, array in state_arrays(net.state).items()}
-        Checkpoints(folder / CHECKPOINTS).of(group).save(net.epoch, arrays, [record.to_json()])
+        checkpoints.save(net.epoch, arrays, [record.to_json()])
         write_results(folder, results)
-    except BaseException as error:  # the folder is free again
-        if is_ours:
-            shutil.rmtree(folder / CHECKPOINTS / group, ignore_errors=True)
-        with contextlib.suppress(OSError):  # others' are there
-            (folder / CHECKPOINTS / net.lesson_id).rmdir()
-            (folder / CHECKPOINTS).rmdir()
+    except BaseException as error:  # the folder is free again: `make_folder` takes none with checkpoints in it
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         (folder / RESULTS).unlink(missing_ok=True)
         if isinstance(error, UserError):
             why = reason(error.__cause__ or error)

@@ -54,6 +54,13 @@ def test_train_writes_a_run(run_main, toy_folder, tmp_path):
     assert sorted(path.name for path in out_folder.iterdir()) == ["checkpoints", RESULTS, JOURNAL]
 
 
+def test_checkpoints_are_those_that_the_user_asks_for(run_main, toy_folder, tmp_path):
+    asked = ["--epochs", 7, "--checkpoint-every", 3, "--keep-checkpoints", 3, "--out", tmp_path / "run"]
+    assert run_main(cli.main, "train", "mlp", "--data", toy_folder, "--hidden", 8, *asked)[0] == 0
+    files = (tmp_path / "run" / "checkpoints").rglob("*.safetensors")
+    assert sorted(int(path.name.split("-")[0]) for path in files) == [3, 6, 7]
+
+
 def test_a_diverged_run_is_told_and_recorded(run_main, toy_folder, tmp_path):
     status, out, _ = run_main(
         cli.main, "train", "relu", "--data", toy_folder, "--learning-rate", 1e30, "--out", tmp_path / "run"

@@ -12,8 +12,12 @@ from mnist_jax.cli import digits
         ({"source": "folder", "where": "/a"}, None, None, ("/a", None)),
         ({"source": "folder", "where": "/a"}, "/b", None, ("/b", None)),
         ({"source": "folder"}, "/b", None, ("/b", None)),
-        ({"source": "tfds", "where": "/t/mnist/3.0.1"}, None, None, ("/t/mnist/3.0.1", None)),
-        ({"source": "tfds", "where": "/t/mnist/3.0.1"}, None, Path("/u"), ("tfds", Path("/u"))),
+        ({"source": "folder", "where": "/a"}, "tfds", None, ("tfds", None)),
+        ({"source": "folder", "where": "/a"}, "sample", None, ("sample", None)),
+        ({"source": "tfds", "where": "/t"}, None, None, ("tfds", Path("/t"))),
+        ({"source": "tfds", "where": "/t"}, None, Path("/u"), ("tfds", Path("/u"))),
+        ({"source": "tfds", "where": "/t"}, "/b", None, ("/b", Path("/t"))),
+        ({"source": "tfds", "where": None}, None, None, ("tfds", None)),
         ({"source": "tfds"}, None, None, ("tfds", None)),
         ({"source": "sample", "where": None}, None, None, ("sample", None)),
         ({"source": "sample", "where": None}, None, Path("/u"), ("sample", Path("/u"))),
@@ -30,3 +34,10 @@ def test_digits_are_read_where_the_user_or_the_record_says(dataset, monkeypatch,
 def test_a_folder_that_an_old_record_does_not_name_is_asked_for():
     with pytest.raises(UserError, match="is not recorded; name their folder with --data"):
         digits.digits_of({"data": {"source": "folder", "split": "slides", "sha256": ""}}, None, None)
+
+
+def test_tfds_is_looked_for_in_the_folder_that_the_user_names(monkeypatch):
+    asked = []
+    monkeypatch.setattr(digits.tfds, "prepared_folder", asked.append)
+    assert "not prepared" in digits.source_row("tfds", Path("/t"))
+    assert asked == [Path("/t")]

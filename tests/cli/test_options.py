@@ -28,7 +28,7 @@ from mnist_jax import LESSONS, UserError, data
 from mnist_jax.cli import arguments, lesson_flags
 from mnist_jax.cli import commands as cli
 from mnist_jax.cli.arguments import subcommands
-from mnist_jax.lessons import ACTIVATIONS, DTYPES, INITIALISATIONS, Lesson
+from mnist_jax.lessons import ACTIVATIONS, DTYPES, IDEAS, INITIALISATIONS, Lesson
 from mnist_jax.nets.exchange import FORMATS
 from mnist_jax.optimizers import OPTIMIZERS, Optimizer, optimizer
 
@@ -69,6 +69,11 @@ def help_of(*command):
 @pytest.mark.parametrize("command", COMMANDS_WITH_HELP, ids=" ".join)
 def test_help_speaks_of_no_none(command):
     assert not re.search(r"\{None\}|None\||\|None|default: (None)?\)", help_of(*command))
+
+
+@pytest.mark.parametrize("lesson_id", LESSONS)
+def test_help_says_what_a_lesson_changed_and_why(lesson_id):
+    assert IDEAS[lesson_id] in help_of("mnist-jax", "train", lesson_id)
 
 
 CHOICES = [  # all types of which Python knows every value

@@ -34,15 +34,38 @@ def test_idx_folders(tmp_path, zipped, below):
     }
 
 
-def test_the_folder_that_digits_come_from_is_absolute(tmp_path, monkeypatch):
+def test_the_folder_that_digits_come_from_is_the_user_s_word(tmp_path, monkeypatch):
+    """A machine's paths are not in its results unless they were typed."""
     write_idx_folder(tmp_path / "idx" / "MNIST" / "raw", TRAIN, TEST)
     monkeypatch.chdir(tmp_path)
-    assert data.load("idx").where == tmp_path / "idx"
+    for named in ("idx", str(tmp_path / "idx")):
+        assert str(data.load(named).where) == named
 
 
 def test_the_sample_and_arrays_come_from_no_folder():
     assert data.load("sample").where is None
     assert data.from_arrays(TRAIN, TEST).where is None
+
+
+@pytest.mark.parametrize("split", data.SPLITS)
+def test_arrays_are_split_as_files_are(tmp_path, split):
+    loaded = data.from_arrays(TRAIN, TEST, split)
+    from_files = data.load(str(write_idx_folder(tmp_path, TRAIN, TEST)), split)
+    assert loaded.describe() == from_files.describe() | {"source": "arrays"}
+    assert same(loaded.train, from_files.train)
+
+
+@pytest.mark.parametrize(
+    ("train", "split", "says"),
+    [
+        (Examples(TRAIN.images[:, 1:], TRAIN.labels), "slides", r"The dataset holds images of shape \(27, 28\)"),
+        (Examples(TRAIN.images, TRAIN.labels + 2), "slides", "holds the label 11"),
+        (TRAIN, "both", r"'both'.*slides, notebooks"),
+    ],
+)
+def test_arrays_are_checked(train, split, says):
+    with pytest.raises(UserError, match=says):
+        data.from_arrays(train, TEST, split)
 
 
 def test_dotted_names_are_taken_too(tmp_path):

@@ -54,11 +54,16 @@ def test_a_missing_file_and_a_folder_get_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
-def test_sizes_in_a_header_are_not_trusted(tmp_path, pack):
+@pytest.mark.parametrize(
+    ("begin", "more", "says"),
+    [(b"\x00\x00\x08\x03" + b"\xff" * 12, 0, "fewer bytes"), (WHOLE, 2**24, "more bytes")],
+    ids=["of more", "of less"],
+)
+def test_sizes_in_a_header_are_not_trusted(tmp_path, pack, begin, more, says):
     path = tmp_path / "huge"
-    path.write_bytes(pack(b"\x00\x00\x08\x03" + b"\xff" * 12))
+    path.write_bytes(pack(begin + bytes(more)))
     tracemalloc.start()
-    with pytest.raises(UserError, match="fewer bytes"):
+    with pytest.raises(UserError, match=says):
         read_idx(path, 3)
     assert tracemalloc.get_traced_memory()[1] < 4_000_000
     tracemalloc.stop()

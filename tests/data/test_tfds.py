@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import requests
 import tensorflow_datasets as tfds
-from helpers import huge, write_idx_folder
+from helpers import huge, room_for, write_idx_folder
 from helpers.digits import TEST, TRAIN, same
 from PIL import Image, ImageFile
 from tensorflow_datasets.core import registered
@@ -72,11 +72,12 @@ def test_a_tfds_folder_is_what_tfds_reads(tfds_folder, levels_up):
             assert source[index]["label"] == examples.labels[index]
 
 
-def test_the_folder_that_tfds_data_come_from_is_absolute(tfds_folder, monkeypatch):
+@pytest.mark.parametrize("data_dir", [None, Path(), Path("~/tfds")])
+def test_the_folder_that_tfds_data_come_from_is_the_user_s_word(tfds_folder, monkeypatch, data_dir):
     monkeypatch.chdir(tfds_folder.parent)
-    assert data.load(tfds_folder.name).where == tfds_folder
-    monkeypatch.setattr("mnist_jax.data.tfds.prepare", lambda data_dir: data_dir / tfds_folder.name)
-    assert data.load("tfds", data_dir=Path()).where == tfds_folder
+    assert data.load(tfds_folder.name).where == Path(tfds_folder.name)
+    monkeypatch.setattr("mnist_jax.data.tfds.prepare", lambda _: tfds_folder)
+    assert data.load("tfds", data_dir=data_dir).where == data_dir
 
 
 def test_decoded_arrays_are_kept_and_a_damaged_copy_is_not_believed(tfds_folder, tmp_path, monkeypatch):
@@ -97,16 +98,40 @@ def test_decoded_arrays_are_kept_and_a_damaged_copy_is_not_believed(tfds_folder,
         assert data.load(str(tfds_folder)).sha256 == first.sha256
         with np.load(kept) as mended:
             assert str(mended["sha256"]) == first.sha256
+    with np.load(kept) as stored:
+        arrays = dict(stored)
+    np.savez(kept, **arrays | {"test_labels": 9 - arrays["test_labels"]})  # a whole file, of other digits
+    assert same(data.load(str(tfds_folder)).test, first.test)
+
+
+class Pickled:
+    def __reduce__(self):
+        return pytest.fail, ("unpickled",)
+
+
+def test_nothing_that_is_kept_is_unpickled(tfds_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = data.load(str(tfds_folder))
+    (kept,) = (tmp_path / "mnist_jax").iterdir()
+    with np.load(kept) as stored:
+        arrays = dict(stored)
+    np.savez(kept, **arrays | {"test_labels": np.array([Pickled()])})
+    assert same(data.load(str(tfds_folder)).test, first.test)
 
 
 def test_nothing_is_kept_where_nothing_can_be_written(tfds_folder, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert data.load(str(tfds_folder)).train.size == 55
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "full"))
+    with room_for(4):
+        assert data.load(str(tfds_folder)).train.size == 55
+    assert not list((tmp_path / "full" / "mnist_jax").iterdir())
 
 
 def test_a_damaged_tfds_folder_gets_one_sentence(tfds_folder, tmp_path):
     folder = shutil.copytree(tfds_folder, tmp_path / "copy")
+    data.load(str(folder))  # whose digits are kept
     for path in folder.glob("*train*"):
         path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(UserError, match="cannot be read as TFDS") as error:

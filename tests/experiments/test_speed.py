@@ -93,6 +93,7 @@ def test_without_pytorch_it_is_left_out(study, toy_folder, tmp_path, monkeypatch
     assert "PyTorch is not installed, so torch_in_memory, torch_compile are left out." in capsys.readouterr().out
     speed = json.loads((out / "speed.json").read_text())
     assert speed["config"]["data"] == str(toy_folder)
+    assert "digits" not in speed["config"]
     assert speed["peer_epoch_seconds"] == speed["ratio_to_ours"] == speed["scaling"] == {}
     assert speed["replicas"] == []
 

@@ -73,6 +73,7 @@ def changed(**changes):
         (changed(fc4__scale=lambda _: np.zeros(3, np.float32)), "fc4.scale is no part"),
         (changed(batch_norm1__num_batches_tracked=lambda _: np.float32("nan")), "tracked is not a whole number"),
         (changed(batch_norm1__num_batches_tracked=lambda _: np.zeros(2, int)), "tracked is not a whole number"),
+        (changed(fc1__num_batches_tracked=lambda _: np.int64(3)), "fc1.num_batches_tracked is no part"),
         (changed(fc9__num_batches_tracked=lambda _: np.int64(3)), "fc9.num_batches_tracked is no part"),
         (changed(fc1__weight=np.transpose), r"fc1.weight is of shape \(784, 512\)"),
         (changed(fc3__weight=lambda a: a[:9]), r"of shape \(9, 256\), in the lesson's net of \(10, 256\)"),

@@ -1,14 +1,16 @@
 """The commands `export` and `import`, and the folders that they write."""
 
 import dataclasses
+import errno
 import json
+import os
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import ROOT, room_for
 from helpers.exchange import assert_same_net, failing, net_of
 from safetensors import safe_open
 from safetensors.numpy import save
@@ -117,6 +119,18 @@ def test_an_imported_run_is_described_and_not_overwritten(toy_ladder, run_main, 
     status, _, err = run_main(cli.main, *arguments)
     assert status == 2
     assert "already holds a run" in err
+
+
+def test_an_import_that_does_not_fit_on_the_disk_is_one_sentence(toy_ladder, run_main, tmp_path):
+    (tmp_path / "net").write_bytes(exported(net_of("mlp"), "safetensors"))
+    arguments = ["import", tmp_path / "net", "--lesson", "mlp", "--data", toy_ladder.parent / "toy"]
+    out = tmp_path / "run"
+    with room_for(4):
+        status, _, err = run_main(cli.main, *arguments, "--out", out)
+    assert status == 2
+    says = f"{out} cannot be written ({os.strerror(errno.EFBIG)}); choose another folder with --out."
+    assert err == f"error: {says}\n"
+    assert not list(out.iterdir())
 
 
 def test_another_net_after_a_failure_is_the_other_net(toy_ladder, run_main, tmp_path, monkeypatch):

@@ -99,6 +99,17 @@ def test_what_does_not_fit_on_the_disk_is_one_sentence(tmp_path, write):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_interrupted_a_file_is_as_it_was(tmp_path, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    write_file(tmp_path / "README.md", b"before")
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_file(tmp_path / "README.md", b"after")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]
+
+
 @pytest.fixture
 def synced(monkeypatch):
     """What is synced: (device and inode, size on the disk)."""

@@ -186,15 +186,18 @@ def test_digits_that_are_not_where_they_were(run_main, toy_folder, tmp_path):
 
 
 @pytest.mark.parametrize("results", [True, False])
-def test_digits_of_a_relative_folder_are_found_from_anywhere(run_main, toy_folder, tmp_path, monkeypatch, results):
+def test_digits_of_a_relative_folder_are_found_where_it_was_named(run_main, toy_folder, tmp_path, monkeypatch, results):
     monkeypatch.chdir(toy_folder.parent)
     arguments = ["--hidden", 8, "--epochs", 1, "--data", toy_folder.name]
     assert run_main(cli.main, "train", "mlp", *arguments, "--out", tmp_path / "run")[0] == 0
     if not results:
         (tmp_path / "run" / RESULTS).unlink()
+    assert "Test image" in reported(run_main, tmp_path / "run")
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
-    assert "Test image" in reported(run_main, tmp_path / "run")
+    status, _, err = run_main(cli.main, "report", tmp_path / "run")
+    assert status == 2
+    assert err.endswith("Name where they are now with --data.\n")
 
 
 def test_a_run_under_way_in_its_first_lesson(run_main, toy_ladder, tmp_path):

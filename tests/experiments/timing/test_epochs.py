@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import pytest
 from timing import epochs
 
+from mnist_jax import LESSONS
+
 
 @pytest.fixture
 def clock(monkeypatch):
@@ -39,6 +41,29 @@ def test_all_are_timed_once_per_repeat_after_a_warm_up(clock):
     }
     assert order == ["floor", "ours"] * 6
     assert parts == [(what, lesson) for what in ("warm-up", "repeat 1", "repeat 2") for lesson in ("mlp", "adam")]
+
+
+def test_seconds_of_peers_are_of_a_whole_epoch(dataset, clock, monkeypatch):
+    """A peer trains on 32 of the 66 examples."""
+
+    def lasting(seconds):
+        while True:
+            clock[0] += seconds
+            yield
+
+    def peer(lesson, examples):
+        return lasting(examples / 16)
+
+    monkeypatch.setattr(epochs, "floors", lambda *_: {"floor": lasting(1), "tuned_floor": lasting(2)})
+    monkeypatch.setattr(epochs, "start", lambda *_: ())
+    monkeypatch.setattr(epochs, "ours", lambda: lasting(3))
+    monkeypatch.setattr(epochs, "compile_seconds", lambda: 5)
+    found = epochs.epoch_times({"mlp": LESSONS["mlp"]}, dataset, 2, {"peer": peer}, 0.4, iter)
+    assert found["peer_epoch_seconds"] == {"peer": {"mlp": 66 / 16}}
+    assert found["ratio_to_ours"] == {"peer": {"mlp": pytest.approx(66 / 16 / 3)}}
+    assert (found["floor_seconds"], found["tuned_floor_seconds"]) == (1, 2)
+    assert (found["ratio_to_floor"], found["ratio_to_tuned_floor"]) == ({"mlp": 3}, {"mlp": 1.5})
+    assert (found["epoch_seconds"], found["compile_seconds"]) == ({"mlp": 3}, {"mlp": 5})
 
 
 def test_ratios_are_paired():

@@ -80,6 +80,16 @@ def test_pytorch_networks_are_the_notebooks(pytorch, toy, lesson_id):
     assert all(network[place].p == 0.5 for place in dropouts)
 
 
+@pytest.mark.parametrize(
+    ("lesson_id", "kind", "options"), [("he", "SGD", {"lr": 0.01, "momentum": 0.5}), ("adam", "Adam", {"lr": 0.01})]
+)
+def test_pytorch_optimizers_are_the_notebooks(pytorch, monkeypatch, lesson_id, kind, options):
+    made = []
+    monkeypatch.setattr(f"torch.optim.{kind}", lambda _, **given: made.append(given))
+    next(pytorch.epochs(LESSONS[lesson_id], lambda: iter(())))
+    assert made == [options]
+
+
 def test_without_pytorch_its_peers_are_left_out(toy, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "timing.pytorch", raising=False)

@@ -34,6 +34,16 @@ def test_failed_start_gets_its_last_line(tmp_path, code):
         starts.first_epoch([sys.executable, "-c", code], tmp_path / "out", tmp_path / "cache")
 
 
+def test_of_several_starts_times_are_medians_and_memory_is_the_peak(monkeypatch):
+    found = iter([(9.0, 5), (1.0, 8), (5.0, 6), (3.0, 4), (7.0, 7), (2.0, 3)])  # cold and warm in turns
+    monkeypatch.setattr(starts, "first_epoch", lambda *_, **__: next(found))
+    assert starts.start_times(["mlp"], [], 3, iter) == {
+        "first_epoch_seconds": {"cold": {"mlp": 7.0}, "warm": {"mlp": 2.0}},
+        "all_first_epoch_seconds": {"cold": {"mlp": [9.0, 5.0, 7.0]}, "warm": {"mlp": [1.0, 3.0, 2.0]}},
+        "peak_memory_bytes": {"mlp": 8},
+    }
+
+
 @pytest.mark.slow
 def test_starts_of_a_lesson(toy_folder, tmp_path, monkeypatch):
     """A cold and a warm start, each an epoch from the command line; what the cold one compiled serves the warm one."""

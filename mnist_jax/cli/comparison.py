@@ -71,7 +71,7 @@ def run_comparison(
         quick=arguments.quick,
     )
     with begin_study(described, data, keeping, console) as study:
-        console.print(f"Every epoch is kept at once; interrupted, {how_to_continue(study.folder)}", soft_wrap=True)
+        console.print(f"If interrupted, {how_to_continue(study.folder)}", soft_wrap=True)
         runs = budget.runs(groups)
         with study.training(keeping, runs=runs, epochs=epochs, placement=placement, in_bulk=True) as training:
             compared = compare(groups, lesson, data, budget, training.train, study.measure)

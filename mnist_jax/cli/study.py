@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,7 @@ def finish(folder: Path, results: Mapping[str, Any], files: Mapping[str, bytes])
 
 def how_to_continue(folder: Path) -> str:
     """A sentence for those who were interrupted."""
-    return f"the same command with --out {folder} --resume continues"
+    return f"the same command with --out {shlex.quote(str(folder))} --resume continues"
 
 
 @contextlib.contextmanager
@@ -256,7 +257,15 @@ def run_lessons(
     for lesson in lessons.values():
         check_runs(lesson, data, runs, epochs=epochs, placement=placement)
     program, name = ("mnist-jax", next(iter(lessons))) if study == "train" else (f"python experiments/{study}.py", None)
-    described = describe_run(study, data, lessons, command=command_line(program), seeds=list(seeds), epochs=epochs)
+    described = describe_run(
+        study,
+        data,
+        lessons,
+        command=command_line(program),
+        seeds=list(seeds),
+        epochs=epochs,
+        devices_per_run=placement.devices_per_run,
+    )
     with begin_study(described, data, keeping, console, name=name) as begun:
         results: dict[str, Any] = {**begun.journal.header, "lessons": {}}
         count = len(lessons) * len(runs)

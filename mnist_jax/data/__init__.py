@@ -75,7 +75,8 @@ def load(source: str = "auto", split: str = "slides", data_dir: Path | None = No
     """
     check_choice("split", split, SPLITS)
     if source != "auto":
-        return _split(read_arrays(source, data_dir), source, split)
+        kind = source if source in ("tfds", "sample") else "folder"
+        return _split(read_arrays(source, data_dir), kind, split)
     try:
         return _split(read_arrays("tfds", data_dir), "tfds", split)
     except UserError as error:
@@ -118,7 +119,7 @@ def _split(arrays: Arrays, source: str, split: str) -> Dataset:
         validation=_part(arrays.train, held_out) if held_out.any() else None,
         test=arrays.test,
         name=arrays.name,
-        source=source if source in ("tfds", "sample", "arrays") else "folder",
+        source=source,
         split=split,
         sha256=arrays.sha256,
         epoch_length=epoch_length,

@@ -1,12 +1,15 @@
 """Studies from the command line: what a study is called, and what is there while it is under way."""
 
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 from helpers import script
 
 from mnist_jax import UserError
 from mnist_jax.cli import commands
+from mnist_jax.cli.study import how_to_continue
 from mnist_jax.cli.terminal import EpochProgress
 from mnist_jax.runs.devices import Placement
 
@@ -64,3 +67,9 @@ def test_runs_are_placed_as_the_user_says(run_main, toy_folder, tmp_path, monkey
     monkeypatch.setattr("mnist_jax.cli.study.train_runs", stop)
     assert run_main(main, *arguments, "--data", toy_folder, "--out", tmp_path / "out")[0] == 2
     assert found == [placement]
+
+
+@pytest.mark.parametrize("name", ["run", "a b", "$HOME"])
+def test_the_advice_on_how_to_continue_can_be_pasted(name):
+    words = shlex.split(how_to_continue(Path("runs") / name))
+    assert words[words.index("--out") + 1] == f"runs/{name}"

@@ -34,6 +34,13 @@ def test_idx_folders(tmp_path, zipped, below):
     }
 
 
+@pytest.mark.parametrize("name", ["arrays", "sample of mine"])
+def test_any_name_of_a_folder_is_a_folder(tmp_path, monkeypatch, name):
+    write_idx_folder(tmp_path / name, TRAIN, TEST)
+    monkeypatch.chdir(tmp_path)
+    assert data.load(name).source == "folder"
+
+
 def test_the_folder_that_digits_come_from_is_the_user_s_word(tmp_path, monkeypatch):
     """A machine's paths are not in its results unless they were typed."""
     write_idx_folder(tmp_path / "idx" / "MNIST" / "raw", TRAIN, TEST)

@@ -101,6 +101,13 @@ def test_a_run_resumed_elsewhere_says_so(run_main, toy_folder, tmp_path, monkeyp
     assert "processor abacus instead of" in page
 
 
+def test_other_devices_per_run_are_refused(run_main, toy_folder, tmp_path):
+    assert run_main(cli.main, *train(toy_folder, tmp_path / "run", "--devices-per-run", 2))[0] == 0
+    status, _, err = run_main(cli.main, *train(toy_folder, tmp_path / "run", "--resume"))
+    assert status == 2
+    assert "holds another study (config.devices_per_run is 2, not 1)" in err
+
+
 def test_other_random_numbers_are_refused(run_main, toy_folder, tmp_path):
     assert run_main(cli.main, *train(toy_folder, tmp_path / "run"))[0] == 0
     before = (tmp_path / "run" / JOURNAL).read_bytes()

@@ -40,9 +40,9 @@ class Arguments:
     """Train the six lessons and show what each one's change does to test accuracy.
 
     Attributes:
-      lessons: which, in the order of the course.
-      seeds: how many runs of each lesson; run k of every lesson has seed k, so all share its order of examples.
-      epochs: of each run.
+      lessons: lessons to train, in the course's order.
+      seeds: number of runs of each lesson; run k of every lesson has seed k, so all share its order of examples.
+      epochs: number of epochs of each run.
     """
 
     lessons: tuple[LessonId, ...] = tuple(LESSONS)

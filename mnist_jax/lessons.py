@@ -157,8 +157,8 @@ LESSONS: dict[str, Lesson] = {
 IDEAS: dict[str, str] = {
     "mlp": "Two hidden layers of sigmoids, trained by gradient descent with momentum: where the course starts.",
     "dropout": (
-        "In each training step half of the hidden outputs, drawn anew, are set to zero and the others doubled, so that "
-        "no unit can rely on another."
+        "In each training step a new random half of the hidden outputs is set to zero and the others are doubled, so "
+        "that no unit can rely on another."
     ),
     "relu": (
         "max(0, x) takes the sigmoid's place: its slope is 1 wherever a unit is active, while the sigmoid's is 1/4 at "

@@ -14,7 +14,7 @@ from mnist_jax.lessons import CLASSES, IMAGE_SHAPE, PIXELS, Lesson, single_examp
 
 
 def pytorch_kernel() -> Initializer:
-    """Uniform on +-1/sqrt(fan_in): what torch.nn.Linear's `kaiming_uniform_(weight, a=sqrt(5))` comes to.
+    """Uniform on +-1/sqrt(fan_in): what torch.nn.Linear's `kaiming_uniform_(weight, a=sqrt(5))` amounts to.
 
     Variance scaling's uniform has the limit sqrt(3 scale / fan_in), hence scale 1/3.
     """

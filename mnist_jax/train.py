@@ -212,8 +212,8 @@ def train_epoch_with_tests(
       examples: on the device, whole.
       test: what to evaluate on.
       every: how many steps apart.
-      length: as in `train_epoch`.
-      batch_axis: as there.
+      length: see `train_epoch`.
+      batch_axis: see `train_epoch`.
 
     Returns:
       The state, the mean loss as in `train_epoch`, and metrics of shape `[steps // every]`, after each `every` steps.

@@ -19,7 +19,7 @@ SCALES: dict[str, tuple[Any, ...]] = {
 
 
 def scaling_times(lessons: Mapping[str, Lesson], data: Dataset, repeats: int, progress: Progress) -> dict[str, Any]:
-    """What is varied -> its values, the work that each should make, and seconds: lesson -> a list of repeats a value.
+    """What is varied -> its values, the work that each should make, and seconds: lesson -> repeats of each value.
 
     Of the lessons `SCALED` only; empty where `lessons` has none of them.
     """

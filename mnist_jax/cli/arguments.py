@@ -131,8 +131,8 @@ class KeepingArguments(OutArguments):
     """What is written where, with checkpoints.
 
     Attributes:
-      checkpoint_every: epochs from one checkpoint to the next.
-      keep_checkpoints: how many stay of a run under way, the newest.
+      checkpoint_every: number of epochs from one checkpoint to the next.
+      keep_checkpoints: number of checkpoints kept of each run, the newest.
     """
 
     checkpoint_every: int = 1
@@ -144,7 +144,7 @@ class KeepingArguments(OutArguments):
         self.checkpoints(Path(), Console(quiet=True), keep_last=True)
 
     def checkpoints(self, folder: Path, console: Console, *, keep_last: bool) -> Checkpoints:
-        """Those of the study in `folder`; damage is told on the console."""
+        """Those of the study in `folder`; damage is reported on the console."""
         return Checkpoints(
             folder / CHECKPOINTS,
             every=self.checkpoint_every,
@@ -159,14 +159,14 @@ class ComparisonArguments:
     """Options shared by all comparisons of optimizers.
 
     Attributes:
-      lesson: whose net.
+      lesson: lesson whose net is trained.
       rates: number of learning rates.
-      lowest: learning rate.
-      highest: learning rate.
-      tuning_seeds: runs of each setting.
-      final_seeds: fresh runs of the chosen settings.
-      epochs: of each run.
-      side_by_side: runs that one device trains at a time.
+      lowest: lowest learning rate.
+      highest: highest learning rate.
+      tuning_seeds: number of runs of each setting.
+      final_seeds: number of fresh runs of the chosen settings.
+      epochs: number of epochs of each run.
+      side_by_side: number of runs that one device trains at a time.
       quick: a minute or two, to see how it works, with few of everything. Not the study.
     """
 

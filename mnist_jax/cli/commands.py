@@ -44,8 +44,8 @@ from mnist_jax.views.words import data_words
 RunFolder = tyro.conf.Positional[
     Annotated[Path, tyro.conf.arg(help="folder of a run, or `latest` for the newest in runs")]
 ]
-LessonOfRun = Annotated[LessonId | None, tyro.conf.arg(help="whose net"), default_is("the last of the run")]
-SeedOfRun = Annotated[int | None, tyro.conf.arg(help="of the run whose net it is"), default_is("the first")]
+LessonOfRun = Annotated[LessonId | None, tyro.conf.arg(help="lesson of the net"), default_is("the last of the run")]
+SeedOfRun = Annotated[int | None, tyro.conf.arg(help="seed of the net's run"), default_is("the first")]
 
 
 def lessons() -> None:
@@ -275,7 +275,7 @@ def import_(
 
     Args:
       file: safetensors with the notebooks' names, fc1.weight and so on, as `mnist-jax export` writes them.
-      lesson: whose net it is.
+      lesson: lesson of the net.
       out: folder for the run, new or without one.
     """
     start_jax(jax)

@@ -45,7 +45,7 @@ def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:
     """`data.load`, saying that it is under way; a notice is shown so that it cannot be missed.
 
     Raises:
-      UserError: as there; several processes that find different digits.
+      UserError: see `data.load`; or several processes that find different digits.
     """
     with make_console().status("loading the digits; the first time takes longer"):
         loaded = in_all(lambda: data.load(source, split, data_dir))

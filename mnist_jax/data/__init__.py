@@ -90,7 +90,7 @@ def from_arrays(train: Examples, test: Examples, split: str = "slides") -> Datas
     Args:
       train: uint8 images and integer labels, the digits 0 to 9.
       test: the same.
-      split: as in `load`.
+      split: see `load`.
 
     Raises:
       UserError: other shapes, dtypes or labels, or an unknown split.

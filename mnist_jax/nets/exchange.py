@@ -161,7 +161,7 @@ def read_safetensors(file: Path, lesson_id: str, seed: int = 0) -> TrainedNet:
       file: the user's.
       lesson_id: whose net it is; the widths of the hidden layers are the file's. A file of this program says what else
         was changed in the lesson, and keeps that.
-      seed: as in `state_of_tensors`.
+      seed: see `state_of_tensors`.
 
     Raises:
       UserError: it cannot be read, or holds something else.

@@ -20,7 +20,7 @@ _WORKING_SIZE = 1000  # pixels; a larger picture is first made smaller, as nothi
 _MOST_PIXELS = 50_000_000  # what cameras make; decoded that is up to 200 MB, and little comes on top
 _TILE = 1000  # pixels a side, of a large picture that are converted at a time
 
-# What turns a picture upright, by EXIF's orientation. ImageOps.exif_transpose writes the EXIF anew as well, and fails
+# What turns a picture upright, by EXIF's orientation. ImageOps.exif_transpose rewrites the EXIF as well, and fails
 # where that is damaged.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -120,7 +120,7 @@ def _specks(is_ink: np.ndarray) -> np.ndarray:
     """Where pieces are that are too small to be part of the digit: dust, and the grain of a photograph."""
     pieces, _ = label(is_ink, np.ones((3, 3)))
     sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0  # what is no ink
+    sizes[0] = 0  # background
     return is_ink & (sizes < _SPECK * sizes.max())[pieces]
 
 

@@ -115,7 +115,7 @@ def _decoded(path: Path, decode: Callable[[str], Any]) -> Any:
 
 
 def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = None) -> list[TrainedNet]:
-    """The nets of a run, one a lesson, in the course's order; at least one.
+    """The nets of a run, one per lesson, in the course's order; at least one.
 
     Args:
       folder: of the run.

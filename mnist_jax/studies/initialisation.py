@@ -8,7 +8,7 @@ pre-activations z of layer l normal with variance q_l, and w_l units in layer l:
     g_l = s (w_(l+1) / w_l) E[f'(z)^2] g_(l+1)    mean square of the gradient with respect to them, downwards
 
 ReLU has E[f(z)^2] = q / 2 and E[f'(z)^2] = 1/2, so He keeps variances in both directions and the default shrinks them
-to a sixth a layer. q is a mean square; the variance lacks the square of the mean, up to a tenth at ten outputs. Under
+to a sixth per layer. q is a mean square; the variance lacks the square of the mean, up to a tenth at ten outputs. Under
 batch norm z has variance 1 whatever came before, and g_l is divided by the variance v_l of a unit over the batch,
 v_(l+1) = s Var[f(z)]: s cancels, and gradients do not depend on the initialisation. He's kernels being sqrt(6) times
 larger, a step turns them 1 / sqrt(6) as far at the start (and a sixth as far where the output kernels are alike).
@@ -47,7 +47,7 @@ def nets(base: Lesson) -> dict[str, Lesson]:
 
 
 class Theory(NamedTuple):
-    """Predictions at the start, an entry a dense layer from the first; see the top of this module.
+    """Predictions at the start, one entry per dense layer from the first; see the top of this module.
 
     Attributes:
       preactivation: q, over units and images.

@@ -30,7 +30,7 @@ class Server(ThreadingHTTPServer):
     """Serves the page and answers its questions, on loopback only.
 
     Args:
-      nets: one a lesson.
+      nets: one per lesson.
       port: 0 is any that is free.
       about: a sentence for the page, of where the nets are from.
 

@@ -1,4 +1,4 @@
-"""The table of a run's lessons: accuracy, what each change bought, and what the notebooks printed."""
+"""The table of a run's lessons: accuracy, what each change gained, and what the notebooks printed."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence

@@ -64,7 +64,7 @@ def calibration_figure(bins: Sequence[Bin]) -> bytes:
 def first_layer_figure(kernel: np.ndarray) -> bytes:
     """The weights from the 784 pixels to the units of the first layer, one picture per unit: a PNG.
 
-    Red adds where there is ink, blue takes away; the scale is the same for all, 99 % of the weights are within it.
+    Red adds where there is ink, blue subtracts; the scale is the same for all, 99 % of the weights are within it.
 
     Args:
       kernel: float `[784, units]`; of more than `MOST_UNITS` the ones with the largest weights are shown.

@@ -66,7 +66,7 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
     Args:
       folder: of the run; the tables and figures that a study has written there are shown.
       results: as results.json holds it, or as the first line of runs.jsonl.
-      nets: one a lesson; their pictures.
+      nets: one per lesson; their pictures.
       test: the digits that the run was tested on; needed where there are nets.
     """
     table = _lessons(results)
@@ -289,7 +289,7 @@ def _first_layer(net: TrainedNet) -> Picture:
     kernel = np.asarray(net.state.params["fc1"]["kernel"])
     units = kernel.shape[1]
     which = f"all {units} units" if units <= MOST_UNITS else f"the {MOST_UNITS} of {units} with the largest weights"
-    caption = f"The first layer's weights, one picture per unit, of {which}: ink on red adds, on blue takes away."
+    caption = f"The first layer's weights, one picture per unit, of {which}: ink on red adds, on blue subtracts."
     return drawn_picture(caption, caption, first_layer_figure, kernel)
 
 

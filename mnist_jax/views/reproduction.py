@@ -99,7 +99,7 @@ def curve_limits(found: Mapping[str, Any]) -> str:
 
 
 def summary(points: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """A row a lesson and quantity."""
+    """One row per lesson and quantity."""
     rows = []
     for lesson_id, what in dict.fromkeys((point["lesson"], point["what"]) for point in points):
         ten = [point for point in points if (point["lesson"], point["what"]) == (lesson_id, what)]
@@ -135,7 +135,7 @@ def curve_header(found: Mapping[str, Any]) -> list[str]:
 
 
 def curve_rows(found: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """A row a published curve: p against our runs of each lesson, and what its own lesson's test would notice."""
+    """One row per published curve: p against our runs of each lesson, and what its own lesson's test would notice."""
     rows = []
     for lesson_id, ps in found["p"].items():
         curve = found["noticed"][lesson_id]

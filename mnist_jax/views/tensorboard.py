@@ -129,7 +129,7 @@ def _records(points: Iterable[Point], *, begin: bool) -> bytes:
     from tensorboardX.record_writer import RecordWriter, register_writer_factory
 
     content, now = io.BytesIO(), time.time()
-    # In memory, because the writer begins every file that it opens anew.
+    # In memory, because the writer begins every file that it opens again.
     register_writer_factory("memory", SimpleNamespace(open=lambda path: content))
     writer = RecordWriter("memory:")
     if begin:

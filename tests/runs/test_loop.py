@@ -254,3 +254,11 @@ def test_the_epoch_is_compiled_with_the_compiler_s_options(dataset, monkeypatch)
     trainer = Trainer(dataclasses.replace(LESSONS["mlp"], hidden=(3,)), dataset, [Run(0)])
     with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
         trainer.compile(trainer.start([Run(0)]))
+
+
+def test_an_epoch_compiles_itself(dataset):
+    trainer = Trainer(dataclasses.replace(LESSONS["mlp"], hidden=(3,)), dataset, [Run(0)])
+    assert not trainer.is_compiled
+    _, loss, _ = trainer.epoch(trainer.start([Run(0)]))
+    assert loss.shape == (1,)
+    assert trainer.is_compiled

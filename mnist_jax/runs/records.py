@@ -40,7 +40,7 @@ class Epoch:
     """One finished epoch of one run.
 
     Attributes:
-      run: which.
+      run: the run that it belongs to.
       number: from 1.
       train_loss: mean over the epoch of each example's cross-entropy before its step, in nats, with dropout.
       test_loss: on the test split, in nats.

@@ -161,7 +161,7 @@ def optimizers_figure(results: Mapping[str, Any], title: str) -> bytes:
 
 
 def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: str) -> bytes:
-    """Variances of pre-activations (above) and of gradients (below) as training goes on, one column per kind of net.
+    """Variances of pre-activations (above) and of gradients (below) during training, one column per kind of net.
 
     One colour per layer, solid He, dashed PyTorch's default, means over seeds; rings are the theory of the start.
     `nets` are "ACTIVATION[, batch norm], INITIALISATION" -> `theory`, `preactivation` and `gradient`, measured after so

@@ -254,9 +254,7 @@ def good_range(correct: Sequence[int], images: int) -> tuple[int, int]:
     return first, last
 
 
-def final_summary(
-    records: Sequence[RunRecord], images: int, steps_per_epoch: int, test_every: int = Budget.test_every
-) -> dict[str, Any]:
+def final_summary(records: Sequence[RunRecord], images: int, steps_per_epoch: int, test_every: int) -> dict[str, Any]:
     """The fresh runs of a contestant.
 
     Returns:

@@ -74,7 +74,8 @@ def test_a_comparison_s_results_follow_from_its_runs(study):
     for name, group in groups.items():
         label, found = best_of(group, tuning).label, results["final"][name]
         rate = tuning[label]["learning_rate"]
-        summary = final_summary(records("final", label, [rate]), images["test"], config["steps_per_epoch"])
+        trained = records("final", label, [rate])
+        summary = final_summary(trained, images["test"], config["steps_per_epoch"], config["test_every"])
         seconds = statistics.median(timing[label])
         assert {"contestant": label, "learning_rate": rate, **summary, "seconds_per_epoch": seconds} == found
     if study == "sgd_vs_adam":

@@ -44,9 +44,10 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     assert (tmp_path / "out" / JOURNAL).read_bytes() == journal
     assert (tmp_path / "out" / "README.md").read_text() == table
     # Another study in the same folder is refused.
-    status, _, err = run_main(script("sgd_vs_adam").main, *arguments, "--epochs", 3, "--resume")
-    assert (status, err.count("\n")) == (2, 1)
-    assert "config.epochs is 2, not 3" in err
+    for option, value, says in (("epochs", 3, "2, not 3"), ("side-by-side", 2, "None, not 2")):
+        status, _, err = run_main(script("sgd_vs_adam").main, *arguments, f"--{option}", value, "--resume")
+        assert (status, err.count("\n")) == (2, 1)
+        assert f"config.{option.replace('-', '_')} is {says}" in err
 
 
 def gap(mean, low, high):

@@ -13,7 +13,7 @@ from mnist_jax.dropout import Dropout, random_bits
 
 
 @pytest.mark.parametrize("shape", [(), (0, 5), (7,), (32, 10), (2, 3, 4)], ids=str)
-def test_random_bits_are_jax_s(shape):
+def test_random_bits_match_jax(shape):
     ours, theirs = (jax.jit(function, static_argnums=1) for function in (random_bits, jax.random.bits))
 
     @given(seed=st.integers(0, 2**32 - 1))
@@ -24,19 +24,19 @@ def test_random_bits_are_jax_s(shape):
     compare()
 
 
-def test_random_bits_are_jax_s_when_jitted_and_mapped():
+def test_random_bits_match_jax_under_jit_and_vmap():
     keys = jax.random.split(jax.random.key(0), 5)
     ours = jax.jit(jax.vmap(lambda key: random_bits(key, (32, 512))))(keys)
     np.testing.assert_array_equal(ours, jax.vmap(lambda key: jax.random.bits(key, (32, 512)))(keys))
 
 
-def test_another_generator_s_key_gives_its_numbers():
+def test_key_of_another_generator_gives_its_numbers():
     key = jax.random.key(0, impl="rbg")
     np.testing.assert_array_equal(random_bits(key, (3, 5)), jax.random.bits(key, (3, 5)))
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 1 / 3, 0.999])
-def test_outputs_are_flax_s(rate):
+def test_outputs_match_flax(rate):
     x = jax.random.normal(jax.random.key(1), (64, 256))
     for deterministic in (False, True):
         ours, flax = (
@@ -47,7 +47,7 @@ def test_outputs_are_flax_s(rate):
         assert ours.dtype == x.dtype
 
 
-def test_float64_has_the_masks_of_float32():
+def test_float64_masks_equal_float32_masks():
     with jax.enable_x64(True):
         x = jnp.ones((64, 64), jnp.float64)
         wide = np.asarray(Dropout(0.3, deterministic=False).apply({}, x, rngs={"dropout": jax.random.key(2)}))
@@ -56,7 +56,7 @@ def test_float64_has_the_masks_of_float32():
     np.testing.assert_array_equal(wide != 0, narrow != 0)
 
 
-def test_the_network_drops_what_flax_s_layer_would(toy, monkeypatch):
+def test_network_drops_the_same_units_as_flax(toy, monkeypatch):
     lesson = dataclasses.replace(LESSONS["dropout"], hidden=(16, 8))
     state = init_state(lesson, jax.random.key(0))
 

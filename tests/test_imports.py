@@ -28,7 +28,7 @@ def test_training_from_arrays_needs_nothing_else():
     subprocess.run([sys.executable, "-W", "error", "-c", WITHOUT_THE_REST], check=True)
 
 
-def test_a_folder_of_idx_files_needs_nothing_else(toy_folder):
+def test_idx_folder_loads_with_core_dependencies_only(toy_folder):
     lines = WITHOUT_THE_REST.splitlines()[:7]
     code = "\n".join([*lines, "from mnist_jax.data import load", f"assert load({str(toy_folder)!r}).train.size == 66"])
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

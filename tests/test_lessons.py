@@ -47,7 +47,7 @@ def test_each_lesson_changes_one_thing(lesson_id, field, value):
     assert field in what_changed(lesson_id)
 
 
-def test_the_first_lesson_is_the_notebook_s():
+def test_first_lesson_matches_the_notebook():
     assert dataclasses.asdict(MLP) == {
         "hidden": (512, 256),
         "activation": "sigmoid",
@@ -113,7 +113,7 @@ def test_a_field_out_of_range_is_refused(field, value, says):
 
 
 @pytest.mark.parametrize("lesson_id", LESSONS)
-def test_its_parameters_are_counted_without_making_them(lesson_id):
+def test_parameters_are_counted_without_allocation(lesson_id):
     for hidden in ((512, 256), (3,), (), (7, 1, 5)):
         lesson = dataclasses.replace(LESSONS[lesson_id], hidden=hidden)
         made = jax.eval_shape(functools.partial(init_state, lesson), jax.random.key(0)).params
@@ -125,7 +125,7 @@ def as_json(lesson):
 
 
 @pytest.mark.parametrize("lesson_id", LESSONS)
-def test_json_gives_the_lesson_back(lesson_id):
+def test_lesson_json_round_trip(lesson_id):
     lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(5, 4), dtype="float64")
     assert lesson_of_json(as_json(lesson)) == lesson
 
@@ -158,13 +158,13 @@ def test_json_gives_the_lesson_back(lesson_id):
         ({"optimizer": {"name": "adam", "learning_rate": 1, "hyperparameters": [["b1", 0.9], ["b1", 0]]}}, "once"),
     ],
 )
-def test_json_that_is_no_lesson_gets_a_sentence(changed, says):
+def test_json_of_an_invalid_lesson_is_refused(changed, says):
     with pytest.raises(UserError, match=says):
         lesson_of_json({**as_json(ADAM), **changed})
 
 
 @pytest.mark.parametrize("values", [None, 7, [], "lesson", {}, {"hidden": [3]}])
-def test_json_of_another_kind_gets_a_sentence(values):
+def test_json_of_the_wrong_type_is_refused(values):
     with pytest.raises(UserError, match="not one that this version"):
         lesson_of_json(values)
 
@@ -177,7 +177,7 @@ JSON = st.recursive(
 
 
 @given(data=st.data(), base=st.sampled_from(list(LESSONS.values())))
-def test_any_json_is_a_lesson_or_a_sentence(data, base):
+def test_any_json_is_a_lesson_or_refused(data, base):
     values = as_json(base)
     part = data.draw(st.sampled_from([values, values["optimizer"]]))
     for name in data.draw(st.lists(st.sampled_from(sorted(part)), max_size=2)):
@@ -260,5 +260,5 @@ FIELDS = {
         st.dictionaries(st.sampled_from(HYPERPARAMETERS) | WORDS, NUMBERS, max_size=3),
     ),
 )
-def test_any_fields_make_a_lesson_or_a_sentence(base, fields, optimizer_arguments):
+def test_any_fields_make_a_lesson_or_are_refused(base, fields, optimizer_arguments):
     made_or_refused(base, fields, optimizer_arguments)

@@ -98,7 +98,7 @@ def test_pixels_are_scaled_to_one_and_read_row_by_row():
 
 
 @pytest.mark.parametrize("lesson_id", ["batch_norm", "he", "adam"])
-def test_batch_norm_divides_by_the_deviation_with_pytorch_s_epsilon(lesson_id, toy):
+def test_batch_norm_uses_pytorch_epsilon(lesson_id, toy):
     """Where the variance is small, 1e-5 under the root is what counts."""
     state = init_state(dataclasses.replace(LESSONS[lesson_id], hidden=(3,)), jax.random.key(0))
     variance = np.array([0, 1e-5, 1e-3], np.float32)
@@ -110,6 +110,6 @@ def test_batch_norm_divides_by_the_deviation_with_pytorch_s_epsilon(lesson_id, t
     np.testing.assert_allclose(found, normed @ two["kernel"] + two["bias"], rtol=1e-3, atol=1e-2)
 
 
-def test_hidden_widths_are_free():
+def test_any_hidden_widths_work():
     state = init_state(dataclasses.replace(LESSONS["adam"], hidden=(3, 4, 5)), jax.random.key(0))
     assert sorted(state.params) == ["batch_norm1", "batch_norm2", "batch_norm3", "fc1", "fc2", "fc3", "fc4"]

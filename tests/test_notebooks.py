@@ -34,13 +34,13 @@ def kinds(notebook):
     ]
 
 
-def test_there_is_one_for_each_lesson():
+def test_each_lesson_has_a_notebook():
     assert sorted(NOTEBOOKS.values()) == sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.slow
 @each
-def test_runs_from_start_to_end(lesson_id):
+def test_notebook_runs_from_start_to_end(lesson_id):
     notebook = read(lesson_id)
     kept = kinds(notebook)
     script("notebooks/run.py").run(notebook)
@@ -49,7 +49,7 @@ def test_runs_from_start_to_end(lesson_id):
 
 
 @each
-def test_the_changed_line_is_the_lesson_s(lesson_id):
+def test_changed_line_matches_the_lesson(lesson_id):
     code = "\n".join(cell.source for cell in read(lesson_id).cells if cell.cell_type == "code" and cell.id != "set-up")
     (value,) = [
         ast.get_source_segment(code, node.value)
@@ -108,7 +108,7 @@ def _lesson(expression, lesson=None):
     return eval(expression, {**names, "lesson": lesson})
 
 
-def test_what_is_installed_where_the_project_is_not():
+def test_set_up_cell_installs_the_project_where_missing():
     """The set-up cells are the same; without the project they ask pip for it, once."""
     (source,) = {cell.source for lesson_id in LESSONS for cell in read(lesson_id).cells if cell.id == "set-up"}
     without = """

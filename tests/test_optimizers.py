@@ -14,13 +14,13 @@ PARAMS = {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)}
 GRADS = jax.tree.map(lambda p: 0.1 * p + 0.3, PARAMS)
 
 
-def test_the_optimizers_that_are_promised():
+def test_promised_optimizers_exist():
     assert {"sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "nadam"} <= set(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @jax.numpy_dtype_promotion("standard")  # optax itself needs it for traced hyperparameters
-def test_it_is_optax_s_own(name):
+def test_matches_optax(name):
     ours, theirs = optimizer(name, 0.02).transformation(), OPTIMIZERS[name](0.02)
     results = []
     for transformation in (ours, theirs):
@@ -32,7 +32,7 @@ def test_it_is_optax_s_own(name):
     chex.assert_trees_all_close(*results, rtol=2e-5)
 
 
-def test_sgd_with_momentum_is_pytorch_s_rule():
+def test_sgd_with_momentum_matches_pytorch():
     rate, momentum = 0.1, 0.5
     transformation = optimizer("sgd", rate, momentum=momentum).transformation()
     state, expected, velocity = transformation.init(PARAMS), PARAMS, jax.tree.map(jnp.zeros_like, PARAMS)
@@ -57,7 +57,7 @@ def test_every_optimizer_lowers_the_loss(name, toy):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_its_numbers_are_traced_values_of_the_state(name):
+def test_hyperparameters_are_traced_values_of_the_state(name):
     numbers = optimizer(name, 0.25).transformation().init(PARAMS).hyperparams
     assert numbers["learning_rate"] == 0.25
     assert set(numbers) <= {"learning_rate", *hyperparameter_names(name)}
@@ -69,7 +69,7 @@ def test_whole_numbers_are_held_as_floats():
     chex.assert_trees_all_equal_dtypes(whole, floating)
 
 
-def test_each_has_its_own_hyperparameters():
+def test_each_optimizer_has_its_own_hyperparameters():
     assert hyperparameter_names("sgd") == ["momentum"]
     assert {"b1", "b2", "eps"} <= set(hyperparameter_names("adam"))
     assert "weight_decay" in hyperparameter_names("adamw")
@@ -109,7 +109,7 @@ def test_each_has_its_own_hyperparameters():
         ("adamw", 0.01, {"weight_decay": float("nan")}, "at least 0"),
     ],
 )
-def test_what_cannot_be_is_refused(name, rate, numbers, says):
+def test_invalid_values_are_refused(name, rate, numbers, says):
     with pytest.raises(UserError, match=says):
         optimizer(name, rate, **numbers)
 
@@ -126,12 +126,12 @@ def test_what_cannot_be_is_refused(name, rate, numbers, says):
         (((1, 0.5), ("b1", 0.6)), "pairs"),
     ],
 )
-def test_hyperparameters_of_another_form_are_refused(pairs, says):
+def test_malformed_hyperparameters_are_refused(pairs, says):
     with pytest.raises(UserError, match=says):
         Optimizer("adam", 0.01, pairs)
 
 
-def test_a_number_the_optimizer_lacks_cannot_be_traced():
+def test_unknown_hyperparameter_cannot_be_traced():
     with pytest.raises(UserError, match="momentum"):
         optimizer("sgd", 0.1).transformation({"momentum": 0.5})
     with pytest.raises(UserError, match="traced hyperparameter of sgd 'momentum'"):

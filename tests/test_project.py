@@ -14,7 +14,7 @@ WALK = re.findall(r"`([a-z_]+(?:\.\w+)+)`", CONTRIBUTING.split("## A walk")[1])
 
 
 @pytest.mark.parametrize("name", [name for name in dict.fromkeys(WALK) if not name.startswith("jax.")])
-def test_the_walk_names_what_is_there(name):
+def test_names_in_the_walk_exist(name):
     *modules, last = name.split(".")
     if modules[-1][0].isupper():
         *modules, kind = modules
@@ -43,7 +43,7 @@ def test_pre_commit_runs_the_locked_ruff():
     assert f"ruff=={hooks['rev'].removeprefix('v')}" in (ROOT / "requirements.lock").read_text().splitlines()
 
 
-def test_ci_runs_on_every_python_that_is_promised():
+def test_ci_runs_on_every_supported_python():
     job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["run"]
     promised = [words.rsplit(" ", 1)[-1] for words in PROJECT["classifiers"] if ":: Python :: 3." in words]
     assert job["strategy"]["matrix"]["python"] == promised

@@ -131,7 +131,7 @@ def test_tables_are_the_recorded_ones(study):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_recorded_commands_are_the_readme_s(study):
+def test_recorded_commands_match_the_readme(study):
     file = "speed.json" if study == "speed" else "results.json"
     results = json.loads((ROOT / "experiments" / "results" / study / file).read_text())
     assert f"`{results['config']['command']}`" in README
@@ -143,6 +143,6 @@ def test_every_promise_names_a_test(test):
     assert f"def {name}(" in (ROOT / file).read_text()
 
 
-def test_extras_that_are_named_exist():
+def test_named_extras_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(re.findall(r"'\.\[(\w+)\]'", README)) <= set(extras)

@@ -33,7 +33,7 @@ def after_epochs(lesson, examples, *, seed=0, epochs=2, hyperparameters=None):
     return state, jnp.stack(losses)
 
 
-def test_one_hot_is_the_slides_():
+def test_one_hot_matches_the_slides():
     np.testing.assert_array_equal(
         one_hot(jnp.array([0, 1, 9])),
         [[1, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]],
@@ -47,7 +47,7 @@ def test_loss_is_the_mean_cross_entropy():
 
 
 @each_lesson
-def test_same_seed_is_bit_identical_and_another_is_not(lesson, toy):
+def test_same_seed_is_bit_identical_and_others_differ(lesson, toy):
     first, second, other = (after_epochs(lesson, toy, seed=seed) for seed in (3, 3, 4))
     chex.assert_trees_all_equal(first, second)
     assert not np.array_equal(first[0].params["fc1"]["kernel"], other[0].params["fc1"]["kernel"])
@@ -64,7 +64,7 @@ def test_an_epoch_is_traced_once(lesson, toy):
 
 
 @first_and_last_quick(LESSONS)
-def test_a_tiny_set_is_learned_by_heart(lesson, toy):
+def test_tiny_set_is_memorised(lesson, toy):
     # Sigmoid nets need more than the lesson's 0.01 to learn 72 images in some hundred steps.
     rate = 0.01 if lesson.optimizer.name == "adam" else 0.3
     state = init_state(lesson, jax.random.key(0), {"learning_rate": rate})
@@ -80,7 +80,7 @@ def test_a_tiny_set_is_learned_by_heart(lesson, toy):
 
 
 @each_lesson
-def test_batch_statistics_move_in_training_only(lesson, toy):
+def test_batch_statistics_change_only_in_training(lesson, toy):
     state = init_state(lesson, jax.random.key(0))
     before = jax.tree.map(np.asarray, state.batch_stats)
     evaluate(state, toy)
@@ -105,7 +105,7 @@ def test_running_averages_keep_nine_tenths(toy):
 
 
 @first_and_last_quick(LESSONS)
-def test_an_epoch_is_its_steps_one_by_one(lesson, toy):
+def test_epoch_equals_its_single_steps(lesson, toy):
     whole, loss = train_epoch(init_state(lesson, jax.random.key(0)), toy)
     state = init_state(lesson, jax.random.key(0))
     order = epoch_order(jax.random.fold_in(state.order_key, 0), 72, 72)
@@ -143,7 +143,7 @@ def test_vmap_over_learning_rates_equals_one_by_one(lesson, toy):
         np.testing.assert_allclose(losses[number], alone[0], rtol=1e-4)
 
 
-def test_a_traced_learning_rate_is_the_lesson_s_own(toy):
+def test_traced_learning_rate_is_bit_identical(toy):
     lesson = dataclasses.replace(LESSONS["he"], optimizer=optimizer("adam", 0.003))
     _, own = after_epochs(lesson, toy)
     _, traced = after_epochs(LESSONS["adam"], toy, hyperparameters={"learning_rate": 0.003})
@@ -171,7 +171,7 @@ def test_every_pass_of_an_order_uses_every_example_once(n, length, seed):
         assert set(part) <= set(range(n))
 
 
-def test_passes_of_an_order_are_shuffled_differently():
+def test_each_pass_has_its_own_shuffle():
     passes = np.asarray(epoch_order(jax.random.key(0), 40, 120)).reshape(3, 40)
     assert len({tuple(order) for order in passes.tolist()}) == 3
 
@@ -181,7 +181,7 @@ def with_key(state, name):
     return dataclasses.replace(state, **{name: jax.random.key(99)})
 
 
-def test_order_and_dropout_are_random_streams_of_their_own(toy):
+def test_order_and_dropout_use_separate_random_streams(toy):
     state = init_state(LESSONS["dropout"], jax.random.key(0))
     keys = (jax.random.key(0), state.order_key, state.dropout_key)
     assert len({jax.random.key_data(key).tobytes() for key in keys}) == 3
@@ -195,7 +195,7 @@ def test_order_and_dropout_are_random_streams_of_their_own(toy):
         assert function(with_key(other, that_counts), toy)[1] != loss
 
 
-def test_each_epoch_has_an_order_and_each_step_a_mask_of_its_own(toy):
+def test_epochs_differ_in_order_and_steps_in_masks(toy):
     state = init_state(LESSONS["dropout"], jax.random.key(0))
     orders = [epoch_order(jax.random.fold_in(state.order_key, step), 72, 72) for step in (0, 3)]
     assert not np.array_equal(*orders)
@@ -252,7 +252,7 @@ def test_double_precision_where_jax_allows_it(toy):
         assert logits(state, toy.images).dtype == jnp.float64
 
 
-def test_hyperparameters_are_held_in_the_lesson_s_precision():
+def test_hyperparameters_have_the_lesson_dtype():
     for dtype in ("float32", "float64"):
         with jax.enable_x64(True):
             lesson = dataclasses.replace(TINY, optimizer=optimizer("adam", 0.3), dtype=dtype)

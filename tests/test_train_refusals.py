@@ -65,7 +65,7 @@ def test_wrong_shapes_and_dtypes_are_refused_when_traced(function, examples):
 
 @pytest.mark.parametrize("images", WRONG_IMAGES.values(), ids=WRONG_IMAGES)
 @pytest.mark.parametrize("function", [predict, logits])
-def test_images_that_the_net_was_not_trained_on_get_no_answer(function, images):
+def test_wrong_image_shape_or_dtype_is_refused_in_evaluation(function, images):
     state = init_state(TINY, jax.random.key(0))
     for form in (images, jnp.asarray(images), jax.ShapeDtypeStruct(images.shape, images.dtype)):
         with pytest.raises(UserError, match="Images must be uint8"):
@@ -82,7 +82,7 @@ def test_another_kind_of_key_is_refused(key):
 
 
 @pytest.mark.parametrize(("function", "length"), [(train_epoch, 0), (train_epoch, -3)])
-def test_an_epoch_of_nothing_is_refused(function, length, toy):
+def test_empty_epoch_is_refused(function, length, toy):
     with pytest.raises(UserError, match="at least 1 example"):
         function(init_state(TINY, jax.random.key(0)), toy, length)
     with pytest.raises(UserError, match="At least 1 step"):
@@ -103,7 +103,7 @@ def test_an_epoch_of_nothing_is_refused(function, length, toy):
         (1, None, 2, "batches of at least 2"),
     ],
 )
-def test_batch_norm_is_not_trained_on_a_last_batch_of_one(lesson_id, size, length, batch_size, says):
+def test_batch_norm_refuses_a_last_batch_of_one(lesson_id, size, length, batch_size, says):
     lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(3,), batch_size=batch_size)
     examples = toy_digits(size)
     state = jax.eval_shape(functools.partial(init_state, lesson), jax.random.key(0))
@@ -113,7 +113,7 @@ def test_batch_norm_is_not_trained_on_a_last_batch_of_one(lesson_id, size, lengt
 
 
 @each_lesson
-def test_batch_norm_is_not_trained_on_a_batch_of_one(lesson):
+def test_batch_norm_refuses_a_batch_of_one(lesson):
     one = toy_digits(1)
     one_each = jax.tree.map(lambda array: array[None], one)
     state = jax.eval_shape(functools.partial(init_state, lesson), jax.random.key(0))

@@ -120,6 +120,8 @@ class EpochProgress:
                 soft_wrap=True,
             )
         self._bar.update(self._task, total=self._total, completed=self._done, left=f"{_duration(left)} left")
+        if self._done == self._total:
+            self._bar.stop()  # it would keep drawing while something is timed
 
 
 def with_time_left(parts: Sequence[Sequence[object]], console: Console) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -220,7 +220,7 @@ def tuning_summary(records: Sequence[RunRecord], contestant: Contestant, images:
     rates = contestant.learning_rates
     seeds = len(records) // len(rates)
     rows = [records[first : first + seeds] for first in range(0, len(records), seeds)]
-    correct = [[record.validation_correct[-1] for record in row if record.validation_correct] for row in rows]
+    correct = [[cast(list[int], record.validation_correct)[-1] for record in row] for row in rows]
     totals = [sum(row) for row in correct]
     best = totals.index(max(totals))
     return {

@@ -61,7 +61,7 @@ def test_checkpoints_are_those_that_the_user_asks_for(run_main, toy_folder, tmp_
     assert sorted(int(path.name.split("-")[0]) for path in files) == [3, 6, 7]
 
 
-def test_a_diverged_run_is_told_and_recorded(run_main, toy_folder, tmp_path):
+def test_diverged_run_is_reported_and_recorded(run_main, toy_folder, tmp_path):
     status, out, _ = run_main(
         cli.main, "train", "relu", "--data", toy_folder, "--learning-rate", 1e30, "--out", tmp_path / "run"
     )
@@ -70,7 +70,7 @@ def test_a_diverged_run_is_told_and_recorded(run_main, toy_folder, tmp_path):
     assert json.loads((tmp_path / "run" / RESULTS).read_text())["lessons"]["relu"]["diverged"] == [True]
 
 
-def test_an_output_folder_that_cannot_be_written_is_refused_before_training(run_main, toy_folder, tmp_path):
+def test_unwritable_output_folder_is_refused_before_training(run_main, toy_folder, tmp_path):
     (tmp_path / "file").touch()
     status, out, err = run_main(cli.main, "train", "mlp", "--data", toy_folder, "--out", tmp_path / "file" / "run")
     assert status == 2
@@ -78,7 +78,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_training(run_
     assert "epoch" not in out
 
 
-def test_a_folder_that_holds_a_run_is_left_alone(run_main, toy_folder, tmp_path):
+def test_folder_holding_a_run_is_untouched(run_main, toy_folder, tmp_path):
     (tmp_path / RESULTS).write_text("precious")
     status, _, err = run_main(cli.main, "train", "mlp", "--data", toy_folder, "--out", tmp_path)
     assert status == 2
@@ -86,7 +86,7 @@ def test_a_folder_that_holds_a_run_is_left_alone(run_main, toy_folder, tmp_path)
     assert (tmp_path / RESULTS).read_text() == "precious"
 
 
-def test_a_folder_of_another_run_under_way_is_refused(run_main, toy_folder, tmp_path):
+def test_folder_of_an_unfinished_run_is_refused(run_main, toy_folder, tmp_path):
     claimed = make_folder(tmp_path / "run", "mlp", JOURNAL)
     status, _, err = run_main(cli.main, "train", "mlp", "--data", toy_folder, "--out", claimed)
     assert status == 2
@@ -110,12 +110,12 @@ def test_default_folders_of_the_same_second_differ(tmp_path, monkeypatch):
     assert [make_folder(None, "mlp", JOURNAL).name for _ in range(3)] == ["mlp-now", "mlp-now-2", "mlp-now-3"]
 
 
-def test_a_name_that_is_too_long_is_refused(tmp_path):
+def test_overlong_name_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         make_folder(tmp_path / ("x" * 300), "mlp", JOURNAL)
 
 
-def test_a_net_that_does_not_fit_is_refused_and_leaves_nothing(run_main, toy_folder, tmp_path, monkeypatch):
+def test_net_too_large_for_memory_is_refused_and_leaves_nothing(run_main, toy_folder, tmp_path, monkeypatch):
     for most in ("MOST_PARAMETERS", "MOST_ACTIVATIONS"):  # that a small machine has
         monkeypatch.setattr(f"mnist_jax.lessons.{most}", 2**63)
     status, _, err = run_main(
@@ -149,7 +149,7 @@ def test_no_traceback_from_the_command_itself():
     assert "Traceback" not in done.stderr
 
 
-def test_data_says_what_is_there(run_main, toy_folder):
+def test_data_lists_what_is_available(run_main, toy_folder):
     status, out, _ = run_main(cli.main, "data", "--data", toy_folder)
     assert status == 0
     assert "not prepared" in out
@@ -158,14 +158,14 @@ def test_data_says_what_is_there(run_main, toy_folder):
     assert "not MNIST" in out
 
 
-def test_data_names_what_does_not_verify(run_main, toy_folder):
+def test_data_names_the_corrupt_file(run_main, toy_folder):
     (toy_folder / "train-images-idx3-ubyte.gz").write_bytes(b"junk")
     status, _, err = run_main(cli.main, "data", "--data", toy_folder)
     assert status == 2
     assert "not an IDX file" in err
 
 
-def test_data_prepare_without_a_network_says_what_to_do(run_main, tmp_path, monkeypatch):
+def test_data_prepare_without_network_gives_advice(run_main, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise requests.ConnectionError
 
@@ -175,7 +175,7 @@ def test_data_prepare_without_a_network_says_what_to_do(run_main, tmp_path, monk
     assert "no network" in err
 
 
-def test_a_manual_folder_that_is_not_there_is_told(run_main, tmp_path):
+def test_missing_manual_folder_is_refused(run_main, tmp_path):
     status, _, err = run_main(cli.main, "data", "--prepare", "--data-dir", tmp_path, "--manual-dir", tmp_path / "no")
     assert status == 2
     assert "is not a folder; --manual-dir" in err

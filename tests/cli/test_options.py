@@ -67,7 +67,7 @@ def help_of(*command):
 
 
 @pytest.mark.parametrize("command", COMMANDS_WITH_HELP, ids=" ".join)
-def test_help_speaks_of_no_none(command):
+def test_help_does_not_mention_none(command):
     assert not re.search(r"\{None\}|None\||\|None|default: (None)?\)", help_of(*command))
 
 
@@ -129,7 +129,7 @@ def lesson_of(run_main, monkeypatch):
 
 
 @pytest.mark.parametrize("lesson_id", LESSONS)
-def test_a_lesson_without_options_is_the_course_s(lesson_of, lesson_id):
+def test_lesson_without_options_matches_the_course(lesson_of, lesson_id):
     assert lesson_of(lesson_id) == (lesson_id, LESSONS[lesson_id])
 
 
@@ -139,7 +139,7 @@ def shown(value):
 
 
 @pytest.mark.parametrize("lesson_id", LESSONS)
-def test_every_field_of_a_lesson_is_an_option_with_its_value_as_the_default(lesson_id):
+def test_every_lesson_field_is_an_option_with_its_value_as_default(lesson_id):
     lesson = LESSONS[lesson_id]
     numbers = shown(sum(lesson.optimizer.hyperparameters, ())) or "as in optax"
     values = vars(lesson) | vars(lesson.optimizer) | {"optimizer": lesson.optimizer.name, "hyperparameters": numbers}
@@ -180,19 +180,19 @@ def test_an_option_changes_what_it_names_and_nothing_else(lesson_of, options):
     assert lesson_of("mlp", *options.split()) == ("mlp", expected)
 
 
-def test_a_command_s_options_may_stand_before_the_lesson_or_after_it(lesson_of):
+def test_command_options_may_precede_or_follow_the_lesson(lesson_of):
     for line in ("--seed 3 mlp --hidden 8", "mlp --seed 3 --hidden 8", "mlp --hidden 8 --seed 3"):
         assert lesson_of(*line.split())[1].hidden == (8,)
 
 
-def test_a_changed_number_keeps_the_optimizer_s_others(lesson_of, monkeypatch):
+def test_changed_hyperparameter_keeps_the_others(lesson_of, monkeypatch):
     base = dataclasses.replace(LESSONS["adam"], optimizer=optimizer("adam", 0.01, b1=0.8, b2=0.99))
     both = subcommands({"own": lesson_flags._subcommand("adam", base), "other": lesson_flags._subcommand("he", base)})
     monkeypatch.setitem(cli.train.__annotations__, "lesson", both)
     assert lesson_of("own", "--hyperparameters", "b2", 0.9)[1].optimizer == optimizer("adam", 0.01, b1=0.8, b2=0.9)
 
 
-def test_more_misplaced_arguments_than_tyro_can_name_get_a_sentence(run_main):
+def test_many_misplaced_arguments_are_refused(run_main):
     status, out, err = run_main(cli.main, *["--epochs", 3] * 1500, "train")
     assert (status, out) == (2, "")
     assert "So many arguments are not understood" in message(err)

@@ -50,12 +50,12 @@ def refused(done):
         pytest.param("XLA_FLAGS", "\udcff", marks=pytest.mark.skipif(sys.platform != "linux", reason="bytes")),
     ],
 )
-def test_a_variable_that_jax_cannot_read_gets_a_sentence(name, value):
+def test_invalid_jax_variable_is_refused(name, value):
     assert f" {name}={ascii(value)[1:-1]}." in refused(run("-m", "mnist_jax", "lessons", **{name: value}))
 
 
 @pytest.mark.parametrize("flags", ["--nonsense", "nowhere", "--xla_backend_optimization_level=x"])
-def test_flags_that_would_abort_xla_get_a_sentence(monkeypatch, flags):
+def test_flags_that_would_abort_xla_are_refused(monkeypatch, flags):
     monkeypatch.setenv("XLA_FLAGS", flags)
     with pytest.raises(UserError, match=f"correct or unset .*XLA_FLAGS={flags}"):
         program.check_variables()
@@ -65,14 +65,14 @@ def test_flags_that_would_abort_xla_get_a_sentence(monkeypatch, flags):
     ("name", "value"),
     [("JAX_NUM_CPU_DEVICES", "1000000"), ("XLA_FLAGS", f"--xla_force_host_platform_device_count={'9' * 5000}")],
 )
-def test_devices_that_would_take_minutes_are_refused(monkeypatch, name, value):
+def test_too_many_devices_are_refused(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="at most 1,024"):
         program.check_variables()
 
 
 @pytest.mark.parametrize("script", [["-m", "mnist_jax", "lessons"], *([script] for script in SCRIPTS)])
-def test_a_program_is_guarded_before_its_imports(script):
+def test_every_program_checks_variables_before_imports(script):
     assert "at most 1,024 devices" in refused(run(*script, JAX_NUM_CPU_DEVICES="1000000"))
 
 
@@ -89,7 +89,7 @@ for line in sys.argv[1:]:
 """
 
 
-def test_a_device_that_is_not_there_gets_a_sentence_in_every_command(toy_folder, tmp_path):
+def test_missing_device_is_refused_by_every_command(toy_folder, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     computing = [
@@ -113,19 +113,19 @@ def test_a_device_that_is_not_there_gets_a_sentence_in_every_command(toy_folder,
     assert list((out / "speed").iterdir()) == []
 
 
-def test_without_compilation_it_says_so():
+def test_disabled_jit_is_refused():
     with jax.disable_jit(), pytest.raises(UserError, match="JAX_DISABLE_JIT"):
         check_jax()
 
 
-def test_with_errors_for_nans_it_says_so():
+def test_debug_nans_is_refused():
     with jax.debug_nans(True), pytest.raises(UserError, match="JAX_DEBUG_NANS is set"):
         check_jax()
     with jax.debug_infs(True), pytest.raises(UserError, match="JAX_DEBUG_INFS is set"):
         check_jax()
 
 
-def test_a_plugin_that_is_not_installed_is_named():
+def test_missing_plugin_is_named():
     line = refused(run("-m", "mnist_jax", "predict", "run", "docs/seven.png", JAX_PLATFORMS="cuda"))
     assert "plugin" in line
     assert "JAX_PLATFORMS=cuda" in line
@@ -135,7 +135,7 @@ def test_a_plugin_that_is_not_installed_is_named():
 
 
 @pytest.mark.parametrize("shell", [">&-", "2>&-", "<&-"])
-def test_a_closed_stream_is_no_error(shell):
+def test_closed_stream_is_not_an_error(shell):
     done = run("-m", "mnist_jax", "lessons", shell=shell)
     assert (done.returncode, done.stderr) == (0, "")
     assert ("batch_norm" in done.stdout) == (shell != ">&-")
@@ -170,7 +170,7 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
     ],
 )
 @pytest.mark.parametrize("buffered", ["", "1"])
-def test_only_an_output_that_cannot_be_written_is_blamed(code, shell, status, says, buffered):
+def test_only_unwritable_output_is_blamed(code, shell, status, says, buffered):
     done = run("-c", ENDING + code, shell=shell, PYTHONUNBUFFERED=buffered)
     assert done.returncode == status
     assert says in done.stderr
@@ -178,12 +178,12 @@ def test_only_an_output_that_cannot_be_written_is_blamed(code, shell, status, sa
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_an_output_that_cannot_be_written_does_not_hide_an_error():
+def test_unwritable_output_does_not_hide_an_error():
     done = run("-c", ENDING + "print(1); raise errors.UserError('No.')", shell=">/dev/full", PYTHONUNBUFFERED="")
     assert refused(done) == "error: No.\n"
 
 
-def test_a_reader_that_is_gone_ends_it_quietly():
+def test_broken_pipe_ends_quietly():
     done = subprocess.run(
         ["bash", "-c", f'set -o pipefail; "{sys.executable}" -c "$0" | true', ENDING + "print('x' * 100_000)"],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -192,7 +192,7 @@ def test_a_reader_that_is_gone_ends_it_quietly():
 
 
 @pytest.mark.parametrize("command", ["-m mnist_jax lessons", "-m mnist_jax data"])
-def test_a_reader_that_is_gone_ends_a_command_quietly(command):
+def test_broken_pipe_ends_a_command_quietly(command):
     """rich, which prints their tables, would end with status 1."""
     done = subprocess.run(
         ["bash", "-c", f'set -o pipefail; "{sys.executable}" {command} | true'],
@@ -216,14 +216,14 @@ def importing(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["-m", "mnist_jax", "lessons"], ["experiments/ladder.py"]])
-def test_ctrl_c_during_the_imports_shows_no_traceback(importing, arguments):
+def test_ctrl_c_during_imports_shows_no_traceback(importing, arguments):
     done = importing("raise KeyboardInterrupt", *arguments)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 @pytest.mark.parametrize("arguments", [["-m", "mnist_jax", "lessons"], ["experiments/ladder.py"]])
 @pytest.mark.parametrize("error", ["KeyError('ours')", "ImportError('jaxlib is missing')"])
-def test_an_error_that_nobody_foresaw_keeps_its_traceback(importing, arguments, error):
+def test_unexpected_error_keeps_its_traceback(importing, arguments, error):
     done = importing(f"raise {error}", *arguments, JAX_PLATFORMS="cpu")
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
@@ -243,7 +243,7 @@ print("trained on")
 """
 
 
-def test_ctrl_c_in_a_callback_of_c_is_not_swallowed():
+def test_ctrl_c_in_a_c_callback_is_not_swallowed():
     """JAX has one of the garbage collector; Python would print a traceback and continue."""
     done = run("-c", CTRL_C_IN_A_CALLBACK)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
@@ -252,7 +252,7 @@ def test_ctrl_c_in_a_callback_of_c_is_not_swallowed():
 # --- in somebody's notebook ---
 
 
-def test_in_a_notebook_it_works_and_ends_no_kernel():
+def test_commands_in_a_notebook_do_not_end_the_kernel():
     cells = [
         "from mnist_jax.cli.commands import main; main()",  # with the kernel's own arguments
         "import sys; sys.argv = ['mnist-jax', 'lessons']; main()",
@@ -275,7 +275,7 @@ def test_in_a_notebook_it_works_and_ends_no_kernel():
     assert alive == ["alive\n"]
 
 
-def test_ctrl_c_in_a_notebook_is_the_notebook_s(monkeypatch):
+def test_ctrl_c_in_a_notebook_is_left_to_the_notebook(monkeypatch):
     monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     monkeypatch.setattr(os, "_exit", pytest.fail)

@@ -41,7 +41,7 @@ def test_a_second_start_compiles_nothing(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cache_that_is_cut_short_is_done_without(train, tmp_path):
+def test_truncated_cache_is_ignored(train, tmp_path):
     first = train()
     for path, content in entries(tmp_path / "cache").items():
         path.write_bytes(content[: len(content) // 2])
@@ -49,7 +49,7 @@ def test_a_cache_that_is_cut_short_is_done_without(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_the_cache_nothing_is_kept(train, tmp_path):
+def test_no_compilation_cache_keeps_nothing(train, tmp_path):
     train("--no-compilation-cache")
     assert entries(tmp_path / "cache") == {}
     train("--no-compilation-cache", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"))
@@ -57,7 +57,7 @@ def test_without_the_cache_nothing_is_kept(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cache_folder_that_cannot_be_made_is_done_without(train, tmp_path):
+def test_uncreatable_cache_folder_is_ignored(train, tmp_path):
     (tmp_path / "cache").write_text("not a folder")
     train()
     train(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"))
@@ -65,18 +65,18 @@ def test_a_cache_folder_that_cannot_be_made_is_done_without(train, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
-def test_a_cache_folder_whose_name_xla_cannot_read_is_done_without(train, tmp_path):
+def test_cache_folder_with_undecodable_name_is_ignored(train, tmp_path):
     train(XDG_CACHE_HOME=str(tmp_path / "b\udcff"))
     assert not (tmp_path / "b\udcff").exists()
 
 
-def test_jax_s_own_variable_names_the_folder(train, tmp_path):
+def test_jax_cache_variable_takes_precedence(train, tmp_path):
     train(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
     assert entries(tmp_path / "own")
     assert entries(tmp_path / "cache") == {}
 
 
-def test_the_command_imports_nothing_slow_that_it_may_not_use():
+def test_command_imports_nothing_slow():
     slow = "scipy.stats", "matplotlib", "tensorflow_datasets", "mlxtend", "torch", "PIL"
     code = f"import sys, mnist_jax.cli; print([name for name in {slow} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -75,7 +75,7 @@ def test_arrays_are_checked(train, split, says):
         data.from_arrays(train, TEST, split)
 
 
-def test_dotted_names_are_taken_too(tmp_path):
+def test_dotted_names_are_accepted(tmp_path):
     folder = write_idx_folder(tmp_path, TRAIN, TEST, zipped=False)
     for path in folder.iterdir():
         path.rename(path.with_name(path.name.replace("-idx", ".idx")))
@@ -115,7 +115,7 @@ LABELS_OF_11[7] = 11
         (spoil(FILES["train"][0], idx_bytes(TEST.labels)), "not an IDX file of images"),
     ],
 )
-def test_a_bad_folder_gets_one_sentence(tmp_path, change, says):
+def test_bad_folder_is_refused(tmp_path, change, says):
     folder = write_idx_folder(tmp_path / "digits", TRAIN, TEST)
     change(folder)
     with pytest.raises(UserError, match=says) as error:
@@ -167,7 +167,7 @@ def test_auto_falls_back_to_the_sample_and_says_why(offline, tmp_path):
         assert words in loaded.notice
 
 
-def test_auto_is_the_only_one_with_a_notice():
+def test_only_auto_has_a_notice():
     assert data.load("sample").notice == ""
 
 

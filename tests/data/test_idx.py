@@ -38,7 +38,7 @@ def test_reads_what_was_written(tmp_path, pack):
         (b"<html>404</html>" * 9, "not an IDX file"),
     ],
 )
-def test_a_bad_file_gets_one_sentence(tmp_path, content, says):
+def test_bad_file_is_refused(tmp_path, content, says):
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(content)
     with pytest.raises(UserError, match=says) as error:
@@ -47,7 +47,7 @@ def test_a_bad_file_gets_one_sentence(tmp_path, content, says):
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_and_a_folder_get_one_sentence(tmp_path):
+def test_missing_file_and_folder_are_refused(tmp_path):
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(UserError, match="cannot be read"):
             read_idx(path, 3)
@@ -70,7 +70,7 @@ def test_sizes_in_a_header_are_not_trusted(tmp_path, pack, begin, more, says):
 
 
 @given(position=st.integers(0, 15), value=st.integers(0, 255), cut=st.integers(0, len(WHOLE)))
-def test_any_damage_to_a_header_or_length_is_noticed(tmp_path_factory, position, value, cut):
+def test_any_damage_to_header_or_length_is_detected(tmp_path_factory, position, value, cut):
     content = bytearray(WHOLE[:cut])
     if position < cut:
         content[position] = value

@@ -29,7 +29,7 @@ def without_locks(request, monkeypatch):
     return os.strerror(request.param)
 
 
-def test_one_works_and_leaves_nothing(tmp_path):
+def test_lock_works_and_leaves_nothing(tmp_path):
     with alone_in(tmp_path, wait=False, notify=pytest.fail):
         for _ in range(2):  # who is refused takes nothing away
             with (
@@ -42,7 +42,7 @@ def test_one_works_and_leaves_nothing(tmp_path):
         pass
 
 
-def test_the_lock_of_the_next_one_stays(tmp_path, monkeypatch):
+def test_lock_of_the_next_holder_is_kept(tmp_path, monkeypatch):
     """Also where another process takes the lock at the very moment in which it is released."""
     next_one = contextlib.ExitStack()
     release = FileLock.release
@@ -63,7 +63,7 @@ def test_the_lock_of_the_next_one_stays(tmp_path, monkeypatch):
             pass
 
 
-def test_without_locks_it_is_said_once_and_works(tmp_path, without_locks):
+def test_missing_locks_are_reported_once(tmp_path, without_locks):
     said = []
     with alone_in(tmp_path, wait=False, notify=said.append):
         pass
@@ -79,7 +79,7 @@ def test_without_locks_data_can_be_prepared(tmp_path, without_locks):
     assert len(said) == 1
 
 
-def test_another_error_is_not_taken_for_missing_locks(tmp_path, monkeypatch):
+def test_other_errors_are_not_mistaken_for_missing_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse(errno.EIO))
     with pytest.raises(OSError, match=os.strerror(errno.EIO)), alone_in(tmp_path, wait=False, notify=pytest.fail):
         pass
@@ -97,7 +97,7 @@ with alone_in(Path(sys.argv[1]), wait=False, notify=print):
 """
 
 
-def test_a_killed_process_gives_the_lock_up_though_its_child_lives(tmp_path):
+def test_killed_process_releases_the_lock_despite_a_living_child(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
     child = int(holder.stdout.readline())
     try:
@@ -114,7 +114,7 @@ def test_a_killed_process_gives_the_lock_up_though_its_child_lives(tmp_path):
         holder.communicate()
 
 
-def test_who_waits_gets_the_lock_of_the_one_before(tmp_path):
+def test_waiting_process_gets_the_lock(tmp_path):
     code = """
 import sys
 from pathlib import Path

@@ -61,7 +61,7 @@ def tfds_folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("levels_up", [0, 1])
-def test_a_tfds_folder_is_what_tfds_reads(tfds_folder, levels_up):
+def test_tfds_folder_is_read_like_tfds(tfds_folder, levels_up):
     folder = [tfds_folder, *tfds_folder.parents][levels_up]
     loaded = data.load(str(folder), "notebooks")
     for split, examples in (("train", loaded.train), ("test", loaded.test)):
@@ -80,7 +80,7 @@ def test_the_folder_that_tfds_data_come_from_is_the_user_s_word(tfds_folder, mon
     assert data.load("tfds", data_dir=data_dir).where == data_dir
 
 
-def test_decoded_arrays_are_kept_and_a_damaged_copy_is_not_believed(tfds_folder, tmp_path, monkeypatch):
+def test_decoded_arrays_are_cached_and_a_damaged_copy_is_ignored(tfds_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first = data.load(str(tfds_folder))
     (kept,) = (tmp_path / "mnist_jax").iterdir()
@@ -119,7 +119,7 @@ def test_nothing_that_is_kept_is_unpickled(tfds_folder, tmp_path, monkeypatch):
     assert same(data.load(str(tfds_folder)).test, first.test)
 
 
-def test_nothing_is_kept_where_nothing_can_be_written(tfds_folder, tmp_path, monkeypatch):
+def test_unwritable_cache_is_skipped(tfds_folder, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert data.load(str(tfds_folder)).train.size == 55
@@ -129,7 +129,7 @@ def test_nothing_is_kept_where_nothing_can_be_written(tfds_folder, tmp_path, mon
     assert not list((tmp_path / "full" / "mnist_jax").iterdir())
 
 
-def test_a_damaged_tfds_folder_gets_one_sentence(tfds_folder, tmp_path):
+def test_damaged_tfds_folder_is_refused(tfds_folder, tmp_path):
     folder = shutil.copytree(tfds_folder, tmp_path / "copy")
     data.load(str(folder))  # whose digits are kept
     for path in folder.glob("*train*"):
@@ -192,7 +192,7 @@ EVIL = "digits_of_a_stranger.evil.Digits"
 @pytest.mark.parametrize("way", named({"featuresDict": {"features": {}}}, ""))
 @pytest.mark.parametrize("file", ["features.json", "dataset_info.json"])
 @pytest.mark.parametrize("source", ["a folder", "TFDS's"])
-def test_nothing_that_tfds_data_name_is_imported(tfds_folder, tmp_path, evil, source, file, way):
+def test_names_in_tfds_data_are_not_imported(tfds_folder, tmp_path, evil, source, file, way):
     if source == "a folder":
         folder = shutil.copytree(tfds_folder, tmp_path / "copy")
         arguments = {"source": str(folder)}
@@ -214,7 +214,7 @@ def test_nothing_that_tfds_data_name_is_imported(tfds_folder, tmp_path, evil, so
 
 
 @pytest.mark.parametrize("count", [10**6, 2**31, 2**62])
-def test_counts_that_tfds_data_claim_are_not_trusted(tfds_folder, tmp_path, count):
+def test_tfds_counts_are_not_trusted(tfds_folder, tmp_path, count):
     folder = shutil.copytree(tfds_folder, tmp_path / "copy")
     json_changed(folder / "dataset_info.json", lambda info: info["splits"][0].update(shardLengths=[str(count)]))
     with pytest.raises(UserError, match=f"cannot be read as TFDS.*it holds {count:,} images"):
@@ -222,7 +222,7 @@ def test_counts_that_tfds_data_claim_are_not_trusted(tfds_folder, tmp_path, coun
 
 
 @pytest.mark.parametrize("side", [27, 9_000, 30_000])
-def test_images_of_tfds_data_that_say_another_size_are_not_decoded(side, monkeypatch):
+def test_tfds_images_of_another_size_are_not_decoded(side, monkeypatch):
     def must_not_decode(*_):
         raise AssertionError
 
@@ -233,7 +233,7 @@ def test_images_of_tfds_data_that_say_another_size_are_not_decoded(side, monkeyp
 
 
 @pytest.mark.parametrize("content", ["{", '{"name": "mnist", "version": "3.0.1", "fileFormat": "tfrecord"}'])
-def test_auto_takes_the_sample_where_tfds_s_data_cannot_be_used(tmp_path, content):
+def test_auto_uses_the_sample_if_tfds_data_are_unusable(tmp_path, content):
     folder = tmp_path / "mnist" / "3.0.1"
     folder.mkdir(parents=True)
     (folder / "dataset_info.json").write_text(content)
@@ -245,13 +245,13 @@ def test_auto_takes_the_sample_where_tfds_s_data_cannot_be_used(tmp_path, conten
     assert "\n" not in str(error.value)
 
 
-def test_tfds_without_a_network_says_what_to_do(offline, tmp_path):
+def test_tfds_without_network_gives_advice(offline, tmp_path):
     with pytest.raises(UserError, match=r"no network.*downloads/manual.*--data sample"):
         data.load("tfds", data_dir=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_home_that_cannot_be_found_gets_one_sentence():
+def test_unknown_home_folder_is_refused():
     for arguments in (
         {"source": "~nobody-of-this-name/x"},
         {"source": "tfds", "data_dir": Path("~nobody-of-this-name")},
@@ -260,7 +260,7 @@ def test_a_home_that_cannot_be_found_gets_one_sentence():
             data.load(**arguments)
 
 
-def test_a_network_that_never_answers_is_given_up(monkeypatch):
+def test_unresponsive_network_times_out(monkeypatch):
     monkeypatch.setattr(tfds_mnist, "PROBE_SECONDS", 0.1)
     given_up = threading.Event()
 
@@ -273,7 +273,7 @@ def test_a_network_that_never_answers_is_given_up(monkeypatch):
     given_up.set()
 
 
-def test_a_file_that_is_not_the_registered_one_is_refused(offline, tmp_path):
+def test_file_with_wrong_checksum_is_refused(offline, tmp_path):
     manual = write_idx_folder(tmp_path / "manual", TRAIN, TEST)
     with pytest.raises(UserError, match="registered SHA-256"):
         tfds_mnist.prepare(tmp_path / "tfds", manual)

@@ -37,7 +37,7 @@ def test_the_ladder_from_end_to_end(run_main, toy_folder, tmp_path, split, count
     ]  # fmt: skip
 
 
-def test_some_lessons_in_the_course_s_order(run_main, toy_folder, tmp_path):
+def test_chosen_lessons_keep_course_order(run_main, toy_folder, tmp_path):
     status, out, _ = run_main(
         script("ladder").main, "--lessons", "relu", "mlp", "--data", toy_folder, "--epochs", 1, "--out", tmp_path / "o"
     )
@@ -58,7 +58,7 @@ def test_some_lessons_in_the_course_s_order(run_main, toy_folder, tmp_path):
         (["--keep-checkpoints", "0"], "checkpoints kept must be at least 1"),
     ],
 )
-def test_bad_input_gets_status_2_and_leaves_nothing(run_main, toy_folder, tmp_path, arguments, says):
+def test_bad_input_is_refused_and_leaves_nothing(run_main, toy_folder, tmp_path, arguments, says):
     status, _, err = run_main(script("ladder").main, "--data", toy_folder, "--out", tmp_path / "out", *arguments)
     assert status == 2
     assert says in err
@@ -90,13 +90,13 @@ def test_rows_state_gain_and_difference():
     assert third[3] == ""  # batch_norm, the lesson before he, was not run
 
 
-def test_a_gain_that_may_be_none_is_called_so():
+def test_gain_that_may_be_zero_is_labelled():
     assert ladder.gain([180], [182], 200) == "-1.00"
     assert ladder.gain([180, 184, 182], [182, 182, 183], 200).endswith("not different from 0")
     assert ladder.gain([9_803, 9_804, 9_805], [9_804, 9_805, 9_803], 10_000).startswith("+0.00 [")  # no -0.00
 
 
-def test_a_change_for_the_worse_is_told():
+def test_change_for_the_worse_is_reported():
     lower = [[0.1, 0.8], [0.2, 0.81], [0.15, 0.82]]
     worse = results_of(mlp=[[0.5, 0.90], [0.5, 0.91], [0.5, 0.92]], dropout=lower)
     (sentence,) = ladder.surprises(worse)
@@ -107,7 +107,7 @@ def test_a_change_for_the_worse_is_told():
     assert ladder.surprises(results_of(mlp=[[0.9]], dropout=[[0.8]])) == []
 
 
-def test_notebooks_are_compared_where_that_is_fair():
+def test_notebooks_are_compared_only_where_fair():
     assert "notebook" in ladder.header(results_of(mlp=[[0.5, 0.9]]))
     unfair = [results_of(mlp=[[0.5, 0.9]]), results_of(mlp=[[0.5, 0.9]]), results_of(epochs=11, mlp=[[0.9] * 11])]
     unfair[0]["data"]["name"] = "sample of MNIST"
@@ -118,7 +118,7 @@ def test_notebooks_are_compared_where_that_is_fair():
         assert "notebooks printed" in ladder.notes(results)[-1]
 
 
-def test_a_changed_lesson_is_not_compared_with_the_notebook_s():
+def test_changed_lesson_is_not_compared_with_the_notebook():
     results = results_of(adam=[[0.5, 0.9]])
     course = json.loads(json.dumps(dataclasses.asdict(LESSONS["adam"])))
     results["config"]["lessons"] = {"adam": course}
@@ -128,14 +128,14 @@ def test_a_changed_lesson_is_not_compared_with_the_notebook_s():
     assert ladder.rows(results)[0][1].endswith("adam 0.01; other hidden")
 
 
-def test_a_gain_of_runs_that_diverged_says_when_it_is_of():
+def test_gain_of_diverged_runs_states_its_epoch():
     worse = results_of(mlp=[[0.9, 0.91], [0.9, 0.92]], dropout=[[0.5], [0.51, 0.52]])
     (sentence,) = ladder.surprises(worse)
     assert "after epoch 1, " in sentence
     assert "at the end" not in sentence
 
 
-def test_published_figures_are_the_notebooks_():
+def test_published_figures_match_the_notebooks():
     assert published.notebook("adam") == "3-5_MNIST_MLP_Dropout_ReLU_BN_HE_Adam"
     assert [published.accuracies(lesson_id)[-1] for lesson_id in LESSONS] == pytest.approx(
         [0.9033, 0.8652, 0.9740, 0.9792, 0.9727, 0.9797]

@@ -8,7 +8,7 @@ from scipy.stats import binom
 from mnist_jax import OPTIMIZERS
 
 
-def test_every_optimizer_stands_once_and_sgd_with_momentum_too():
+def test_every_optimizer_appears_once_plus_sgd_with_momentum():
     made = script("optimizers").contestants((0.01, 0.1))
     assert [entrant.label for entrant in made] == [*OPTIMIZERS, "sgd, momentum 0.9"]
     assert {entrant.learning_rates for entrant in made} == {(0.01, 0.1)}
@@ -34,7 +34,7 @@ def results_of(**correct):
     return {"data": {"test": 10_000}, "config": {"final_seeds": list(range(seeds))}, "final": final}
 
 
-def test_the_verdict_s_words():
+def test_verdict_text():
     verdict = script("optimizers").verdict
     assert verdict(results_of(a=[9800, 9810, 9820], b=[9000, 9011, 9019])) == [
         "Shown to be better: a than b by 8.00 points [7.97, 8.03].",
@@ -46,7 +46,7 @@ def test_the_verdict_s_words():
     )
 
 
-def test_a_difference_that_one_pair_would_show_is_not_shown_among_many():
+def test_difference_shown_by_one_pair_is_not_shown_among_many():
     pair = {"a": [9800, 9810, 9820], "b": [9770, 9785, 9800]}
     verdict = script("optimizers").verdict
     assert verdict(results_of(**pair))[0].startswith("Shown to be better: a than b")
@@ -56,7 +56,7 @@ def test_a_difference_that_one_pair_would_show_is_not_shown_among_many():
 
 @pytest.mark.parametrize("spread", [4, 8])
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
-def test_of_eight_equal_optimizers_at_most_5_percent_of_studies_claim_one_to_be_better(seeds, spread):
+def test_at_most_5_percent_of_studies_of_equal_optimizers_claim_a_winner(seeds, spread):
     """Whatever the number of seeds, and of images by which runs differ: two seeds' differences are often equal.
 
     Correcting only the best one's 7 pairs, as if it had not been chosen, makes 8 to 12 % false claims.

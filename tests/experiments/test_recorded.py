@@ -30,14 +30,14 @@ def test_the_table_and_the_verdict_follow_from_the_results(study):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_every_figure_that_a_study_draws_is_there(study):
+def test_every_study_figure_exists(study):
     assert {path.name for path in (RECORDED / study).glob("*.png")} == {
         name for name in script(study).report(recorded(study)) if name.endswith(".png")
     }
 
 
 @pytest.mark.parametrize("study", COMPARISONS)
-def test_a_comparison_s_results_follow_from_its_runs(study):
+def test_comparison_results_follow_from_its_runs(study):
     results, config = recorded(study), recorded(study)["config"]
     header, *runs = map(json.loads, (RECORDED / study / "runs.jsonl").read_text().splitlines())
     assert {**header["config"], "command": config["command"]} == config
@@ -83,7 +83,7 @@ def test_a_comparison_s_results_follow_from_its_runs(study):
         assert derived == {name: results[name] for name in derived}
 
 
-def test_the_readme_s_words_on_dropout():
+def test_readme_statement_on_dropout():
     """It holds the net back most in the second epoch, and less in each that follows."""
     gains = [sum(epoch) / len(epoch) for epoch in ladder_gains(recorded("ladder"))["mlp", "dropout"]]
     assert gains.index(min(gains)) == 1
@@ -115,7 +115,7 @@ def test_each_lesson_says_the_accuracy_it_reaches():
     assert ", ".join(said) in answer("ladder")
 
 
-def test_the_running_variance_s_answer():
+def test_running_variance_answer():
     differences = [
         paired_difference(*([run["correct"] for run in entry[kept]] for kept in ("pytorch", "flax")), grid=1)
         for entry in recorded("running_variance")["lessons"].values()
@@ -133,7 +133,7 @@ def test_the_speed_s_answer():
 
 
 @pytest.mark.parametrize("study", ["initialisation", "optimizers", "reproduce_notebooks", "sgd_vs_adam"])
-def test_numbers_in_a_script_s_answer_are_those_of_its_verdict(study):
+def test_numbers_in_a_script_docstring_match_its_verdict(study):
     verdict = " ".join((RECORDED / study / "README.md").read_text().split()).lower()
     said = [
         sentence

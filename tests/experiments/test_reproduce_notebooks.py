@@ -52,14 +52,14 @@ def assert_same(ours, theirs):
         assert ours == (pytest.approx(theirs, rel=1e-6, abs=1e-15) if isinstance(ours, float) else theirs)
 
 
-def test_recorded_no_lesson_s_own_curve_is_rejected_and_all_others_but_one_are(recorded):
+def test_recorded_curves_reject_all_but_one_other_lesson(recorded):
     assert recorded["config"]["seeds"] == list(range(30))
     p = recorded["by_curve"]["p"]
     passed = [(row, column) for row, column in product(LESSONS, LESSONS) if p[row][column] >= LEVEL / 6]
     assert passed == sorted([*zip(LESSONS, LESSONS, strict=True), ("batch_norm", "adam")], key=passed.index)
 
 
-def test_recorded_curves_of_ours_are_rejected_no_more_often_than_said(recorded):
+def test_recorded_curves_are_rejected_at_most_as_stated(recorded):
     p = np.concatenate(list(recorded["by_curve"]["leave_one_out"].values()))
     assert p.size == 180
     assert (p < LEVEL).sum() <= stats.binom.ppf(0.999, p.size, LEVEL)
@@ -81,7 +81,7 @@ def test_from_end_to_end_on_tiny_data(reproduce, run_main, toy_folder, tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "says"), [(["--seeds", "2"], "at least 3 seeds"), ([], "used all of MNIST, not unrecognised")]
 )
-def test_what_cannot_be_compared_is_refused(reproduce, run_main, toy_folder, tmp_path, arguments, says):
+def test_invalid_comparisons_are_refused(reproduce, run_main, toy_folder, tmp_path, arguments, says):
     status, _, err = run_main(reproduce.main, "--data", toy_folder, "--out", tmp_path / "out", *arguments)
     assert status == 2
     assert says in err

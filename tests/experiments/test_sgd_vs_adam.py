@@ -78,12 +78,12 @@ def results_of(tuned, untuned=None):
         (gap(0.002, 0.001, 0.003), None, False),
     ],
 )
-def test_better_and_not_only_better_tuned_takes_both_intervals(tuned, untuned, both):
+def test_better_requires_both_intervals(tuned, untuned, both):
     sentences = script("sgd_vs_adam").verdict(results_of(tuned, untuned))
     assert ("So on this net adam is better, and not only better tuned." in sentences) == both
 
 
-def test_the_course_s_settings_are_points_of_the_grid():
+def test_course_settings_are_grid_points():
     runs = script("sgd_vs_adam").course_runs
     found = {"learning_rates": [0.001, 0.01], "test_correct": [[1, 2], [3, 4]]}
     tuning = {"sgd": found, "sgd, momentum 0.5": found}
@@ -94,7 +94,7 @@ def test_the_course_s_settings_are_points_of_the_grid():
     assert runs({"sgd, momentum 0.5": {**found, "test_correct": [[1], [3]]}}, "sgd") is None
 
 
-def test_the_verdict_s_words():
+def test_verdict_text():
     sgd_vs_adam = script("sgd_vs_adam")
     assert sgd_vs_adam.verdict(results_of(gap(-0.002, -0.003, -0.001))) == [
         "Each at its own learning rate (sgd, momentum 0.9: 0.1; adam: 0.001), adam is worse than sgd, momentum 0.9 by "
@@ -117,7 +117,7 @@ def test_the_verdict_s_words():
         ([1500, None, 500], "is not shown to need"),
     ],
 )
-def test_a_difference_in_steps_takes_an_interval_and_more_than_the_resolution(second, says):
+def test_step_difference_must_exceed_interval_and_resolution(second, says):
     words = script("sgd_vs_adam").compared_steps(("sgd", "adam"), [500, 400, 600], second, 2000, 250)
     assert says in words
 
@@ -131,7 +131,7 @@ def test_a_difference_in_steps_takes_an_interval_and_more_than_the_resolution(se
         ([None, None, None, None], "reached by 0 of 4 runs"),
     ],
 )
-def test_steps_are_compared_where_half_of_the_runs_get_there(reached, says, swapped):
+def test_steps_are_compared_if_half_of_the_runs_reach_the_target(reached, says, swapped):
     runs = [reached, [500, 400, 600, 700]][:: -1 if swapped else 1]
     assert says in script("sgd_vs_adam").compared_steps(("sgd", "adam"), *runs, 2000, 250)
 
@@ -154,7 +154,7 @@ def test_steps_are_compared_where_half_of_the_runs_get_there(reached, says, swap
         (["--checkpoint-every", "0"], "at least 1"),
     ],
 )
-def test_bad_input_gets_status_2_and_leaves_nothing(run_main, toy_folder, tmp_path, arguments, says):
+def test_bad_input_is_refused_and_leaves_nothing(run_main, toy_folder, tmp_path, arguments, says):
     status, _, err = run_main(script("sgd_vs_adam").main, "--data", toy_folder, "--out", tmp_path / "out", *arguments)
     assert status == 2
     assert says in message(err)

@@ -83,7 +83,7 @@ def test_from_end_to_end(run_main, study, toy_folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("small_mlp")
-def test_without_pytorch_it_is_left_out(study, toy_folder, tmp_path, monkeypatch, capsys):
+def test_pytorch_peers_are_left_out_without_pytorch(study, toy_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "timing.pytorch", raising=False)
     fast = {"lessons": ("mlp",), "repeats": 1, "start_repeats": 0, "scaling": False}
@@ -124,7 +124,7 @@ def test_interrupted_it_leaves_no_claim(study, toy_folder, tmp_path, monkeypatch
         (["--start-repeats", "-1"], "--start-repeats"),
     ],
 )
-def test_bad_input_gets_status_2_and_leaves_nothing(run_main, study, toy_folder, tmp_path, arguments, says):
+def test_bad_input_is_refused_and_leaves_nothing(run_main, study, toy_folder, tmp_path, arguments, says):
     status, _, err = run_main(study.main, "--data", toy_folder, "--out", tmp_path / "out", *arguments)
     assert (status, err.count("\n")) == (2, 1)
     assert says in err

@@ -17,7 +17,7 @@ LAYERS = {"fc1": (784, 512), "fc2": (512, 256), "fc3": (256, 10)}
 
 
 @pytest.mark.parametrize("lesson_id", LESSONS)
-def test_names_and_shapes_are_the_notebooks_(lesson_id):
+def test_tensor_names_and_shapes_match_the_notebooks(lesson_id):
     net = net_of(lesson_id)
     tensors = pytorch_tensors(net.state)
     expected = {}
@@ -32,7 +32,7 @@ def test_names_and_shapes_are_the_notebooks_(lesson_id):
 
 
 @pytest.mark.parametrize("lesson_id", LESSONS)
-def test_a_file_gives_the_net_back(lesson_id, tmp_path):
+def test_safetensors_round_trip(lesson_id, tmp_path):
     net = net_of(lesson_id)
     (tmp_path / "net").write_bytes(exported(net, "safetensors"))
     found = read_safetensors(tmp_path / "net", lesson_id, seed=5)
@@ -41,7 +41,7 @@ def test_a_file_gives_the_net_back(lesson_id, tmp_path):
     assert int(found.state.step) == 0
 
 
-def test_what_was_changed_in_the_lesson_is_kept(tmp_path):
+def test_changed_lesson_fields_are_kept(tmp_path):
     net = net_of("he", hidden=(40, 30, 20), activation="tanh")
     (tmp_path / "net").write_bytes(exported(net, "safetensors"))
     assert read_safetensors(tmp_path / "net", "he").state.lesson == net.state.lesson
@@ -92,7 +92,7 @@ def changed(**changes):
         ({}, "fc1.bias is missing; there is nothing"),
     ],
 )
-def test_another_net_is_refused_with_a_sentence(tensors, says, run_main, tmp_path):
+def test_tensors_of_another_net_are_refused(tensors, says, run_main, tmp_path):
     (tmp_path / "net").write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
     status, _, err = run_main(cli.main, "import", tmp_path / "net", "--lesson", "adam", "--out", tmp_path / "out")
     assert status == 2
@@ -129,7 +129,7 @@ SMALL = dataclasses.replace(LESSONS["adam"], hidden=(3,))
     ],
     ids=["widths", "a fraction", "layers", "batch norm", "batch", "learning rate", "optimizer", "layers there are"],
 )
-def test_what_a_file_says_of_sizes_is_checked_before_a_net_is_made(content, says, tmp_path, monkeypatch):
+def test_claimed_sizes_are_checked_before_allocation(content, says, tmp_path, monkeypatch):
     (tmp_path / "net").write_bytes(content)
     monkeypatch.setattr("mnist_jax.nets.exchange.init_state", failing)
     with pytest.raises(UserError, match=says):
@@ -149,7 +149,7 @@ def test_tensors_are_checked_before_a_net_is_made(monkeypatch):
         state_of_tensors({"fc1.weight": np.zeros((3, 784), np.float32)}, lesson)
 
 
-def test_a_count_of_steps_is_taken_over_and_not_needed():
+def test_step_count_is_imported_but_optional():
     lesson = LESSONS["adam"]
     assert int(state_of_tensors(changed(batch_norm1__num_batches_tracked=lambda _: np.int64(77)), lesson).step) == 77
     without = changed(batch_norm1__num_batches_tracked=None, batch_norm2__num_batches_tracked=None)
@@ -168,7 +168,7 @@ WHOLE = exported(net_of("relu", hidden=(3,)), "safetensors")
         lambda flip: WHOLE[: flip[0]] + bytes([WHOLE[flip[0]] ^ flip[1]]) + WHOLE[flip[0] + 1 :]
     ),
 ))  # fmt: skip
-def test_any_bytes_are_a_net_or_a_sentence(tmp_path_factory, content):
+def test_any_bytes_are_a_net_or_refused(tmp_path_factory, content):
     file = tmp_path_factory.getbasetemp() / "any.safetensors"
     file.write_bytes(content)
     try:

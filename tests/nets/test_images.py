@@ -45,7 +45,7 @@ def assert_form(digit):
 
 
 @pytest.mark.parametrize("picture", PICTURES)
-def test_any_picture_of_a_digit_comes_out_as_it_was(digits, picture):
+def test_any_picture_of_a_digit_is_recovered(digits, picture):
     similar = []
     for digit in digits[::2]:
         found = read_digit(PICTURES[picture](digit))
@@ -70,7 +70,7 @@ def deep_png(channels):
 @pytest.mark.parametrize("count", [1, 2, 3, 4], ids=["grey", "grey with alpha", "colours", "colours with alpha"])
 @pytest.mark.parametrize("white", [255, 1023, 4080, 4095, 16383, 65535])
 @pytest.mark.parametrize("inverse", [False, True])
-def test_a_picture_with_16_bits_a_channel_may_use_fewer(digits, count, white, inverse):
+def test_16_bit_pictures_may_use_fewer_bits(digits, count, white, inverse):
     for digit in digits[::7]:
         page = (inverted if inverse else large)(digit)
         channels = np.repeat(np.uint16(np.rint(np.asarray(page) / 255 * white))[..., None], count, -1)
@@ -86,7 +86,7 @@ def test_a_picture_with_16_bits_a_channel_may_use_fewer(digits, count, white, in
             assert likeness(found, read_digit(encoded(page))) > (0.9 if white == 1023 and count > 1 else 0.99)
 
 
-def test_a_picture_with_16_bits_that_is_even_shows_no_digit():
+def test_uniform_16_bit_picture_shows_no_digit():
     for value in (0, 3, 4080, 65535):
         with pytest.raises(UserError, match="all of one brightness"):
             read_digit(deep_png(np.full((40, 40, 1), value, np.uint16)))
@@ -118,9 +118,7 @@ print(digit.max(), peak() - before)
         ("RGB", (7000, 7000), "JPEG", {"turn": 6}, 100),
     ],
 )
-def test_a_picture_of_49_megapixels_takes_little_more_memory_than_its_pixels(
-    tmp_path, mode, size, form, options, megabytes
-):
+def test_large_picture_needs_little_more_memory_than_its_pixels(tmp_path, mode, size, form, options, megabytes):
     page = Image.new("L", size, 255)
     page.paste(20, tuple(round(part * side) for part, side in zip((0.4, 0.2, 0.6, 0.8), size * 2, strict=True)))
     if turn := options.pop("turn", None):
@@ -134,20 +132,20 @@ def test_a_picture_of_49_megapixels_takes_little_more_memory_than_its_pixels(
     assert float(said[1]) < megabytes
 
 
-def test_a_digit_in_mnist_s_form_is_left_as_it_is(digits):
+def test_digit_in_mnist_form_is_unchanged(digits):
     for digit in digits:
         found = read_digit(encoded(Image.fromarray(digit)))
         assert likeness(found, digit) > 0.995  # the brightest pixel becomes white
 
 
-def test_real_digits_are_in_the_form_that_is_made(mnist_folder):
+def test_real_digits_have_mnist_form(mnist_folder):
     images = data.load(str(mnist_folder)).test.images[:500]
     same = [likeness(mnist_form(image / np.float32(255)), image) > 0.99 for image in images]
     assert np.mean(same) > 0.98
 
 
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 60), st.integers(1, 60)), elements=st.floats(0, 1, width=32)))
-def test_any_brightness_has_the_form_or_none(brightness):
+def test_any_brightness_gives_mnist_form_or_nothing(brightness):
     digit = mnist_form(brightness)
     if digit is not None:
         assert_form(digit)
@@ -177,7 +175,7 @@ def exif_block(turn):
 
 
 @given(data=st.data())
-def test_any_chunk_beside_the_pixels_is_a_digit_or_a_sentence(data):
+def test_any_png_chunk_is_a_digit_or_refused(data):
     kind = data.draw(st.sampled_from([b"eXIf", b"iCCP", b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"tRNS", b"PLTE", b"gAMA"]))
     content = bytearray(data.draw(st.one_of(st.binary(max_size=60), st.integers(0, 9).map(exif_block))))
     for place, value in data.draw(st.lists(st.tuples(st.integers(0, 59), st.integers(0, 255)), max_size=4)):
@@ -187,7 +185,7 @@ def test_any_chunk_beside_the_pixels_is_a_digit_or_a_sentence(data):
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_every_way_of_holding_a_camera_is_turned_upright(digits, turn):
+def test_every_exif_orientation_is_turned_upright(digits, turn):
     """As Pillow turns it, and as it is where the EXIF is damaged."""
     exif = Image.Exif()
     exif[0x0112] = turn
@@ -204,7 +202,7 @@ def test_every_way_of_holding_a_camera_is_turned_upright(digits, turn):
     ),
     st.integers(0, len(WHOLE)).map(lambda end: WHOLE[:end]),
 ))  # fmt: skip
-def test_any_bytes_are_a_digit_or_a_sentence(content):
+def test_any_bytes_are_a_digit_or_refused(content):
     with contextlib.suppress(UserError):
         assert_form(read_digit(content))
 

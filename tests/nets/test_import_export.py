@@ -81,7 +81,7 @@ def test_stablehlo_runs_without_this_package(lesson_id, toy_ladder, toy, run_mai
     assert file.stat().st_size < 2_500_000  # the net, and not its optimizer's state as well
 
 
-def test_files_that_are_there_stay(toy_ladder, run_main, tmp_path):
+def test_existing_files_are_kept(toy_ladder, run_main, tmp_path):
     (tmp_path / "mine").write_text("mine")
     status, _, err = run_main(cli.main, "export", toy_ladder, "--format", "safetensors", "--out", tmp_path / "mine")
     assert status == 2
@@ -95,7 +95,7 @@ def test_files_that_are_there_stay(toy_ladder, run_main, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
 
 
-def test_by_default_it_is_the_last_lesson_and_said_so(toy_ladder, run_main, tmp_path):
+def test_default_export_is_the_last_lesson_and_is_named(toy_ladder, run_main, tmp_path):
     status, out, _ = run_main(cli.main, "export", toy_ladder, "--format", "safetensors", "--out", tmp_path / "net")
     assert status == 0
     assert "lesson adam, seed 0, after epoch 2" in out
@@ -133,7 +133,7 @@ def test_an_import_that_does_not_fit_on_the_disk_is_one_sentence(toy_ladder, run
     assert not list(out.iterdir())
 
 
-def test_another_net_after_a_failure_is_the_other_net(toy_ladder, run_main, tmp_path, monkeypatch):
+def test_second_import_after_a_failure_wins(toy_ladder, run_main, tmp_path, monkeypatch):
     """Nothing of the first is left in the folder."""
     digits, out = toy_ladder.parent / "toy", tmp_path / "run"
     for number, lesson_id in enumerate(("adam", "adam")):
@@ -151,7 +151,7 @@ def test_another_net_after_a_failure_is_the_other_net(toy_ladder, run_main, tmp_
     assert_same_net(read_nets(out)[0].state, read_nets(toy_ladder, lesson_id="adam", seed=1)[0].state)
 
 
-def test_a_checkpoint_that_is_there_is_not_lost(toy_ladder, run_main, tmp_path):
+def test_existing_checkpoint_is_not_lost(toy_ladder, run_main, tmp_path):
     """A run whose results.json was removed."""
     (tmp_path / "net").write_bytes(exported(net_of("adam"), "safetensors"))
     digits, out = toy_ladder.parent / "toy", tmp_path / "run"
@@ -186,7 +186,7 @@ def test_a_path_with_a_tilde(toy_ladder, run_main, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["file/net", "no folder/net", "n" * 300, "."])
-def test_a_place_that_cannot_be_written_is_said(toy_ladder, run_main, tmp_path, place):
+def test_unwritable_place_is_reported(toy_ladder, run_main, tmp_path, place):
     (tmp_path / "file").touch()
     before = sorted(tmp_path.iterdir())
     status, _, err = run_main(cli.main, "export", toy_ladder, "--format", "safetensors", "--out", tmp_path / place)

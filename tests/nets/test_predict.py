@@ -28,7 +28,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_picture_that_is_none_gets_one_sentence(toy_ladder, run_main, tmp_path, name):
+def test_invalid_picture_is_refused(toy_ladder, run_main, tmp_path, name):
     content, says = BROKEN[name]
     (tmp_path / "picture.png").write_bytes(content)
     status, out, err = run_main(cli.main, "predict", toy_ladder, tmp_path / "picture.png")
@@ -39,14 +39,14 @@ def test_a_picture_that_is_none_gets_one_sentence(toy_ladder, run_main, tmp_path
 
 
 @pytest.mark.parametrize("name", ["missing.png", "folder"])
-def test_a_file_that_is_none_gets_one_sentence(toy_ladder, run_main, tmp_path, name):
+def test_missing_picture_is_refused(toy_ladder, run_main, tmp_path, name):
     (tmp_path / "folder").mkdir()
     status, _, err = run_main(cli.main, "predict", toy_ladder, tmp_path / name)
     assert status == 2
     assert f"{name} cannot be read" in err
 
 
-def test_predict_says_the_digit_and_its_probabilities(digits_run, digits, run_main, tmp_path, monkeypatch):
+def test_predict_prints_digit_and_probabilities(digits_run, digits, run_main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seven, two = Path("seven.png"), Path("two.jpg")
     seven.write_bytes(PICTURES["a corner of a page"](digits[35]))
@@ -66,7 +66,7 @@ def test_predict_says_the_digit_and_its_probabilities(digits_run, digits, run_ma
         assert sum(entry["probabilities"]) == pytest.approx(1, abs=1e-5)
 
 
-def test_pictures_are_answered_as_well_as_mnist_s_own(digits_run):
+def test_pictures_are_recognised_as_well_as_mnist(digits_run):
     """Made large, dark on light and moved, digits are recognised as before."""
     test = data.load("sample").test
     (net,) = read_nets(digits_run, lesson_id="adam")
@@ -79,7 +79,7 @@ def test_pictures_are_answered_as_well_as_mnist_s_own(digits_run):
     assert right[1] > right[0] - 0.03
 
 
-def test_no_picture_at_all(toy_ladder, run_main):
+def test_predict_needs_a_picture(toy_ladder, run_main):
     status, _, err = run_main(cli.main, "predict", toy_ladder)
     assert status == 2
     assert "Name at least one picture" in err

@@ -36,7 +36,7 @@ def copy(toy_ladder, tmp_path):
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("lesson_id", LESSONS)
-def test_a_net_is_read_as_its_run_left_it(toy_ladder, lesson_id, seed):
+def test_net_is_read_as_its_run_left_it(toy_ladder, lesson_id, seed):
     (net,) = read_nets(toy_ladder, lesson_id=lesson_id, seed=seed)
     entry = json.loads((toy_ladder / RESULTS).read_text())["lessons"][lesson_id]
     tested = evaluate(net.state, digits_of(toy_ladder).test)
@@ -46,7 +46,7 @@ def test_a_net_is_read_as_its_run_left_it(toy_ladder, lesson_id, seed):
     assert float(tested.loss) == pytest.approx(entry["test_loss"][seed][-1], rel=1e-6)
 
 
-def test_all_lessons_are_read_in_the_course_s_order_and_with_their_first_seed(toy_ladder):
+def test_all_lessons_are_read_in_course_order_with_first_seed(toy_ladder):
     assert [(net.lesson_id, net.seed) for net in read_nets(toy_ladder)] == [(lesson_id, 0) for lesson_id in LESSONS]
 
 
@@ -92,7 +92,7 @@ def add_other_group(run, name, seed, epoch):
 @pytest.mark.parametrize("epoch", [2, 3])
 @pytest.mark.parametrize(("name", "seed"), [("seed-0-", 0), ("seed-0-zzz", 0), ("seed-1-", 1)])
 @pytest.mark.parametrize("missing", [RESULTS, JOURNAL])
-def test_of_the_nets_of_several_numbers_of_devices_the_recorded_one_is_read(copy, missing, name, seed, epoch):
+def test_net_of_the_recorded_device_count_is_read(copy, missing, name, seed, epoch):
     add_other_group(copy, name, seed, epoch)
     (copy / missing).unlink()
     (net,) = read_nets(copy, lesson_id="mlp", seed=seed)
@@ -101,7 +101,7 @@ def test_of_the_nets_of_several_numbers_of_devices_the_recorded_one_is_read(copy
 
 @pytest.mark.parametrize(("epoch", "steps"), [(1, 2 * 3), (3, 2 * 3 + 100)])
 @pytest.mark.parametrize("name", ["seed-0-", "seed-0-zzz"])
-def test_of_several_nets_of_a_run_under_way_the_longest_trained_is_read(copy, name, epoch, steps):
+def test_longest_trained_net_of_an_unfinished_run_is_read(copy, name, epoch, steps):
     add_other_group(copy, name, 0, epoch)
     (copy / RESULTS).unlink()
     (copy / JOURNAL).write_text((copy / JOURNAL).read_text().splitlines(keepends=True)[0])
@@ -113,7 +113,7 @@ PRNGS = "threefry2x32", "rbg", "unsafe_rbg"
 
 
 @pytest.mark.parametrize("made", [*PRNGS[:2], pytest.param(PRNGS[2], marks=pytest.mark.slow)])
-def test_weights_are_read_whatever_the_random_numbers_were(dataset, tmp_path, made):
+def test_weights_are_readable_with_any_prng(dataset, tmp_path, made):
     lesson = dataclasses.replace(LESSONS["relu"], hidden=(16, 8))
     runs = [Run(seed) for seed in (3, 4)]
     checkpoints = Checkpoints(tmp_path / CHECKPOINTS / "relu")
@@ -133,7 +133,7 @@ def test_weights_are_read_whatever_the_random_numbers_were(dataset, tmp_path, ma
         assert len(list(train_runs(lesson, dataset, runs, epochs=2, checkpoints=checkpoints))) == 4
 
 
-def test_files_of_others_in_a_run_s_folders_do_not_matter(copy):
+def test_foreign_files_in_a_run_are_ignored(copy):
     """As Finder leaves them in each folder that it shows."""
     whole = find_nets(copy, seed=1)
     for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
@@ -171,7 +171,7 @@ def test_every_command_works_under_any_path(run_main, toy_folder, tmp_path, name
     assert find_nets(out)[0].epoch == 2
 
 
-def test_a_ladder_resumes_a_group_of_which_some_runs_are_done(copy, toy_ladder):
+def test_ladder_resumes_a_partly_finished_group(copy, toy_ladder):
     """On four devices its two seeds are a group; from the journal's seconds one sees that nothing is trained again."""
     journal = (copy / JOURNAL).read_text().splitlines(keepends=True)
     (copy / JOURNAL).write_text("".join(journal[:-1]))
@@ -189,12 +189,12 @@ def as_json(lesson):
 @pytest.mark.parametrize(
     ("options", "says"), [({"seed": 7}, "of seed 7"), ({"lesson_id": "cnn"}, "mlp, dropout, relu")]
 )
-def test_what_is_not_there_is_said(toy_ladder, options, says):
+def test_missing_net_is_refused(toy_ladder, options, says):
     with pytest.raises(UserError, match=says):
         read_nets(toy_ladder, **options)
 
 
-def test_reading_touches_nothing_also_while_a_checkpoint_is_written(copy):
+def test_reading_changes_nothing_even_during_a_save(copy):
     (group,) = (copy / CHECKPOINTS / "mlp").glob("seed-0-*")
     (newest,) = group.glob("2-*")
     newest.rename(group / f".{newest.name}.123.part")  # as in the middle of a save
@@ -207,7 +207,7 @@ def test_reading_touches_nothing_also_while_a_checkpoint_is_written(copy):
     assert state() == before
 
 
-def test_without_a_whole_checkpoint_the_other_lessons_are_read(copy):
+def test_lessons_without_intact_checkpoint_are_skipped(copy):
     for path in (copy / CHECKPOINTS / "adam").rglob("*.safetensors"):
         path.write_bytes(b"{}")
     assert [net.lesson_id for net in read_nets(copy)] == list(LESSONS)[:-1]
@@ -215,7 +215,7 @@ def test_without_a_whole_checkpoint_the_other_lessons_are_read(copy):
         read_nets(copy, lesson_id="adam")
 
 
-def test_a_net_that_diverged_is_left_out(run_main, toy_folder, tmp_path):
+def test_diverged_net_is_left_out(run_main, toy_folder, tmp_path):
     out = tmp_path / "run"
     status, _, _ = run_main(
         cli.main, "train", "mlp", "--learning-rate", 1e30, "--activation", "relu", "--data", toy_folder, "--out", out
@@ -255,7 +255,7 @@ def test_checkpoints_of_another_version_are_refused(toy_ladder, tmp_path):
     ],
     ids=lambda text: ascii(text[:40]),
 )
-def test_a_damaged_run_is_refused_with_a_sentence(tmp_path, content):
+def test_damaged_run_is_refused(tmp_path, content):
     (tmp_path / RESULTS).write_text(content, encoding="latin-1")
     with pytest.raises(UserError):
         read_run(tmp_path)
@@ -265,21 +265,21 @@ def test_a_damaged_run_is_refused_with_a_sentence(tmp_path, content):
     "values",
     [{}, {"hidden": 3}, {"optimizer": None}, {"optimizer": {"name": "sgd"}}, {"dtype": 3}, {"new": 1}, None, []],
 )
-def test_a_lesson_that_is_none_is_refused(values):
+def test_invalid_lesson_json_is_refused(values):
     whole = as_json(LESSONS["adam"])
     assert lesson_of_json(whole) == LESSONS["adam"]
     with pytest.raises(UserError):
         lesson_of_json({**whole, **values} if values else values)
 
 
-def test_a_run_that_is_not_finished_can_be_read(copy):
+def test_unfinished_run_can_be_read(copy):
     (copy / RESULTS).unlink()
     assert read_run(copy)["config"]["seeds"] == [0, 1]
     assert len(read_nets(copy)) == 6
 
 
 @pytest.mark.parametrize("is_written", [False, True])
-def test_where_a_run_under_way_was_resumed_is_read(copy, is_written):
+def test_resume_environments_of_an_unfinished_run_are_read(copy, is_written):
     """Also where results.json was written before."""
     if not is_written:
         (copy / RESULTS).unlink()
@@ -297,7 +297,7 @@ def test_where_a_run_under_way_was_resumed_is_read(copy, is_written):
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "[" * 100_000, "\xff"], ids=lambda text: ascii(text[:9]))
-def test_a_damaged_journal_is_refused_with_a_sentence(copy, line):
+def test_damaged_journal_is_refused(copy, line):
     (copy / RESULTS).unlink()
     (copy / JOURNAL).write_text(line + "\n", encoding="latin-1")
     with pytest.raises(UserError, match=r"runs\.jsonl (cannot be read|is not what a run)"):

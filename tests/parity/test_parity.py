@@ -80,7 +80,7 @@ def test_float32_drifts_no_further_than_rounding_explains(lesson_id, torch_side)
 @pytest.mark.parametrize("initialisation", ["pytorch", "he"])
 @pytest.mark.parametrize("layer", ["fc1", "fc2", "fc3"])
 @pytest.mark.parametrize("part", ["kernel", "bias"])
-def test_initial_weights_are_distributed_as_pytorch_s(initialisation, layer, part, torch_side):
+def test_initial_weights_are_distributed_like_pytorch(initialisation, layer, part, torch_side):
     torch = torch_side.torch
     ours, theirs = [], []
     with torch.random.fork_rng():
@@ -155,7 +155,7 @@ NEED_THE_END = {"batch norm momentum 0.91"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("breakage", BREAKAGES)
-def test_a_breakage_is_noticed(breakage, monkeypatch):
+def test_parity_detects_each_breakage(breakage, monkeypatch):
     lesson_id, change = BREAKAGES[breakage]
     lesson = DOUBLE[lesson_id]
     if isinstance(change, dict):
@@ -173,7 +173,7 @@ def test_a_breakage_is_noticed(breakage, monkeypatch):
         jax.clear_caches()
 
 
-def test_a_digest_sees_one_changed_weight():
+def test_digest_detects_one_changed_weight():
     _, ours = jax_side("mlp", "float64")
     kernel = ours.end["params"]["fc2"]["kernel"].copy()
     kernel[100, 100] += 1e-6

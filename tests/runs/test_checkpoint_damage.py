@@ -26,7 +26,7 @@ def copy(two, tmp_path):
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_damage_is_noticed_and_the_one_before_is_used(two, tmp_path_factory, data):
+def test_any_damage_is_detected_and_the_previous_checkpoint_used(two, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("damaged") / "checkpoints"
     shutil.copytree(two, folder)
     victim = file_of(folder, 2)
@@ -46,7 +46,7 @@ def test_any_damage_is_noticed_and_the_one_before_is_used(two, tmp_path_factory,
     shutil.rmtree(folder.parent)
 
 
-def test_after_damage_the_epoch_is_written_again(copy, notices):
+def test_damaged_epoch_is_rewritten(copy, notices):
     file_of(copy, 2).write_bytes(b"")
     checkpoints = Checkpoints(copy, notify=notices.append)
     assert checkpoints.newest().epoch == 1
@@ -56,7 +56,7 @@ def test_after_damage_the_epoch_is_written_again(copy, notices):
     assert checkpoints.newest().history == ["again"]
 
 
-def test_a_checkpoint_goes_only_when_a_newer_whole_one_is_there(copy, notices):
+def test_checkpoint_is_removed_only_after_a_newer_intact_one_exists(copy, notices):
     for path in files(copy):
         path.write_bytes(path.read_bytes()[:-1])
     damaged = files(copy)
@@ -85,7 +85,7 @@ STRAYS += [
 STRAYS += ["2/sha256.json", ".Trash-1000/2-{digest}.safetensors", "2.orbax-checkpoint-tmp/x"]
 
 
-def test_files_of_others_do_not_matter_and_are_left_alone(copy, notices):
+def test_foreign_files_are_ignored_and_kept(copy, notices):
     before = last_checkpoint(copy)
     strays = [copy / name.format(digest="0" * 32) for name in STRAYS]
     for stray in strays:
@@ -100,7 +100,7 @@ def test_files_of_others_do_not_matter_and_are_left_alone(copy, notices):
     assert notices == []
 
 
-def test_what_is_whole_but_no_checkpoint_is_a_sentence(tmp_path):
+def test_intact_file_that_is_no_checkpoint_is_refused(tmp_path):
     for content in (b"{}", b"[" * 3000, file_of_arrays(), file_of_arrays(history=b"[" * 100_000)):
         path = tmp_path / f"2-{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
         path.write_bytes(content)
@@ -119,7 +119,7 @@ def file_of_arrays(**more):
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
 @pytest.mark.parametrize("method", ["read_bytes", "iterdir"])
-def test_what_cannot_be_read_is_not_taken_for_damaged_or_missing(copy, notices, monkeypatch, method, number):
+def test_read_error_is_not_mistaken_for_damage(copy, notices, monkeypatch, method, number):
     def refuse(path):
         raise OSError(number, os.strerror(number), str(path))
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_read_is_not_taken_for_damaged_or_missing(copy, notices, 
     assert (files(copy), notices) == (before, [])
 
 
-def test_a_checkpoint_that_cannot_be_read_back_says_why(checkpoints, tmp_path, monkeypatch):
+def test_failed_read_back_states_the_reason(checkpoints, tmp_path, monkeypatch):
     def refuse(path):
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
@@ -145,7 +145,7 @@ def test_a_checkpoint_that_cannot_be_read_back_says_why(checkpoints, tmp_path, m
         checkpoints.save(1, ARRAYS, [])
 
 
-def test_a_folder_in_a_checkpoint_s_place_is_damage(copy, notices):
+def test_folder_in_place_of_a_checkpoint_counts_as_damage(copy, notices):
     victim = file_of(copy, 2)
     victim.unlink()
     victim.mkdir()
@@ -153,7 +153,7 @@ def test_a_folder_in_a_checkpoint_s_place_is_damage(copy, notices):
     assert notices == [f"The checkpoint of epoch 2 in {copy} is damaged; that of epoch 1 is used."]
 
 
-def test_a_process_without_the_first_one_s_file_ends_all(checkpoints, monkeypatch):
+def test_process_missing_the_shared_file_ends_all(checkpoints, monkeypatch):
     """Otherwise the first one would wait for it for ever."""
 
     def in_all(function):
@@ -169,7 +169,7 @@ def test_a_process_without_the_first_one_s_file_ends_all(checkpoints, monkeypatc
         checkpoints.newest()
 
 
-def test_a_folder_that_cannot_be_cleared_ends_all_processes(copy, monkeypatch):
+def test_uncleared_folder_ends_all_processes(copy, monkeypatch):
     def from_first(function):
         with pytest.raises(UserError, match="cannot be read"):
             function()

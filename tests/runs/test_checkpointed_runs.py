@@ -35,7 +35,7 @@ def first(count, epochs):
 
 @first_and_last_quick(NARROW)
 @pytest.mark.parametrize("stop", [1, 3])
-def test_a_resumed_run_ends_as_one_that_was_not_interrupted(lesson, dataset, tmp_path, stop):
+def test_resumed_run_matches_uninterrupted_run(lesson, dataset, tmp_path, stop):
     whole, parts = Checkpoints(tmp_path / "whole"), Checkpoints(tmp_path / "parts")
     expected = list(train_runs(lesson, dataset, [Run(3)], epochs=3, checkpoints=whole))
     first(stop, train_runs(lesson, dataset, [Run(3)], epochs=3, checkpoints=parts))
@@ -75,7 +75,7 @@ def over(epochs):
     return [run for run in SIX if (run.seed, LAST[run.seed]) in epochs]
 
 
-def test_a_group_goes_on_as_the_group_that_it_was(six_runs, tmp_path):
+def test_group_resumes_as_the_same_group(six_runs, tmp_path):
     whole = six_runs()
     assert len(whole) == sum(LAST.values())
     for stop in (3, 8, 10):  # the last of them in the last group
@@ -88,7 +88,7 @@ def test_a_group_goes_on_as_the_group_that_it_was(six_runs, tmp_path):
         assert files(tmp_path) == []
 
 
-def test_a_group_whose_checkpoint_is_lost_begins_again_as_the_group_that_it_was(six_runs, tmp_path):
+def test_group_with_lost_checkpoint_restarts_as_the_same_group(six_runs, tmp_path):
     whole = six_runs()
     done = over(six_runs(Checkpoints(tmp_path), stop=4))
     assert [run.seed for run in done] == [1]
@@ -96,7 +96,7 @@ def test_a_group_whose_checkpoint_is_lost_begins_again_as_the_group_that_it_was(
     assert six_runs(Checkpoints(tmp_path), done=done) == {key: epoch for key, epoch in whole.items() if key[0] != 1}
 
 
-def test_what_a_group_left_that_is_done_is_removed(six_runs, tmp_path):
+def test_finished_group_is_cleaned_up(six_runs, tmp_path):
     checkpoints = Checkpoints(tmp_path / "runs", keep_last=False)
     six_runs(checkpoints, stop=8)  # as if killed after the journal had the first group, and before it was removed
     assert len(list((tmp_path / "runs").iterdir())) == 1
@@ -104,13 +104,13 @@ def test_what_a_group_left_that_is_done_is_removed(six_runs, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_another_number_side_by_side_does_not_go_on_from_it(six_runs, tmp_path):
+def test_different_group_width_does_not_resume_the_checkpoint(six_runs, tmp_path):
     six_runs(Checkpoints(tmp_path), stop=6)
     for other in (2, 6):
         assert six_runs(Checkpoints(tmp_path), side_by_side=other) == six_runs(side_by_side=other)
 
 
-def test_a_group_s_checkpoints_are_named_after_all_that_changes_its_last_digits(dataset, one_device):
+def test_group_name_covers_everything_that_changes_rounding(dataset, one_device):
     def name(runs, group, **options):
         return Trainer(NARROW["mlp"], dataset, runs, **options).name(group)
 
@@ -126,7 +126,7 @@ def test_a_group_s_checkpoints_are_named_after_all_that_changes_its_last_digits(
     assert len(set(names)) == len(names)
 
 
-def test_a_history_of_other_runs_is_refused(dataset, tmp_path):
+def test_history_of_different_runs_is_refused(dataset, tmp_path):
     runs = [Run(0), Run(1)]
     checkpoints = Checkpoints(tmp_path)
     list(train_runs(NARROW["mlp"], dataset, runs, epochs=1, checkpoints=checkpoints))
@@ -137,7 +137,7 @@ def test_a_history_of_other_runs_is_refused(dataset, tmp_path):
         list(train_runs(NARROW["mlp"], dataset, runs, epochs=2, checkpoints=checkpoints))
 
 
-def test_runs_that_are_over_leave_their_end_or_nothing(dataset, tmp_path):
+def test_finished_runs_leave_their_last_checkpoint_or_nothing(dataset, tmp_path):
     for keep_last, left in ((True, [2]), (False, [])):
         folder = tmp_path / str(keep_last)
         list(
@@ -153,14 +153,14 @@ def test_runs_that_are_over_leave_their_end_or_nothing(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(("every", "left"), [(2, [2, 4, 5]), (9, [5])])
-def test_how_often_is_the_user_s(dataset, tmp_path, every, left):
+def test_checkpoint_interval_is_configurable(dataset, tmp_path, every, left):
     checkpoints = Checkpoints(tmp_path, every=every, keep=9)
     list(train_runs(NARROW["mlp"], dataset, [Run(0)], epochs=5, checkpoints=checkpoints))
     (group,) = tmp_path.iterdir()
     assert epochs_in(group) == left
 
 
-def test_a_clock_that_jumps_back_changes_nothing(dataset, tmp_path, monkeypatch):
+def test_clock_jumping_back_changes_nothing(dataset, tmp_path, monkeypatch):
     expected = results(train_runs(NARROW["mlp"], dataset, [Run(0)], epochs=3))
     now = itertools.count(2_000_000_000, -86_400)
     monkeypatch.setattr("time.time", lambda: float(next(now)))
@@ -170,7 +170,7 @@ def test_a_clock_that_jumps_back_changes_nothing(dataset, tmp_path, monkeypatch)
     assert results(train_runs(NARROW["mlp"], dataset, [Run(0)], epochs=3, checkpoints=checkpoints)) == expected
 
 
-def test_another_training_does_not_go_on_from_it(dataset, tmp_path):
+def test_different_training_does_not_resume_the_checkpoint(dataset, tmp_path):
     checkpoints = Checkpoints(tmp_path)
     list(train_runs(NARROW["mlp"], dataset, [Run(0)], epochs=1, checkpoints=checkpoints))
     changed = dataclasses.replace(NARROW["mlp"], batch_size=16)
@@ -178,7 +178,7 @@ def test_another_training_does_not_go_on_from_it(dataset, tmp_path):
     assert results(found) == results(train_runs(changed, dataset, [Run(0)], epochs=1))
 
 
-def test_a_checkpoint_of_other_arrays_is_refused(dataset):
+def test_checkpoint_with_different_arrays_is_refused(dataset):
     trainer = Trainer(NARROW["mlp"], dataset, [Run(0)])
     states = trainer.start([Run(0)])
     arrays = trainer.arrays(states, 1)

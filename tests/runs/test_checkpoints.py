@@ -14,7 +14,7 @@ from mnist_jax import UserError
 from mnist_jax.runs.checkpoints import Checkpoints, last_checkpoint
 
 
-def test_what_was_saved_is_read(checkpoints, notices):
+def test_checkpoint_round_trip(checkpoints, notices):
     assert checkpoints.newest() is None
     checkpoints.save(1, ARRAYS, [{"loss": 0.1, "other": None}])
     checkpoints.save(2, {**ARRAYS, "step": np.array([8], np.int32)}, [1, 2])
@@ -36,7 +36,7 @@ def test_what_was_saved_is_read(checkpoints, notices):
     ],
     ids=str,
 )
-def test_any_array_is_read_as_it_was(checkpoints, array):
+def test_array_round_trip(checkpoints, array):
     checkpoints.save(1, {"any": array}, [float("inf")])
     found = checkpoints.newest()
     assert_same(found.arrays, {"any": array})
@@ -61,7 +61,7 @@ NAMES += [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_the_path_may_be_any(tmp_path, notices, name):
+def test_any_path_works(tmp_path, notices, name):
     checkpoints = Checkpoints(tmp_path / name / "checkpoints", keep=1, notify=notices.append)
     folder = tmp_path / name / "checkpoints" / "seed-0"
     for epoch in (1, 2):
@@ -75,7 +75,7 @@ def test_the_path_may_be_any(tmp_path, notices, name):
     assert notices == []
 
 
-def test_what_cannot_be_read_back_is_not_taken_for_written(checkpoints, tmp_path, monkeypatch):
+def test_unreadable_checkpoint_does_not_count_as_written(checkpoints, tmp_path, monkeypatch):
     folder = tmp_path / "checkpoints"
     checkpoints.save(1, ARRAYS, [1])
     checkpoints.save(2, ARRAYS, [2])
@@ -94,7 +94,7 @@ def test_the_newest_are_kept(tmp_path):
     assert epochs_in(tmp_path) == [3, 4, 5]
 
 
-def test_a_checkpoint_is_one_file_that_any_system_can_hold(checkpoints, tmp_path):
+def test_checkpoint_is_one_portable_file(checkpoints, tmp_path):
     """Nothing in it depends on where it lies: it may come from Windows, whose separator is another."""
     checkpoints.save(1, ARRAYS, [1])
     (path,) = files(tmp_path / "checkpoints")
@@ -106,7 +106,7 @@ def test_a_checkpoint_is_one_file_that_any_system_can_hold(checkpoints, tmp_path
     assert_same(last_checkpoint(tmp_path / "elsewhere").arrays, ARRAYS)
 
 
-def test_an_epoch_that_is_saved_again_replaces_itself(checkpoints, tmp_path):
+def test_epoch_saved_twice_replaces_the_first(checkpoints, tmp_path):
     checkpoints.save(1, ARRAYS, ["old"])
     checkpoints.save(1, ARRAYS, ["new"])
     assert epochs_in(tmp_path / "checkpoints") == [1]
@@ -114,7 +114,7 @@ def test_an_epoch_that_is_saved_again_replaces_itself(checkpoints, tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ESTALE], ids=["here", "on another machine, through NFS"])
-def test_one_that_training_removes_while_it_is_read_is_not_missed(checkpoints, tmp_path, monkeypatch, number):
+def test_checkpoint_removed_by_training_during_read(checkpoints, tmp_path, monkeypatch, number):
     checkpoints.save(1, ARRAYS, [1])
     folder = tmp_path / "checkpoints"
     read_bytes = Path.read_bytes
@@ -136,7 +136,7 @@ def test_numbers_below_one_are_refused(tmp_path, options):
         Checkpoints(tmp_path, **options)
 
 
-def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+def test_unwritable_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="cannot be written") as error:
@@ -145,7 +145,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
         assert last_checkpoint(folder) is None
 
 
-def test_groups_of_other_devices_go_with_the_last_run_but_not_others_files(tmp_path):
+def test_groups_of_other_devices_are_removed_after_the_last_run(tmp_path):
     folder = tmp_path / "checkpoints"
     for name in ("seed-0-one", "seed-0-two", "seed-3-one"):
         Checkpoints(folder).of(name).save(1, ARRAYS, [1])
@@ -169,7 +169,7 @@ def test_groups_of_other_devices_go_with_the_last_run_but_not_others_files(tmp_p
 
 
 @pytest.mark.parametrize("keep", [1, 2])
-def test_the_one_before_goes_only_when_the_next_is_whole(tmp_path, monkeypatch, keep):
+def test_previous_checkpoint_is_removed_after_the_next_is_intact(tmp_path, monkeypatch, keep):
     checkpoints = Checkpoints(tmp_path, keep=keep)
     checkpoints.save(1, ARRAYS, [1])
     with monkeypatch.context() as patch:
@@ -183,7 +183,7 @@ def test_the_one_before_goes_only_when_the_next_is_whole(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("number", [errno.EBUSY, errno.EPERM, errno.EROFS])
-def test_one_that_cannot_be_removed_is_a_notice(tmp_path, monkeypatch, notices, number):
+def test_unremovable_checkpoint_is_reported(tmp_path, monkeypatch, notices, number):
     checkpoints = Checkpoints(tmp_path / "runs", keep=1, keep_last=False, notify=notices.append)
     checkpoints.save(1, ARRAYS, [1])
     part = tmp_path / "runs" / f".2-{'0' * 32}.safetensors.123.part"
@@ -236,7 +236,7 @@ def disk(monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="it looks up the files' names where Linux has them")
-def test_all_of_a_checkpoint_is_synced_before_an_older_one_goes(tmp_path, disk):
+def test_checkpoint_is_synced_before_an_older_one_is_removed(tmp_path, disk):
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1).of("seed-0")
     checkpoints.save(1, ARRAYS, [1])
     first = file_of(tmp_path / "checkpoints" / "seed-0", 1).name
@@ -252,7 +252,7 @@ def test_all_of_a_checkpoint_is_synced_before_an_older_one_goes(tmp_path, disk):
     assert [event for event in disk if event[0] != "make"] == [*replaced, ("remove", first)]
 
 
-def test_a_disk_that_fails_is_a_sentence_and_one_that_syncs_no_folders_works(tmp_path, monkeypatch):
+def test_failing_disk_is_reported_and_unsyncable_folder_works(tmp_path, monkeypatch):
     fsync = os.fsync
 
     def failing(number, kind):

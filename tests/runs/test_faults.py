@@ -34,7 +34,7 @@ def forget_the_end(run):
     return newest
 
 
-def test_without_resume_a_run_is_refused_and_not_touched(uninterrupted, trained, run_main):
+def test_existing_run_is_refused_without_resume(uninterrupted, trained, run_main):
     toy_folder, expected = uninterrupted
     status, out, err = run_main(cli.main, *train(toy_folder, trained))
     assert (status, out) == (2, "")
@@ -44,7 +44,7 @@ def test_without_resume_a_run_is_refused_and_not_touched(uninterrupted, trained,
 
 
 @pytest.mark.parametrize("more", [["--seed", 1], ["--epochs", 9], ["--learning-rate", 0.5]])
-def test_another_run_does_not_go_on_with_it(uninterrupted, trained, run_main, more):
+def test_different_run_does_not_resume(uninterrupted, trained, run_main, more):
     toy_folder, expected = uninterrupted
     status, _, err = run_main(cli.main, *train(toy_folder, trained, "--resume", *more))
     assert status == 2
@@ -52,14 +52,14 @@ def test_another_run_does_not_go_on_with_it(uninterrupted, trained, run_main, mo
     assert end_of_training(trained) == expected
 
 
-def test_there_must_be_something_to_go_on_with(toy_folder, run_main, tmp_path):
+def test_resume_needs_an_existing_run(toy_folder, run_main, tmp_path):
     status, _, err = run_main(cli.main, *train(toy_folder, tmp_path / "none", "--resume"))
     assert (status, err.count("\n")) == (2, 1)
     assert "contains no run to resume" in err
     assert not (tmp_path / "none").exists()
 
 
-def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(uninterrupted, trained, run_main):
+def test_damaged_checkpoint_is_reported_and_the_previous_one_used(uninterrupted, trained, run_main):
     toy_folder, expected = uninterrupted
     newest = forget_the_end(trained)
     newest.write_bytes(newest.read_bytes()[:-1])
@@ -69,7 +69,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(uninterrupted, 
     assert end_of_training(trained) == expected
 
 
-def test_a_full_disk_leaves_the_checkpoints_before(uninterrupted, trained, run_main):
+def test_full_disk_keeps_earlier_checkpoints(uninterrupted, trained, run_main):
     toy_folder, expected = uninterrupted
     forget_the_end(trained).unlink()
     with room_for(4_000):  # the journal still opens, a checkpoint does not fit

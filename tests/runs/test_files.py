@@ -25,7 +25,7 @@ from mnist_jax.views.tensorboard import EventFiles
 
 @pytest.mark.parametrize("taken", [RESULTS, JOURNAL, CHECKPOINTS, SPEED, TABLE])
 @pytest.mark.parametrize("file", [RESULTS, JOURNAL, SPEED])
-def test_a_folder_of_any_kind_of_run_is_refused(tmp_path, taken, file):
+def test_folder_of_any_kind_of_run_is_not_reused(tmp_path, taken, file):
     (tmp_path / taken).write_text("precious")
     with pytest.raises(UserError, match=r"already holds a (run|README\.md)"):
         make_folder(tmp_path, "name", file)
@@ -34,12 +34,12 @@ def test_a_folder_of_any_kind_of_run_is_refused(tmp_path, taken, file):
 
 
 @pytest.mark.parametrize("name", [*NUMERICS, *ROUNDING])
-def test_jax_has_the_settings_that_are_recorded(name):
+def test_recorded_settings_exist_in_jax(name):
     assert name in jax.config.values
 
 
 @pytest.mark.parametrize("name", NUMERICS)
-def test_a_setting_that_changes_numbers_is_part_of_a_run_s_configuration(dataset, name):
+def test_setting_that_changes_numbers_is_in_the_config(dataset, name):
     def described():
         return describe_run("train", dataset, LESSONS, command="")
 
@@ -48,19 +48,19 @@ def test_a_setting_that_changes_numbers_is_part_of_a_run_s_configuration(dataset
         assert [found[0] for found in differences(before, described())] == [f"config.jax.{name}"]
 
 
-def test_the_study_s_name_is_recorded(dataset):
+def test_study_name_is_recorded(dataset):
     assert describe_run("ladder", dataset, LESSONS, command="")["study"] == "ladder"
 
 
 @pytest.mark.parametrize("name", ROUNDING)
-def test_a_setting_that_may_change_rounding_is_part_of_the_environment(name):
+def test_setting_that_may_change_rounding_is_in_the_environment(name):
     before, was = environment(), jax.config.values[name]
     with jax_setting(name, ROUNDING[name]):
         changes = environment_changes(before, environment())
     assert changes == [f"settings.{name} {ROUNDING[name]} instead of {was}"]
 
 
-def test_environments_differ_in_all_but_python(monkeypatch):
+def test_environments_are_compared_except_for_python(monkeypatch):
     before = environment()
     variables = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
     for name in variables:
@@ -93,7 +93,7 @@ def test_the_number_of_cores_is_part_of_the_environment(monkeypatch):
     ],
     ids=["README.md", "results.json", "event file"],
 )
-def test_what_does_not_fit_on_the_disk_is_one_sentence(tmp_path, write):
+def test_full_disk_is_reported_in_one_sentence(tmp_path, write):
     with room_for(4), pytest.raises(UserError, match=f"cannot be written \\({os.strerror(errno.EFBIG)}\\)"):
         write(tmp_path)
     assert not list(tmp_path.glob("*.part"))
@@ -127,20 +127,20 @@ def identity(path):
     return path.stat().st_dev, path.stat().st_ino
 
 
-def test_all_of_a_file_is_synced_before_its_folder(tmp_path, synced):
+def test_file_is_synced_before_its_folder(tmp_path, synced):
     write_file(tmp_path / "README.md", b"12345")
     assert synced[0] == (identity(tmp_path / "README.md"), 5)
     assert [which for which, _ in synced] == [identity(tmp_path / "README.md"), identity(tmp_path)]
 
 
 @pytest.mark.parametrize("out", [".", "new"])
-def test_a_folder_that_is_taken_is_synced(tmp_path, synced, out):
+def test_claimed_folder_is_synced(tmp_path, synced, out):
     folder = make_folder(tmp_path / out, "name", JOURNAL)
     assert synced[-1][0] == identity(folder)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM], ids=errno.errorcode.get)
-def test_a_folder_that_cannot_be_read_can_be_written(tmp_path, monkeypatch, number):
+def test_unreadable_folder_can_be_written(tmp_path, monkeypatch, number):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
@@ -149,12 +149,12 @@ def test_a_folder_that_cannot_be_read_can_be_written(tmp_path, monkeypatch, numb
     assert (tmp_path / "README.md").read_bytes() == b"12345"
 
 
-def test_the_command_that_is_recorded_starts_from_the_beginning(monkeypatch):
+def test_recorded_command_starts_from_the_beginning(monkeypatch):
     monkeypatch.setattr("sys.argv", ["program", "train", "he", "--out", "a b", "--resume", "--seed", "1"])
     assert command_line("mnist-jax") == "mnist-jax train he --out 'a b' --seed 1"
 
 
-def test_an_export_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path):
+def test_export_not_fitting_on_disk_leaves_nothing(tmp_path):
     with room_for(4), pytest.raises(UserError, match="cannot be written"), new_file(tmp_path / "net") as write:
         write(b"12345")
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS
 from mnist_jax.runs.journal import Journal, _digest, open_study
 
 
-def test_what_was_added_is_there_after_a_new_start(tmp_path):
+def test_added_entries_survive_a_restart(tmp_path):
     folder, journal = open_study(tmp_path / "study", "name", HEADER)
     with journal:
         journal.add({"seed": 0, "loss": [0.5, None]})
@@ -23,7 +23,7 @@ def test_what_was_added_is_there_after_a_new_start(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [1, 2, 25, 39, 40, 41, 60])
-def test_a_last_line_cut_short_is_dropped(tmp_path, cut):
+def test_truncated_last_line_is_dropped(tmp_path, cut):
     with Journal(tmp_path, HEADER) as journal:
         journal.add({"seed": 0})
         journal.add({"seed": 1})
@@ -36,14 +36,14 @@ def test_a_last_line_cut_short_is_dropped(tmp_path, cut):
         assert list(kept)[-1] == {"seed": 2}
 
 
-def test_a_header_cut_short_starts_anew(tmp_path):
+def test_truncated_header_starts_a_new_journal(tmp_path):
     (tmp_path / JOURNAL).write_bytes(b'{"data": ')
     with Journal(tmp_path, HEADER) as journal:
         assert list(journal) == []
     assert json.loads((tmp_path / JOURNAL).read_text())["data"] == HEADER["data"]
 
 
-def test_a_study_that_another_process_works_on_is_refused(tmp_path):
+def test_study_in_use_by_another_process_is_refused(tmp_path):
     folder, journal = open_study(tmp_path / "study", "name", HEADER)
     with journal, pytest.raises(UserError, match="Another process is at work"):
         open_study(folder, "name", HEADER, resume=True)
@@ -51,7 +51,7 @@ def test_a_study_that_another_process_works_on_is_refused(tmp_path):
         journal.add({"seed": 0})
 
 
-def test_what_is_there_is_not_gone_on_with_unasked(tmp_path):
+def test_existing_study_is_not_resumed_unasked(tmp_path):
     with open_study(tmp_path / "study", "name", HEADER)[1] as journal:
         journal.add({"seed": 0})
     before = (tmp_path / "study" / JOURNAL).read_bytes()
@@ -61,13 +61,13 @@ def test_what_is_there_is_not_gone_on_with_unasked(tmp_path):
 
 
 @pytest.mark.parametrize("out", ["nothing", None])
-def test_there_must_be_something_to_go_on_with(tmp_path, out):
+def test_resume_needs_an_existing_run(tmp_path, out):
     with pytest.raises(UserError, match="--out"):
         open_study(out and tmp_path / out, "name", HEADER, resume=True)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_study_that_fails_before_its_first_part_leaves_the_folder_free(tmp_path):
+def test_study_failing_before_its_first_part_frees_the_folder(tmp_path):
     with pytest.raises(UserError), open_study(tmp_path, "name", HEADER)[1]:
         raise UserError("no")
     assert not list(tmp_path.iterdir())
@@ -78,7 +78,7 @@ def test_a_study_that_fails_before_its_first_part_leaves_the_folder_free(tmp_pat
     assert (tmp_path / JOURNAL).exists()
 
 
-def test_a_resumed_study_that_fails_before_its_first_part_can_be_resumed_again(tmp_path):
+def test_study_failing_before_its_first_part_can_be_resumed_again(tmp_path):
     with open_study(tmp_path, "name", HEADER)[1]:
         pass
     before = (tmp_path / JOURNAL).read_bytes()
@@ -92,7 +92,7 @@ NOT_OURS = ["results.json.1.part", ".results.json.part", ".results.json.01.part"
 NOT_OURS += [".thesis.tex.1.part", ".Photo.png.1.part", ".a b.md.1.part", ".README.md.x.part", ".notes.md.1.part"]
 
 
-def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+def test_partial_files_of_a_killed_process_are_removed(tmp_path):
     Journal(tmp_path, HEADER).__exit__(None)
     for name in (*PARTS, *NOT_OURS):
         (tmp_path / name).touch()
@@ -104,7 +104,7 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {JOURNAL, ".README.md.5.part", *NOT_OURS}
 
 
-def test_files_that_a_study_writes_are_removed_half_written(tmp_path, monkeypatch):
+def test_partly_written_files_are_removed(tmp_path, monkeypatch):
     Journal(tmp_path, HEADER).__exit__(None)
     monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)  # a kill: nothing is cleaned up
     for name in ("results.json", "README.md", "reproduce_notebooks.png", "report.html"):
@@ -123,7 +123,7 @@ def test_files_that_a_study_writes_are_removed_half_written(tmp_path, monkeypatc
         ({"config": {"epochs": 3, "seeds": [0, 1], "quick": True}}, "config.quick is None, not True"),
     ],
 )
-def test_another_study_is_refused_and_says_why(tmp_path, change, says):
+def test_different_study_is_refused_with_the_difference(tmp_path, change, says):
     with Journal(tmp_path, HEADER):
         pass
     before = (tmp_path / JOURNAL).read_bytes()
@@ -162,7 +162,7 @@ def test_another_study_is_refused_and_says_why(tmp_path, change, says):
         "lost key",
     ],
 )
-def test_a_damaged_line_is_refused_and_named(tmp_path, number, damage):
+def test_damaged_line_is_refused_by_number(tmp_path, number, damage):
     with Journal(tmp_path, HEADER) as journal:
         journal.add({"seed": 0, "loss": 0.25})
         journal.add({"seed": 1, "loss": 0.25})
@@ -183,7 +183,7 @@ def test_a_folder_with_another_kind_of_run_is_refused(tmp_path, resume):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
 
-def test_a_journal_without_its_header_is_refused(tmp_path):
+def test_journal_without_header_is_refused(tmp_path):
     with Journal(tmp_path, HEADER) as kept:
         kept.add({"seed": 0})
     _, entry = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
@@ -203,7 +203,7 @@ def test_a_journal_of_another_version_is_refused(tmp_path, lacks):
     assert (tmp_path / JOURNAL).read_bytes() == before
 
 
-def test_checkpoints_of_nobody_knows_what_are_not_resumed(tmp_path):
+def test_unidentified_checkpoints_are_not_resumed(tmp_path):
     (tmp_path / JOURNAL).touch()
     (tmp_path / CHECKPOINTS).mkdir()
     with pytest.raises(UserError, match="does not say"):
@@ -211,7 +211,7 @@ def test_checkpoints_of_nobody_knows_what_are_not_resumed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKPOINTS, JOURNAL]
 
 
-def test_another_environment_is_said_and_kept(tmp_path):
+def test_changed_environment_is_reported_and_recorded(tmp_path):
     said = []
     Journal(tmp_path, HEADER, notify=said.append).__exit__(None)
     assert said == []
@@ -235,7 +235,7 @@ def test_another_environment_is_said_and_kept(tmp_path):
 
 
 @pytest.mark.parametrize("changed", ["backend", "devices", "processes"])
-def test_on_other_devices_it_says_that_runs_under_way_start_again(tmp_path, changed):
+def test_resume_on_other_devices_reports_restarted_runs(tmp_path, changed):
     before, after = header_in(backend="cpu", devices=2, processes=1), header_in(backend="cpu", devices=2, processes=1)
     after["environment"][changed] = "other"
     said = []
@@ -247,7 +247,7 @@ def test_on_other_devices_it_says_that_runs_under_way_start_again(tmp_path, chan
 
 @pytest.mark.parametrize("before", [{"where": "/mnt/first"}, {"where": None}, {}])
 @pytest.mark.parametrize("after", [{"where": "/mnt/moved"}, {"where": None}, {}])
-def test_what_changes_nothing_is_not_asked(tmp_path, before, after):
+def test_irrelevant_settings_are_not_compared(tmp_path, before, after):
     Journal(tmp_path, {**HEADER, "data": {"sha256": "5", **before}}).__exit__(None)
     written = json.loads((tmp_path / JOURNAL).read_text())
     assert written["data"] == {"sha256": "5", **before}

@@ -14,7 +14,7 @@ from mnist_jax.runs.journal import Journal, open_study
 
 
 @pytest.mark.parametrize("call", ["fcntl.flock", "os.fsync"])
-def test_an_error_of_the_disk_when_it_is_resumed_takes_nothing_away(tmp_path, monkeypatch, call):
+def test_disk_error_on_resume_loses_nothing(tmp_path, monkeypatch, call):
     def fail(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -30,12 +30,12 @@ def test_an_error_of_the_disk_when_it_is_resumed_takes_nothing_away(tmp_path, mo
         assert list(kept) == [{"seed": 0}]
 
 
-def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+def test_invalid_file_name_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         open_study(tmp_path / ("x" * 300), "name", HEADER)
 
 
-def test_a_journal_that_cannot_be_written_says_so(tmp_path, monkeypatch):
+def test_unwritable_journal_is_reported(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
@@ -50,13 +50,13 @@ def test_a_journal_that_cannot_be_written_says_so(tmp_path, monkeypatch):
         assert list(journal) == [{"seed": 0}, {"seed": 2}]
 
 
-def test_a_folder_in_the_journal_s_place_is_refused(tmp_path):
+def test_folder_in_place_of_the_journal_is_refused(tmp_path):
     (tmp_path / JOURNAL).mkdir()
     with pytest.raises(UserError, match="cannot be written"):
         Journal(tmp_path, HEADER)
 
 
-def test_a_header_that_does_not_fit_on_the_disk_leaves_the_folder_free(tmp_path):
+def test_header_not_fitting_on_disk_frees_the_folder(tmp_path):
     with room_for(100), pytest.raises(UserError, match=f"cannot be written \\({os.strerror(errno.EFBIG)}\\)"):
         open_study(tmp_path / "out", "name", HEADER)
     assert not list((tmp_path / "out").iterdir())
@@ -65,7 +65,7 @@ def test_a_header_that_does_not_fit_on_the_disk_leaves_the_folder_free(tmp_path)
 
 
 @pytest.mark.parametrize("room", [0, 1, 30])
-def test_an_entry_that_does_not_fit_on_the_disk_is_one_sentence_and_nothing_before_is_lost(tmp_path, room):
+def test_entry_not_fitting_on_disk_is_refused_and_earlier_ones_kept(tmp_path, room):
     with Journal(tmp_path, HEADER) as kept:
         kept.add({"seed": 0})
         size = (tmp_path / JOURNAL).stat().st_size
@@ -76,7 +76,7 @@ def test_an_entry_that_does_not_fit_on_the_disk_is_one_sentence_and_nothing_befo
         assert list(kept) == [{"seed": 0}]
 
 
-def test_after_half_a_line_the_next_one_is_whole(tmp_path):
+def test_line_after_a_truncated_one_is_intact(tmp_path):
     with Journal(tmp_path, HEADER) as kept:
         with room_for((tmp_path / JOURNAL).stat().st_size + 10), pytest.raises(UserError):
             kept.add({"seed": 0})
@@ -86,7 +86,7 @@ def test_after_half_a_line_the_next_one_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO], ids=errno.errorcode.get)
-def test_without_locks_a_study_works_and_a_refused_one_claims_nothing(tmp_path, monkeypatch, number):
+def test_study_works_without_locks_and_refusal_claims_nothing(tmp_path, monkeypatch, number):
     def flock(*_):
         raise OSError(number, os.strerror(number))
 

@@ -41,7 +41,7 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize("attempt", range(int(os.environ.get("MNIST_JAX_KILLS", "20"))))
-def test_killed_at_any_moment_it_goes_on_to_the_same_end(uninterrupted, tmp_path, attempt):
+def test_killed_run_resumes_to_identical_results(uninterrupted, tmp_path, attempt):
     toy_folder, expected, seconds = uninterrupted
     arguments = command(toy_folder, tmp_path / "run")
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -111,7 +111,7 @@ def uninterrupted_comparison(tmp_path_factory):
 
 
 @pytest.mark.parametrize("attempt", range(int(os.environ.get("MNIST_JAX_KILLS", "3"))))
-def test_a_comparison_side_by_side_killed_at_any_moment_has_the_same_end(uninterrupted_comparison, tmp_path, attempt):
+def test_killed_comparison_resumes_to_identical_results(uninterrupted_comparison, tmp_path, attempt):
     toy_folder, expected, count = uninterrupted_comparison
     arguments = comparison(toy_folder, tmp_path / "run")
     rng = random.Random(attempt)
@@ -125,7 +125,7 @@ def test_a_comparison_side_by_side_killed_at_any_moment_has_the_same_end(uninter
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_it_ends_within_two_seconds_and_says_how_to_go_on(uninterrupted, tmp_path, number, status):
+def test_interrupt_ends_within_two_seconds_with_resume_advice(uninterrupted, tmp_path, number, status):
     toy_folder, expected, _ = uninterrupted
     process = subprocess.Popen(
         command(toy_folder, tmp_path / "run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -142,7 +142,7 @@ def test_interrupted_it_ends_within_two_seconds_and_says_how_to_go_on(uninterrup
     assert end_of_training(tmp_path / "run") == expected
 
 
-def test_a_full_disk_leaves_the_checkpoints_before(uninterrupted, tmp_path):
+def test_full_disk_keeps_earlier_checkpoints(uninterrupted, tmp_path):
     toy_folder, expected, _ = uninterrupted
     run_folder = tmp_path / "run"
     with subprocess.Popen(command(toy_folder, run_folder), stdout=subprocess.PIPE, text=True) as process:
@@ -159,7 +159,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(uninterrupted, tmp_path):
     assert end_of_training(run_folder) == expected
 
 
-def test_a_second_process_on_the_same_run_is_told(uninterrupted, tmp_path):
+def test_second_process_on_the_same_run_is_refused(uninterrupted, tmp_path):
     toy_folder, _, _ = uninterrupted
     first = subprocess.Popen(
         command(toy_folder, tmp_path / "run", "--epochs", 2000),
@@ -180,7 +180,7 @@ def test_a_second_process_on_the_same_run_is_told(uninterrupted, tmp_path):
 @pytest.mark.parametrize(
     "variables", [{"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"}, {"HOME": "/nonexistent"}, {"HOME": ""}], ids=str
 )
-def test_surroundings_that_lack_something(uninterrupted, tmp_path, variables):
+def test_training_works_in_a_minimal_environment(uninterrupted, tmp_path, variables):
     toy_folder, expected, _ = uninterrupted
     environment = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "TFDS_DATA_DIR")}
     done = run(command(toy_folder, tmp_path / "run"), env={**environment, **variables})
@@ -188,7 +188,7 @@ def test_surroundings_that_lack_something(uninterrupted, tmp_path, variables):
     assert end_of_training(tmp_path / "run") == expected
 
 
-def test_an_output_that_is_closed_or_full_ends_quietly_and_can_be_gone_on_with(uninterrupted, tmp_path):
+def test_closed_or_full_output_ends_quietly_and_run_can_be_resumed(uninterrupted, tmp_path):
     toy_folder, expected, _ = uninterrupted
     for number, redirect in enumerate(("| head -c 1", "> /dev/full")):
         out = tmp_path / f"run{number}"

@@ -17,7 +17,7 @@ from mnist_jax.runs.records import Run, runs_of_seeds
     ("devices_per_run", "batch_size", "error"),
     [(3, 33, "4 devices cannot be split into groups of 3"), (0, 32, "groups of 0"), (4, 30, "batch of 30")],
 )
-def test_devices_that_cannot_share_a_batch_are_refused(dataset, devices_per_run, batch_size, error):
+def test_indivisible_device_counts_are_refused(dataset, devices_per_run, batch_size, error):
     lesson = dataclasses.replace(LESSONS["mlp"], batch_size=batch_size)
     with pytest.raises(UserError, match=error):
         train_runs(lesson, dataset, [Run(0)], placement=Placement(devices_per_run=devices_per_run))
@@ -35,7 +35,7 @@ def test_devices_that_cannot_share_a_batch_are_refused(dataset, devices_per_run,
         ([Run(0), Run(1, (("learning_rate", 0.1),))], {}, "same hyperparameters"),
     ],
 )
-def test_runs_that_cannot_be_are_refused(dataset, runs, rest, error):
+def test_invalid_runs_are_refused(dataset, runs, rest, error):
     with pytest.raises(ValueError, match=error):
         train_runs(LESSONS["mlp"], dataset, runs, epochs=1, **rest)
 
@@ -55,7 +55,7 @@ def test_runs_that_cannot_be_are_refused(dataset, runs, rest, error):
         ({"epochs": 9 * 10**4299}, "at most 2,147,483,647 steps"),
     ],
 )
-def test_what_cannot_run_is_refused_before_it_starts(dataset, change, says):
+def test_invalid_training_is_refused_before_it_starts(dataset, change, says):
     arguments = {"lesson": LESSONS["mlp"], "seeds": [0], "epochs": 1, **change}
     with pytest.raises(UserError, match=says):
         train_runs(arguments["lesson"], dataset, runs_of_seeds(arguments["seeds"]), epochs=arguments["epochs"])
@@ -87,14 +87,14 @@ def test_more_runs_side_by_side_than_fit_are_refused(dataset, side_by_side):
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
-def test_runs_side_by_side_fit_by_their_weights_their_batch_and_their_larger_evaluation(dataset, split):
+def test_group_width_limit_counts_weights_batch_and_evaluation(dataset, split):
     mnist = sized(dataset, **{split: 10_000})
     large = dataclasses.replace(LESSONS["he"], hidden=(100_000, 200))
     deep = dataclasses.replace(LESSONS["he"], batch_size=100_000)
     assert [most_side_by_side(lesson, mnist) for lesson in (LESSONS["he"], large, deep)] == [241, 3, 27]
 
 
-def test_by_default_no_more_runs_are_side_by_side_than_fit(dataset, one_device, monkeypatch):
+def test_default_group_width_fits_memory(dataset, one_device, monkeypatch):
     one_device()
     monkeypatch.setattr(devices, "SIDE_BY_SIDE", {"cpu": 32})
     runs = [Run(seed) for seed in range(40)]
@@ -106,7 +106,7 @@ def test_by_default_no_more_runs_are_side_by_side_than_fit(dataset, one_device, 
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
-def test_a_net_that_fits_in_training_but_not_in_evaluation_is_refused(dataset, split, monkeypatch):
+def test_net_too_large_for_evaluation_is_refused(dataset, split, monkeypatch):
     lesson = dataclasses.replace(LESSONS["mlp"], hidden=(3,))
     monkeypatch.setattr("mnist_jax.lessons.MOST_ACTIVATIONS", 100 * lesson.activations)
     check_runs(lesson, sized(dataset, **{split: 100}), runs_of_seeds([0]), epochs=1)

@@ -35,7 +35,7 @@ def test_a_record_has_a_number_for_every_seed_and_epoch(lesson, dataset):
         assert all(type(value) is kind for run in entry[name] for value in run)
 
 
-def test_seeds_side_by_side_are_what_each_is_alone(dataset):
+def test_grouped_seeds_match_single_seeds(dataset):
     both = record(train_runs(LESSONS["dropout"], dataset, runs_of_seeds([1, 2]), epochs=2))
     alone = record(train_runs(LESSONS["dropout"], dataset, runs_of_seeds([2]), epochs=2))
     for name in ("test_loss", "train_loss", "test_correct"):
@@ -47,7 +47,7 @@ def grid(rates, seeds=(0,)):
 
 
 @first_and_last_quick(LESSONS)
-def test_runs_on_four_devices_are_what_they_are_on_one(lesson, dataset, one_device):
+def test_runs_on_four_devices_match_one_device(lesson, dataset, one_device):
     assert len(jax.devices()) == 4
     runs = [Run(seed) for seed in range(5)]
     four = list(train_runs(lesson, dataset, runs, epochs=2))
@@ -58,7 +58,7 @@ def test_runs_on_four_devices_are_what_they_are_on_one(lesson, dataset, one_devi
 
 
 @first_and_last_quick(LESSONS)
-def test_a_batch_spread_over_four_devices_trains_the_same(lesson, dataset):
+def test_batch_sharded_over_four_devices_trains_identically(lesson, dataset):
     # In float64: sums over a batch are in another order, and nothing else may differ. 66 is two batches and two more.
     lesson = dataclasses.replace(lesson, dtype="float64")
     with jax.enable_x64(True):
@@ -81,7 +81,7 @@ def test_two_runs_with_batches_spread_over_two_devices_each(dataset):
             assert mine.tests == its.tests
 
 
-def test_a_spread_batch_s_gradients_are_summed_over_its_devices(dataset):
+def test_sharded_batch_sums_gradients_over_devices(dataset):
     trainer = Trainer(LESSONS["mlp"], dataset, [Run(0)], placement=Placement(devices_per_run=4))
     states = trainer.start([Run(0)])
     trainer.compile(states)
@@ -91,7 +91,7 @@ def test_a_spread_batch_s_gradients_are_summed_over_its_devices(dataset):
 
 
 @first_and_last_quick(LESSONS)
-def test_the_compiler_s_options_change_no_result(lesson, dataset, monkeypatch):
+def test_compiler_options_change_no_result(lesson, dataset, monkeypatch):
     with_options = record(train_runs(lesson, dataset, runs_of_seeds([0]), epochs=2))
     monkeypatch.setattr(devices, "COMPILER_OPTIONS", {})
     without = record(train_runs(lesson, dataset, runs_of_seeds([0]), epochs=2))
@@ -100,7 +100,7 @@ def test_the_compiler_s_options_change_no_result(lesson, dataset, monkeypatch):
 
 
 @pytest.mark.parametrize(("side_by_side", "runs"), [(1, 6), (2, 6), (3, 5), (None, 1)])
-def test_a_group_s_runs_are_what_each_is_alone(dataset, side_by_side, runs):
+def test_grouped_runs_match_single_runs(dataset, side_by_side, runs):
     # On four devices (conftest.py): two groups, the last filled up with copies; one, filled up, twice; one device.
     todo = grid([0.01, 0.03, 0.1], seeds=[3, 4])[:runs]
     together = list(train_runs(LESSONS["relu"], dataset, todo, epochs=2, placement=Placement(side_by_side)))
@@ -126,7 +126,7 @@ def test_runs_are_spread_over_all_devices(dataset, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_a_grid_of_12_rates_is_one_compilation(dataset, monkeypatch, name):
+def test_grid_of_12_rates_compiles_once(dataset, monkeypatch, name):
     traced = []
     monkeypatch.setattr(devices, "train_epoch", lambda *args, **rest: traced.append(name) or train_epoch(*args, **rest))
     lesson = dataclasses.replace(LESSONS["he"], optimizer=optimizer(name, 0.01))
@@ -137,7 +137,7 @@ def test_a_grid_of_12_rates_is_one_compilation(dataset, monkeypatch, name):
     assert traced == [name]
 
 
-def test_tests_on_the_way_change_nothing_and_come_after_so_many_steps(dataset):
+def test_tests_during_an_epoch_change_nothing(dataset):
     # 66 examples in batches of 8: steps 1 to 9, the last with two examples.
     lesson = dataclasses.replace(LESSONS["relu"], batch_size=8)
     plain = list(train_runs(lesson, dataset, [Run(0)], epochs=2))
@@ -153,7 +153,7 @@ def test_tests_on_the_way_change_nothing_and_come_after_so_many_steps(dataset):
 
 
 @pytest.mark.parametrize(("side_by_side", "devices"), [(4, 1), (1, 4)])
-def test_a_group_is_the_same_whichever_of_its_runs_are_done(dataset, one_device, side_by_side, devices):
+def test_group_is_independent_of_its_finished_runs(dataset, one_device, side_by_side, devices):
     if devices == 1:
         one_device()
     lesson = dataclasses.replace(LESSONS["relu"], hidden=(16, 8))
@@ -168,7 +168,7 @@ def test_a_group_is_the_same_whichever_of_its_runs_are_done(dataset, one_device,
         assert trained(done) == {key: epoch for key, epoch in whole.items() if key[0] not in done}
 
 
-def test_groups_that_are_done_are_not_trained(dataset, monkeypatch):
+def test_finished_groups_are_not_trained(dataset, monkeypatch):
     began = []
     start = Trainer.start
     monkeypatch.setattr(Trainer, "start", lambda trainer, group: began.append(group) or start(trainer, group))
@@ -179,14 +179,14 @@ def test_groups_that_are_done_are_not_trained(dataset, monkeypatch):
     assert list(train_runs(LESSONS["mlp"], dataset, todo, done=todo, epochs=1)) == []
 
 
-def test_one_run_diverges_and_the_others_of_its_group_go_on(dataset):
+def test_one_diverged_run_does_not_stop_its_group(dataset):
     epochs = list(train_runs(LESSONS["relu"], dataset, grid([1e30, 0.01]), epochs=3))
     assert [epoch.number for epoch in epochs if epoch.run == grid([1e30])[0]] == [1]
     assert [epoch.number for epoch in epochs if epoch.run == grid([0.01])[0]] == [1, 2, 3]
     assert record(epochs)["diverged"] == [True, False]
 
 
-def test_a_group_of_which_all_diverged_is_kept_and_trained_no_more(dataset, tmp_path, monkeypatch):
+def test_fully_diverged_group_is_kept_and_not_retrained(dataset, tmp_path, monkeypatch):
     """Also where no checkpoint is due yet; the same again trains nothing."""
     numbers = []
     train = experiment._train_epoch
@@ -198,7 +198,7 @@ def test_a_group_of_which_all_diverged_is_kept_and_trained_no_more(dataset, tmp_
         assert numbers == [1]
 
 
-def test_a_group_s_name_is_of_its_data(dataset, toy):
+def test_group_name_depends_on_the_data(dataset, toy):
     """A folder of checkpoints does not continue with other digits."""
     others = data.from_arrays(toy, toy, "slides")
     names = {Trainer(LESSONS["mlp"], digits, [Run(0)]).name([Run(0)]) for digits in (dataset, others)}
@@ -209,13 +209,13 @@ def test_a_group_s_name_is_of_its_data(dataset, toy):
     ("train_loss", "test_loss", "diverged"),
     [(0.1, 0.2, False), (math.nan, 0.2, True), (0.1, math.inf, True), (math.inf, math.nan, True)],
 )
-def test_a_run_has_diverged_where_either_loss_is_not_finite(train_loss, test_loss, diverged):
+def test_run_diverged_if_either_loss_is_not_finite(train_loss, test_loss, diverged):
     assert Epoch(Run(0), 1, train_loss, test_loss, 10, None, 1.0).diverged == diverged
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("side_by_side", [1, 2])
-def test_a_run_s_hyperparameters_are_the_lesson_s_own_to_the_last_bit(dataset, dtype, side_by_side):
+def test_run_hyperparameters_are_bit_identical_to_lesson_hyperparameters(dataset, dtype, side_by_side):
     own = dataclasses.replace(LESSONS["adam"], optimizer=optimizer("adam", 0.1), hidden=(3,), dtype=dtype)
     other = dataclasses.replace(own, optimizer=optimizer("adam", 0.3))
     with jax.enable_x64(dtype == "float64"):
@@ -226,7 +226,7 @@ def test_a_run_s_hyperparameters_are_the_lesson_s_own_to_the_last_bit(dataset, d
 
 
 @pytest.mark.parametrize("lesson_id", [pytest.param("batch_norm", marks=pytest.mark.slow), "adam"])
-def test_a_device_s_share_of_a_batch_may_be_one_example(dataset, lesson_id):
+def test_one_example_per_device_is_allowed(dataset, lesson_id):
     """Batch norm's statistics are of the whole batch."""
     lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(3,), batch_size=4, dtype="float64")
     with jax.enable_x64(True):
@@ -236,7 +236,7 @@ def test_a_device_s_share_of_a_batch_may_be_one_example(dataset, lesson_id):
     assert spread[0].test_loss == pytest.approx(whole[0].test_loss, rel=1e-9)
 
 
-def test_a_diverged_run_ends_and_says_so(dataset):
+def test_diverged_run_ends_and_is_marked(dataset):
     lesson = dataclasses.replace(LESSONS["relu"], optimizer=optimizer("sgd", 1e30))
     entry = record(train_runs(lesson, dataset, runs_of_seeds([0]), epochs=5))
     assert entry["diverged"] == [True]
@@ -244,12 +244,12 @@ def test_a_diverged_run_ends_and_says_so(dataset):
     json.dumps(entry, allow_nan=False)
 
 
-def test_without_validation_there_is_none(toy):
+def test_no_validation_split_gives_no_validation_counts(toy):
     whole = data.from_arrays(toy, toy, "notebooks")
     assert record(train_runs(LESSONS["mlp"], whole, runs_of_seeds([0]), epochs=1))["validation_correct"] is None
 
 
-def test_the_epoch_is_compiled_with_the_compiler_s_options(dataset, monkeypatch):
+def test_epoch_is_compiled_with_the_compiler_options(dataset, monkeypatch):
     monkeypatch.setattr(devices, "COMPILER_OPTIONS", {"cpu": {"xla_no_such_option": True}})
     trainer = Trainer(dataclasses.replace(LESSONS["mlp"], hidden=(3,)), dataset, [Run(0)])
     with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):

@@ -100,7 +100,7 @@ print([entry["number"] for entry in journal])
 """
 
 
-def test_two_processes_keep_one_journal_and_go_on_with_it(tmp_path):
+def test_two_processes_share_one_journal_and_resume_it(tmp_path):
     out = tmp_path / "study"
     for option in ("--new", "--resume"):
         for status, printed, err in start_two("-c", JOURNAL_TO_THREE, out, option):
@@ -165,7 +165,7 @@ def test_different_digits_are_refused(toy_folder, tmp_path):
         ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "2"}, "other processes were not found"),
     ],
 )
-def test_processes_that_cannot_be_found_are_a_sentence(monkeypatch, variables, says):
+def test_unreachable_processes_are_reported(monkeypatch, variables, says):
     monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -55,7 +55,7 @@ def test_a_record_without_one_of_its_fields_is_refused():
             RunRecord.from_json({key: value for key, value in values.items() if key != name})
 
 
-def test_a_lesson_s_entry_has_a_list_for_every_run():
+def test_lesson_entry_has_one_list_per_run():
     records = [RunRecord.of_epochs(epochs(validation=(None, None), tests=((), ())))] * 2
     assert lesson_entry(records) == {
         "seeds": [7, 7], "validation_correct": None, "test_correct": [[10, 20]] * 2, "test_loss": [[1.0, 0.5]] * 2,

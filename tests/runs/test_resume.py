@@ -46,7 +46,7 @@ def headers(tmp_path_factory):
     return found
 
 
-def test_every_study_has_its_name(headers):
+def test_every_study_has_a_distinct_name(headers):
     assert sorted(headers) == sorted(STUDIES)
 
 
@@ -82,7 +82,7 @@ def train(toy_folder, out, *more):
     return ["train", "mlp", "--hidden", 8, "--epochs", 2, "--data", toy_folder, "--out", out, *more]
 
 
-def test_a_run_resumed_elsewhere_says_so(run_main, toy_folder, tmp_path, monkeypatch):
+def test_run_resumed_elsewhere_is_reported(run_main, toy_folder, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr("mnist_jax.cli.study.Journal.add", lambda *_: 1 / 0)  # a crash before the run is in the journal
@@ -108,7 +108,7 @@ def test_other_devices_per_run_are_refused(run_main, toy_folder, tmp_path):
     assert "holds another study (config.devices_per_run is 2, not 1)" in err
 
 
-def test_other_random_numbers_are_refused(run_main, toy_folder, tmp_path):
+def test_resume_with_other_random_numbers_is_refused(run_main, toy_folder, tmp_path):
     assert run_main(cli.main, *train(toy_folder, tmp_path / "run"))[0] == 0
     before = (tmp_path / "run" / JOURNAL).read_bytes()
     with jax_setting("jax_threefry_partitionable", False):
@@ -119,7 +119,7 @@ def test_other_random_numbers_are_refused(run_main, toy_folder, tmp_path):
     assert (tmp_path / "run" / JOURNAL).read_bytes() == before
 
 
-def test_the_settings_of_jax_that_it_asks_for_are_those_it_was_begun_with(tmp_path, dataset):
+def test_requested_jax_settings_restore_the_original_ones(tmp_path, dataset):
     def header():
         return describe_run("train", dataset, {}, command="")
 
@@ -136,7 +136,7 @@ def test_the_settings_of_jax_that_it_asks_for_are_those_it_was_begun_with(tmp_pa
     assert json.loads(done.stdout) == begun["config"]["jax"]
 
 
-def test_a_setting_of_jax_that_was_not_set_is_to_be_unset(tmp_path, dataset):
+def test_unset_jax_setting_must_be_unset_to_resume(tmp_path, dataset):
     Journal(tmp_path, describe_run("train", dataset, {}, command="")).__exit__(None)
     with jax_setting("jax_default_matmul_precision", "highest"):
         found = describe_run("train", dataset, {}, command="")
@@ -146,7 +146,7 @@ def test_a_setting_of_jax_that_was_not_set_is_to_be_unset(tmp_path, dataset):
             Journal(tmp_path, {**found, "study": "ladder"})
 
 
-def test_training_on_a_full_disk_ends_with_one_sentence(toy_folder, tmp_path):
+def test_training_on_a_full_disk_is_refused(toy_folder, tmp_path):
     command = shlex.join([sys.executable, "-m", "mnist_jax", *map(str, train(toy_folder, tmp_path / "run"))])
     # No file may grow beyond 1 KB.
     done = subprocess.run(["bash", "-c", f"ulimit -f 1; exec {command}"], capture_output=True, text=True, timeout=100)

@@ -24,7 +24,7 @@ def test_moments_are_the_integrals(activation, variance):
     assert normal_moments(activation, variance) == pytest.approx((square, square - mean**2, slope), rel=2e-3)
 
 
-def test_relu_s_factors_are_he_s():
+def test_relu_factors_match_he():
     moments = normal_moments("relu", 3.0)
     assert moments.mean_square == pytest.approx(3.0 / 2)
     assert moments.slope == pytest.approx(1 / 2)
@@ -39,7 +39,7 @@ def test_relu_s_factors_are_he_s():
 @pytest.mark.parametrize("initialisation", ["he", pytest.param("pytorch", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("batch_norm", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
-def test_a_deep_stack_does_what_the_theory_says(toy, activation, batch_norm, initialisation):
+def test_deep_stack_follows_the_theory(toy, activation, batch_norm, initialisation):
     lesson = dataclasses.replace(
         LESSONS["he"], hidden=DEEP, dropout_rate=0.0,
         activation=activation, batch_norm=batch_norm, initialisation=initialisation,

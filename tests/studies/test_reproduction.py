@@ -40,7 +40,7 @@ def fake_runs(seeds=10):
     }
 
 
-def test_z_is_student_s_for_one_more_draw():
+def test_z_matches_student_t_for_one_more_draw():
     rows = np.random.default_rng(1).normal(5, 2, (4000, 11))
     z = [(row[0] - row[1:].mean()) / draw_spread(row[1:], 0.0) for row in rows]
     assert stats.kstest(z, stats.t(9).cdf).pvalue > 0.01
@@ -72,7 +72,7 @@ def test_lessons_that_the_rule_point_by_point_confuses_are_named():
 
 
 @pytest.mark.parametrize("n", [3, 10])
-def test_an_error_of_that_many_spreads_is_noticed_in_nine_of_ten_studies(n):
+def test_error_of_stated_size_is_detected_in_nine_of_ten_studies(n):
     level, studies = 0.05 / 120, 4000
     rng = np.random.default_rng(3)
     ours = rng.normal(5, 2, (studies, n))
@@ -82,7 +82,7 @@ def test_an_error_of_that_many_spreads_is_noticed_in_nine_of_ten_studies(n):
     assert stats.binomtest(noticed, studies, POWER).pvalue > 0.001
 
 
-def test_what_is_noticed_is_given_for_each_point():
+def test_detectable_error_is_given_per_point():
     runs = fake_runs()
     point = by_point(runs)["points"][13]
     assert (point["lesson"], point["what"], point["epoch"]) == ("mlp", "loss", 4)
@@ -90,7 +90,7 @@ def test_what_is_noticed_is_given_for_each_point():
     assert point["noticed"] == pytest.approx(noticed_z(10, LEVEL / 120) * spread)
 
 
-def test_an_error_in_all_points_is_noticed_at_the_most_sensitive_one():
+def test_error_in_all_points_is_detected_at_the_most_sensitive_one():
     found = by_point(fake_runs())
     for lesson_id in LESSONS:
         points = [point for point in found["points"] if point["lesson"] == lesson_id]
@@ -105,7 +105,7 @@ def test_an_error_in_all_points_is_noticed_at_the_most_sensitive_one():
         assert noticed["last_accuracy"] == pytest.approx(shifts[-1])
 
 
-def test_contrasts_use_every_number_and_are_in_their_units():
+def test_contrasts_use_every_number_in_its_units():
     time = np.linspace(-1, 1, 10)
     accuracy, loss = 1 / (1 + np.exp(-2 - time)), np.exp(-1 - 0.3 * time)
     assert contrasts(accuracy, loss) == pytest.approx([2, -1, -0.3], abs=2e-3)
@@ -117,7 +117,7 @@ def test_contrasts_use_every_number_and_are_in_their_units():
     assert np.isfinite(contrasts(np.array([0.0, 1.0]), np.array([0.1, 0.1]))).all()
 
 
-def test_our_curves_are_rounded_as_the_printed_ones():
+def test_curves_are_rounded_like_the_printed_ones():
     for lesson_id in LESSONS:
         printed = np.array(published.accuracies(lesson_id)), np.array(published.losses(lesson_id))
         for part in (-0.4, 0.4):
@@ -133,21 +133,21 @@ def test_curves_are_compared_on_the_grid_of_the_printed_ones():
 
 
 @pytest.mark.parametrize("n", [5, 10, 30])
-def test_p_is_that_of_wilks_for_a_group_of_one(n):
+def test_p_matches_wilks_for_a_group_of_one(n):
     rows = draws(np.random.default_rng(n), n + 1)
     within, total = (len(part) * np.cov(part.T, bias=True) for part in (rows[1:], rows))
     wilks = np.linalg.det(within) / np.linalg.det(total)  # of a sound world it is Beta((n - 3) / 2, 3 / 2)
     assert one_more_p(rows[0], rows[1:]) == pytest.approx(stats.beta.cdf(wilks, (n - 3) / 2, 3 / 2), rel=1e-6)
 
 
-def test_a_sound_world_is_rejected_no_more_often_than_said():
+def test_false_rejection_rate_is_at_most_as_stated():
     studies = 2000
     worlds = draws(np.random.default_rng(4), studies, 11)
     rejected = sum(one_more_p(world[0], world[1:]) < LEVEL for world in worlds)
     assert stats.binom.ppf(0.001, studies, LEVEL) <= rejected <= stats.binom.ppf(0.999, studies, LEVEL)
 
 
-def test_each_curve_is_left_out_of_those_it_is_tested_against():
+def test_each_curve_is_tested_against_the_others_only():
     ours = draws(np.random.default_rng(5), 12)
     ours[3] += 20
     found = leave_one_out(ours)
@@ -156,7 +156,7 @@ def test_each_curve_is_left_out_of_those_it_is_tested_against():
 
 
 @pytest.mark.parametrize("contrast", range(3))
-def test_a_shift_of_that_size_is_noticed_in_nine_of_ten_studies(contrast):
+def test_stated_shift_is_detected_in_nine_of_ten_studies(contrast):
     n, level, studies = 10, LEVEL / 6, 4000
     rng = np.random.default_rng(6)
     ours = rng.normal(size=(n, 3))
@@ -167,7 +167,7 @@ def test_a_shift_of_that_size_is_noticed_in_nine_of_ten_studies(contrast):
     assert stats.binomtest(noticed, studies, POWER).pvalue > 0.001
 
 
-def test_what_is_noticed_is_given_in_units_of_the_curves():
+def test_detectable_error_is_in_units_of_the_curves():
     runs = fake_runs(30)
     found = by_curve(runs)
     ours = contrasts(*published.as_printed(*runs["relu"]))
@@ -179,7 +179,7 @@ def test_what_is_noticed_is_given_in_units_of_the_curves():
     assert np.log(odds[0] / odds[1]) == pytest.approx(log_odds) == shown["log_odds"]
 
 
-def test_our_curves_are_tested_against_other_lessons_too():
+def test_curves_are_tested_against_other_lessons():
     runs = fake_runs(30)
     half = Curves(*(values.copy() for values in runs["he"]))  # of runs as he's, half as adam's
     for values, others in zip(half, runs["adam"], strict=True):

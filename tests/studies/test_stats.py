@@ -5,7 +5,7 @@ from scipy import stats
 from mnist_jax.studies.stats import Interval, all_pairs, mean_interval, median_interval, paired_difference
 
 
-def test_interval_is_student_s():
+def test_interval_matches_student_t():
     values = [1.0, 2.0, 4.0, 7.0]
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert mean_interval(values) == pytest.approx((3.5, low, high))
@@ -20,19 +20,19 @@ def test_pairs_cancel_what_they_share():
     assert paired_difference([0.0, 0.1], [9.0, 9.0]).excludes_zero
 
 
-def test_intervals_cover_the_mean_as_often_as_they_say():
+def test_intervals_have_nominal_coverage():
     rng = np.random.default_rng(0)
     covered = [(lambda i: i.low < 3 < i.high)(mean_interval(rng.normal(3, 2, 5))) for _ in range(2000)]
     assert abs(np.mean(covered) - 0.95) < 0.02
 
 
-def test_pairs_are_made_by_seed_and_not_by_rank():
+def test_runs_are_paired_by_seed():
     difference = paired_difference([1.0, 2.0, 3.0], [3.0, 1.0, 2.0])
     assert difference.mean == 0
     assert difference.high == pytest.approx(np.std([-2, 1, 1], ddof=1) / 3**0.5 * stats.t.ppf(0.975, 2))
 
 
-def test_all_pairs_are_corrected_for_all_pairs():
+def test_intervals_are_corrected_for_all_pairs():
     runs = {name: list(np.random.default_rng(place).normal(size=4)) for place, name in enumerate("abcd")}
     found = all_pairs(runs)
     assert list(found) == [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")]
@@ -40,14 +40,14 @@ def test_all_pairs_are_corrected_for_all_pairs():
         assert interval == pytest.approx(paired_difference(runs[a], runs[b], 1 - 0.05 / 6, grid=1))
 
 
-def test_equal_counts_do_not_make_an_interval_without_width():
+def test_equal_counts_give_an_interval_of_positive_width():
     half = stats.t.ppf(0.975, 1) * (1 / 6 / 2) ** 0.5
     assert paired_difference([9_805, 9_806], [9_800, 9_801], grid=1) == pytest.approx((5, 5 - half, 5 + half))
     half = stats.t.ppf(0.975, 2) * (2**2 / 12 / 3) ** 0.5
     assert mean_interval([7, 7, 7], grid=2) == pytest.approx((7, 7 - half, 7 + half))
 
 
-def test_an_interval_in_other_units():
+def test_interval_scales_with_units():
     assert Interval(1.0, -1.0, 3.0).times(100) == Interval(100.0, -100.0, 300.0)
     assert Interval(1.0, -1.0, 3.0).times(-1) == Interval(-1.0, -3.0, 1.0)
 
@@ -55,17 +55,17 @@ def test_an_interval_in_other_units():
 @pytest.mark.parametrize(
     ("count", "places"), [(5, None), (6, (1, 6)), (8, (1, 8)), (9, (2, 8)), (10, (2, 9)), (20, (6, 15))]
 )
-def test_the_median_s_interval_is_between_the_order_statistics_of_the_tables(count, places):
+def test_median_interval_matches_tables(count, places):
     values = list(np.random.default_rng(0).permutation(np.arange(1, count + 1)))
     assert median_interval(values) == places
 
 
-def test_the_median_s_interval_may_end_at_never():
+def test_median_interval_may_be_unbounded():
     assert median_interval([np.inf, 1, 2, 3, np.inf, 4, 5, 6, 7, 8]) == (2, np.inf)
 
 
 @pytest.mark.parametrize("count", [6, 10, 20])
-def test_the_median_s_interval_covers_at_least_as_often_as_it_says(count):
+def test_median_interval_has_nominal_coverage(count):
     rng = np.random.default_rng(0)
     intervals = [median_interval(rng.exponential(size=count)) for _ in range(400)]
     assert sum(low <= np.log(2) <= high for low, high in intervals) >= stats.binom.ppf(0.001, 400, 0.95)

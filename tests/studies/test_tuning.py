@@ -54,12 +54,12 @@ def test_rates_are_evenly_spread_and_round():
     ("low", "high", "count"),
     [(0, 1, 3), (1, 1, 3), (0.1, 0.01, 3), (0.1, 1, 1), (1, float("inf"), 3), (0.1, 0.101, 12), (0.1, 1, 10**9)],
 )
-def test_rates_that_cannot_be_are_refused(low, high, count):
+def test_invalid_rates_are_refused(low, high, count):
     with pytest.raises(UserError, match="learning rates"):
         learning_rates(low, high, count)
 
 
-def test_a_contestant_is_optax_s_but_for_what_is_said():
+def test_contestant_matches_optax_except_where_stated():
     made = contestant("sgd", (0.1, 1.0), momentum=0.9)
     assert made.label == "sgd, momentum 0.9"
     assert made.optimizer == optimizer("sgd", 0.1, momentum=0.9)
@@ -69,7 +69,7 @@ def test_a_contestant_is_optax_s_but_for_what_is_said():
         contestant("adam", (0.1, -1.0))
 
 
-def test_the_course_s_optimizers():
+def test_course_optimizers():
     assert course_optimizers() == {"sgd": optimizer("sgd", 0.01, momentum=0.5), "adam": optimizer("adam", 0.01)}
 
 
@@ -91,7 +91,7 @@ def test_the_good_range_is_the_unbroken_one_around_the_best(correct, images, exp
 
 
 @pytest.mark.parametrize("images", [500, 4_999, 5_000, 10_000])
-def test_a_rate_exactly_at_the_limit_is_good_whatever_the_best(images):
+def test_rate_exactly_at_the_limit_is_good(images):
     limit = 5 * images // 1000
     for best in range(limit, images + 1):
         assert good_range([best - limit, best, best - limit - 1], images) == (0, 1)
@@ -101,7 +101,7 @@ def test_a_rate_exactly_at_the_limit_is_good_whatever_the_best(images):
     ("target", "expected"),
     [(50, 2), (80, 4), (90, 5), (95, 5 + 2), (96, 5 + 5), (99, None)],
 )
-def test_steps_are_counted_to_the_first_test_that_is_good_enough(target, expected):
+def test_steps_are_counted_to_the_first_sufficient_test(target, expected):
     # Five steps an epoch, tested after 2, 4 and at the end.
     assert steps_to(target, [[50, 80], [95, 70]], [90, 96], 2, 5) == expected
 
@@ -147,13 +147,13 @@ def tuned(**tuning):
     return {"data": {"validation": 100, "test": 100}, "tuning": tuning}
 
 
-def test_a_choice_at_the_edge_is_called_so():
+def test_choice_at_the_grid_edge_is_flagged():
     found = tuning_summary(entries({0.1: [0.5], 1.0: [0.9]}), contestant("sgd", (0.1, 1.0)), 100)
     assert "edge of the grid" in tuning_rows(tuned(sgd=found))[0][1]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_the_best_of_a_group_goes_on(order):
+def test_best_of_each_group_is_retrained(order):
     group = [contestant("sgd", (0.1, 1.0), momentum=momentum) for momentum in (0.5, 0.9)]
     accuracies = [{0.1: [0.90], 1.0: [0.10]}, {0.1: [0.10], 1.0: [0.91]}]
     tuning = {
@@ -167,7 +167,7 @@ def test_the_best_of_a_group_goes_on(order):
     ("correct", "diverged", "expected"),
     [([11, 13, 20, 21, 98], [False] * 5, 3), ([11, 13], [True, False], 1), ([], [], 0)],
 )
-def test_runs_at_chance_are_those_that_end_finite_and_right_no_more_than_by_twice_guessing(correct, diverged, expected):
+def test_runs_at_chance_end_finite_and_below_twice_guessing(correct, diverged, expected):
     assert at_chance(correct, diverged, 100) == expected
 
 
@@ -209,7 +209,7 @@ def test_the_first_epoch_of_a_timed_program_does_not_count(dataset, monkeypatch)
 
 
 @pytest.mark.parametrize(("tuning", "final"), [(0, 2), (1, 1), (10**9, 2), (1, 10**9)])
-def test_seeds_that_make_no_comparison_are_refused(tuning, final):
+def test_invalid_comparison_seeds_are_refused(tuning, final):
     with pytest.raises(UserError, match="seeds"):
         Budget.of_counts(tuning, final)
 
@@ -219,13 +219,13 @@ def test_final_seeds_are_fresh():
     assert not set(budget.tuning_seeds) & set(budget.final_seeds)
 
 
-def test_without_validation_images_nothing_can_be_tuned(dataset):
+def test_tuning_needs_validation_images(dataset):
     with pytest.raises(UserError, match="validation images"):
         check_comparison(LESSONS["mlp"], dataclasses.replace(dataset, validation=None), BUDGET, epochs=2)
 
 
 @pytest.mark.parametrize("shown", [1, 9, 17])
-def test_interrupted_and_run_again_it_goes_on_where_it_was(whole, dataset, tmp_path, monkeypatch, shown):
+def test_interrupted_study_continues_where_it_stopped(whole, dataset, tmp_path, monkeypatch, shown):
     show, count = EpochProgress.show, 0
 
     def interrupted(self, *args, **rest):
@@ -258,9 +258,7 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(whole, dataset, tmp_p
     assert len(parts) == 11
 
 
-def test_what_another_number_of_devices_left_under_way_is_removed_at_the_end(
-    dataset, tmp_path, monkeypatch, one_device
-):
+def test_groups_of_another_device_count_are_removed_at_the_end(dataset, tmp_path, monkeypatch, one_device):
     def interrupted(*_, **rest):
         raise KeyboardInterrupt
 
@@ -274,7 +272,7 @@ def test_what_another_number_of_devices_left_under_way_is_removed_at_the_end(
     assert not (tmp_path / CHECKPOINTS).exists()
 
 
-def test_a_finished_comparison_is_drawn_anew_without_training(dataset, tmp_path, monkeypatch):
+def test_finished_comparison_is_redrawn_without_training(dataset, tmp_path, monkeypatch):
     first = run_compare(tmp_path, dataset)
     monkeypatch.setattr("mnist_jax.runs.loop._train_epoch", None)
     assert run_compare(tmp_path, dataset) == first
@@ -296,7 +294,7 @@ def test_final_runs_are_paired(dataset, tmp_path):
     assert sgd["train_loss"][0] != sgd["train_loss"][1]
 
 
-def test_runs_that_diverge_are_shown(dataset, tmp_path):
+def test_diverged_runs_are_shown(dataset, tmp_path):
     groups = {"kept": [contestant("sgd", (0.01, 1e30))], "lost": [contestant("adam", (1e30, 2e30))]}
     results = run_compare(tmp_path, dataset, groups, LESSONS["relu"])
     assert results["tuning"]["sgd"]["diverged"] == [[False], [True]]
@@ -312,5 +310,5 @@ def test_runs_that_diverge_are_shown(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("steps", "median"), [([250, 750], 500), ([250, 500, None], 500), ([250, None, None], math.inf), ([None], math.inf)]
 )
-def test_a_run_that_never_gets_there_counts_as_the_slowest(steps, median):
+def test_run_never_reaching_the_target_counts_as_slowest(steps, median):
     assert median_steps(steps) == median

@@ -53,7 +53,7 @@ def asked(server, method, path, body=None, **headers):
         return reply.status, reply.headers, reply.read()
 
 
-def test_the_page_is_whole_and_may_ask_nobody_else(server):
+def test_demo_page_is_complete_and_self_contained(server):
     status, headers, page = asked(server, "GET", "/")
     assert status == 200
     text = page.decode()
@@ -67,7 +67,7 @@ def test_the_page_is_whole_and_may_ask_nobody_else(server):
     assert "unsafe" not in policy
 
 
-def test_a_drawing_gets_each_lesson_s_probabilities(server, digits_run):
+def test_drawing_returns_probabilities_of_each_lesson(server, digits_run):
     drawing = np.full((280, 280), 255, np.uint8)
     drawing[50:230, 130:150] = 0
     status, _, reply = asked(server, "POST", "/predict", png(drawing), Origin=server.url.rstrip("/"))
@@ -80,7 +80,7 @@ def test_a_drawing_gets_each_lesson_s_probabilities(server, digits_run):
 
 
 @pytest.mark.parametrize("picture", [b"", b"no picture", png(np.zeros((9, 9), np.uint8))])
-def test_what_is_no_digit_gets_a_sentence(server, picture):
+def test_upload_without_digit_is_refused(server, picture):
     status, _, reply = asked(server, "POST", "/predict", picture)
     assert status == 422
     assert json.loads(reply)["error"].endswith(".")
@@ -101,13 +101,13 @@ def test_what_is_no_digit_gets_a_sentence(server, picture):
         ("PUT", "/predict", {}, 501),
     ],
 )
-def test_other_questions_are_refused(server, method, path, headers, status):
+def test_unexpected_requests_are_refused(server, method, path, headers, status):
     assert asked(server, method, path, **headers)[0] == status
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/predict")])
 @pytest.mark.parametrize("host", ["localhost:1", "localhost", "machine.example:8000", ""])
-def test_another_address_is_told_which_are_answered(server, method, path, host):
+def test_request_to_another_address_lists_valid_ones(server, method, path, host):
     """As through a port that is forwarded from another one."""
     status, _, reply = asked(server, method, path, b"x" if method == "POST" else None, Host=host)
     port, said = server.server_port, json.loads(reply)["error"]
@@ -124,7 +124,7 @@ def test_another_address_is_told_which_are_answered(server, method, path, host):
         ("GET", "/", {"Origin": "http://elsewhere.example"}),
     ],
 )
-def test_at_the_right_address_no_port_is_to_be_forwarded(server, method, path, headers):
+def test_refusal_at_the_right_address_does_not_suggest_forwarding(server, method, path, headers):
     status, _, reply = asked(server, method, path, b"x" if method == "POST" else None, **headers)
     said = json.loads(reply)["error"]
     assert status == 404
@@ -132,17 +132,17 @@ def test_at_the_right_address_no_port_is_to_be_forwarded(server, method, path, h
     assert said.endswith("is answered.")
 
 
-def test_through_a_port_of_the_same_number_it_is_answered(server):
+def test_forwarded_port_of_the_same_number_is_answered(server):
     assert asked(server, "GET", "/", Host=f"localhost:{server.server_port}")[0] == 200
 
 
-def test_a_picture_that_is_too_large_is_told_so(server):
+def test_oversized_upload_is_refused(server):
     status, _, reply = asked(server, "POST", "/predict", bytes(21_000_000))
     assert status == 413
     assert "20,000,000 bytes" in json.loads(reply)["error"]
 
 
-def test_a_reader_that_goes_away_stops_nothing(server, capfd):
+def test_disconnecting_client_does_not_stop_the_server(server, capfd):
     for _ in range(3):
         connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
         connection.request("POST", "/predict", b"x", {"Content-Length": "1000"})
@@ -152,7 +152,7 @@ def test_a_reader_that_goes_away_stops_nothing(server, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_many_ask_at_once(server):
+def test_concurrent_requests_agree(server):
     found = []
     drawing = np.full((50, 50), 255, np.uint8)
     drawing[10:40, 20:25] = 0
@@ -169,14 +169,14 @@ def test_many_ask_at_once(server):
 
 
 @pytest.mark.parametrize("port", [None, 70000, -1])
-def test_a_port_that_cannot_be_had_is_said(server, digits_run, run_main, port):
+def test_unavailable_port_is_reported(server, digits_run, run_main, port):
     status, _, err = run_main(cli.main, "demo", digits_run, "--port", port or server.server_port)
     assert status == 2
     assert "--port" in err
     assert err.count("\n") == 1
 
 
-def test_the_command_says_where_and_ends_with_ctrl_c(toy_ladder):
+def test_demo_prints_its_address_and_ends_on_ctrl_c(toy_ladder):
     command = [sys.executable, "-m", "mnist_jax", "demo", toy_ladder, "--port", "0"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -224,7 +224,7 @@ def wait_until(true, seconds=20):
 
 
 @pytest.mark.slow
-def test_digits_that_are_drawn_are_recognised(server, tmp_path):
+def test_drawn_digits_are_recognised(server, tmp_path):
     with chromium() as driver:
         driver.get(server.url)
         for digit, strokes in DRAWN.items():
@@ -249,7 +249,7 @@ def test_digits_that_are_drawn_are_recognised(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_on_a_phone_in_the_dark_nothing_is_cut_off(server):
+def test_demo_fits_a_phone_in_dark_mode(server):
     with chromium(width=390, height=844, dark=True) as driver:
         driver.get(server.url)
         draw(driver, DRAWN[7])
@@ -260,7 +260,7 @@ def test_on_a_phone_in_the_dark_nothing_is_cut_off(server):
 
 
 @pytest.mark.slow
-def test_when_it_cannot_be_reached_the_page_says_so(server):
+def test_demo_page_reports_an_unreachable_server(server):
     with chromium() as driver:
         driver.get(server.url)
         conditions = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}

@@ -8,7 +8,7 @@ from mnist_jax.views.net_figures import calibration_figure, confusion_figure, fi
 from mnist_jax.views.report import confusion_picture
 
 
-def test_the_confusion_s_words_and_axes_are_right():
+def test_confusion_text_and_axes():
     labels, answers = np.array([4] * 5 + [9] * 2 + [1]), np.array([9] * 3 + [4] * 4 + [1])
     assert "most often 4 taken for 9 (3 times), 9 taken for 4 (2 times)." in confusion_picture(labels, answers).alt
     assert confusion_picture(labels, labels).caption == "No digit is taken for another."
@@ -30,7 +30,7 @@ def test_the_calibration_error_is_the_mean_gap():
     assert expected_calibration_error(bins) == pytest.approx((10 * 0.1 + 30 * 0.2) / 40)
 
 
-def test_figures_of_nets_at_the_edges():
+def test_figures_of_edge_cases():
     """All right, all wrong, a class that never comes, one unit, weights of zero."""
     assert confusion_figure(np.diag(np.arange(10)))
     assert confusion_figure(np.zeros((10, 10), int))

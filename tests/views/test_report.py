@@ -25,7 +25,7 @@ def ladder_page(toy_ladder, tmp_path_factory):
     return run / "report.html"
 
 
-def test_the_page_has_all_that_is_known_of_a_ladder(ladder_page):
+def test_report_shows_everything_known_about_a_ladder(ladder_page):
     page = Page(ladder_page.read_text())
     results = json.loads((ladder_page.parent / RESULTS).read_text())
     for cell in [*ladder.header(results), *(cell for row in ladder.rows(results) for cell in row)]:
@@ -46,7 +46,7 @@ def test_the_page_has_all_that_is_known_of_a_ladder(ladder_page):
     assert results["data"]["sha256"] in page.text
 
 
-def test_it_needs_no_network_and_runs_nothing(ladder_page):
+def test_report_has_no_scripts_or_external_links(ladder_page):
     source = ladder_page.read_text()
     page = Page(source)
     assert page.all("script") == []
@@ -99,7 +99,7 @@ def test_a_run_of_one_changed_lesson(run_main, toy_folder, tmp_path):
         pytest.param("jax_default_prng_impl", "rbg", marks=pytest.mark.slow),
     ],
 )
-def test_initial_weights_are_shown_only_where_they_are_the_run_s(run_main, toy_folder, tmp_path, name, value):
+def test_initial_weights_are_shown_only_if_reproducible(run_main, toy_folder, tmp_path, name, value):
     arguments = ["train", "relu", "--hidden", 20, "--epochs", 1, "--data", toy_folder]
     assert run_main(cli.main, *arguments, "--out", tmp_path / "here")[0] == 0
     with jax_setting(name, value):
@@ -111,7 +111,7 @@ def test_initial_weights_are_shown_only_where_they_are_the_run_s(run_main, toy_f
         assert (" to " in words) == (run == "here")
 
 
-def test_a_run_that_diverged_has_no_pictures_of_its_net(run_main, toy_folder, tmp_path):
+def test_diverged_run_has_no_net_pictures(run_main, toy_folder, tmp_path):
     arguments = ["--activation", "relu", "--learning-rate", 1e30, "--data", toy_folder]
     assert run_main(cli.main, "train", "mlp", *arguments, "--out", tmp_path / "run")[0] == 0
     page = Page(reported(run_main, tmp_path / "run"))
@@ -121,7 +121,7 @@ def test_a_run_that_diverged_has_no_pictures_of_its_net(run_main, toy_folder, tm
     assert not any("Confusion" in image["alt"] for image in page.all("img"))
 
 
-def test_an_imported_net(run_main, toy_ladder, tmp_path):
+def test_report_of_an_imported_net(run_main, toy_ladder, tmp_path):
     file = tmp_path / "net.safetensors"
     assert run_main(cli.main, "export", toy_ladder, "--format", "safetensors", "--out", file)[0] == 0
     digits = toy_ladder.parent / "toy"
@@ -145,7 +145,7 @@ def test_an_imported_net(run_main, toy_ladder, tmp_path):
         ("reproduce_notebooks", 4),
     ],
 )  # fmt: skip
-def test_a_study_s_own_tables_and_figures(run_main, tmp_path, study, figures):
+def test_report_shows_study_tables_and_figures(run_main, tmp_path, study, figures):
     recorded = ROOT / "experiments" / "results" / study
     page = Page(reported(run_main, shutil.copytree(recorded, tmp_path / study)))
     assert len(page.all("img")) == figures
@@ -155,7 +155,7 @@ def test_a_study_s_own_tables_and_figures(run_main, tmp_path, study, figures):
     assert page.all("table")
 
 
-def test_a_study_s_words_are_text_and_not_tags(run_main, tmp_path):
+def test_study_table_is_escaped(run_main, tmp_path):
     recorded = ROOT / "experiments" / "results" / "running_variance"
     run = shutil.copytree(recorded, tmp_path / "study")
     (run / "README.md").write_text("<script>alert(1)</script> [x](javascript:alert(1)) | a |\n")
@@ -163,7 +163,7 @@ def test_a_study_s_words_are_text_and_not_tags(run_main, tmp_path):
     assert page.all("script") == page.all("a") == []
 
 
-def test_digits_that_are_not_where_they_were(run_main, toy_folder, tmp_path):
+def test_moved_digits_must_be_named(run_main, toy_folder, tmp_path):
     run, changed = tmp_path / "run", shutil.copytree(toy_folder, tmp_path / "changed")
     arguments = ["--hidden", 8, "--epochs", 1, "--data", toy_folder]
     assert run_main(cli.main, "train", "mlp", *arguments, "--out", run)[0] == 0
@@ -200,7 +200,7 @@ def test_digits_of_a_relative_folder_are_found_where_it_was_named(run_main, toy_
     assert err.endswith("Name where they are now with --data.\n")
 
 
-def test_a_run_under_way_in_its_first_lesson(run_main, toy_ladder, tmp_path):
+def test_report_of_a_run_in_its_first_lesson(run_main, toy_ladder, tmp_path):
     run = shutil.copytree(toy_ladder, tmp_path / "run")
     (run / RESULTS).unlink()  # which is written after each lesson
     page = Page(reported(run_main, run))
@@ -209,7 +209,7 @@ def test_a_run_under_way_in_its_first_lesson(run_main, toy_ladder, tmp_path):
     assert "Not finished yet: mlp, dropout, relu, batch_norm, he, adam." in page.text
 
 
-def test_a_bug_of_ours_shows_its_traceback(run_main, recorded, monkeypatch):
+def test_internal_error_keeps_its_traceback(run_main, recorded, monkeypatch):
     def bug(*_):
         raise KeyError("ours")
 
@@ -219,7 +219,7 @@ def test_a_bug_of_ours_shows_its_traceback(run_main, recorded, monkeypatch):
         run_main(cli.main, "report", write(results))
 
 
-def test_names_that_are_not_utf8_are_shown_replaced(run_main, recorded):
+def test_undecodable_names_are_shown_with_replacements(run_main, recorded):
     results, write = recorded
     results["config"]["command"] += " --data 'b\udcff'"
     run = write(results)
@@ -228,14 +228,14 @@ def test_names_that_are_not_utf8_are_shown_replaced(run_main, recorded):
     assert "--data 'b?'" in Page(reported(run_main, run)).text
 
 
-def test_a_seed_that_was_not_run_is_said(run_main, toy_ladder, tmp_path):
+def test_unknown_seed_is_refused(run_main, toy_ladder, tmp_path):
     status, _, err = run_main(cli.main, "report", toy_ladder, "--seed", 7, "--out", tmp_path / "page.html")
     assert status == 2
     assert "of seed 7" in err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_the_user_s_is_not_overwritten(run_main, toy_ladder, tmp_path):
+def test_existing_file_is_not_overwritten(run_main, toy_ladder, tmp_path):
     (tmp_path / "mine.html").write_text("mine")
     status, _, err = run_main(cli.main, "report", toy_ladder, "--out", tmp_path / "mine.html")
     assert status == 2
@@ -245,7 +245,7 @@ def test_a_file_of_the_user_s_is_not_overwritten(run_main, toy_ladder, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
-def test_in_a_browser_on_a_desk_and_on_a_phone(ladder_page, width, dark):
+def test_report_in_desktop_and_phone_browsers(ladder_page, width, dark):
     with chromium(width=width, dark=dark) as driver:
         driver.get(ladder_page.as_uri())
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width

@@ -69,7 +69,7 @@ def without(name):
         (("resumed_in",), [1], "Expected `object`, got `int` - at `$.resumed_in[0]`"),
     ],
 )
-def test_a_wrong_value_gets_a_sentence_that_says_which(run_main, recorded, way, value, says):
+def test_wrong_value_is_refused_by_path(run_main, recorded, way, value, says):
     results, write = recorded
     run = write(changed(results, *way, value=value))
     status, _, err = run_main(cli.main, "report", run)
@@ -78,7 +78,7 @@ def test_a_wrong_value_gets_a_sentence_that_says_which(run_main, recorded, way, 
     assert says in err
 
 
-def test_what_only_a_study_knows_is_not_looked_at(run_main, recorded):
+def test_unknown_study_fields_are_ignored(run_main, recorded):
     results, write = recorded
     results["config"]["new"] = results["new"] = [{"a": None}]
     results["lessons"] = {"he": {"seeds": "all", "flax": [1]}}
@@ -109,7 +109,7 @@ def ways(values, start=()):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("value", VALUES)
-def test_any_wrong_value_gives_a_page_or_a_sentence(recorded, monkeypatch, value):
+def test_any_wrong_value_gives_a_page_or_is_refused(recorded, monkeypatch, value):
     results, write = recorded
     results["lessons"] = {name: results["lessons"][name] for name in ("mlp", "dropout")}
     monkeypatch.setattr(report, "drawn_picture", lambda alt, caption, draw, *arguments: Picture(alt, caption, ""))
@@ -126,7 +126,7 @@ def test_any_wrong_value_gives_a_page_or_a_sentence(recorded, monkeypatch, value
 
 
 @pytest.mark.parametrize("loss", [1e-300, 3.4e38, None])
-def test_extreme_values_that_a_run_can_have_are_drawn(recorded, loss):
+def test_extreme_values_are_drawn(recorded, loss):
     results, write = recorded
     for entry in results["lessons"].values():
         entry["test_correct"] = [[0] * 10] * 5

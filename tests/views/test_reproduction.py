@@ -37,7 +37,7 @@ def with_losses(results, lesson_id, losses):
     return {**results, "lessons": {**results["lessons"], lesson_id: entry}}
 
 
-def test_close_runs_are_reproduced_and_a_shift_is_noticed(results):
+def test_close_runs_are_reproduced_and_a_shift_is_detected(results):
     found = compared(results)["by_point"]
     assert len(found["points"]) == 120
     assert not any(point["outside"] for point in found["points"])
@@ -53,7 +53,7 @@ def test_close_runs_are_reproduced_and_a_shift_is_noticed(results):
 
 
 @pytest.mark.parametrize(("part", "outside"), [(1.1, False), (0.9, True)])
-def test_a_point_is_outside_if_its_p_is_below_the_level_divided_by_all_points(results, part, outside):
+def test_point_is_outside_if_p_is_below_the_corrected_level(results, part, outside):
     losses = np.array(results["lessons"]["he"]["test_loss"])
     draws = losses[:, 3]
     z = stats.t.isf(part * LEVEL / 120 / 2, len(draws) - 1)
@@ -65,7 +65,7 @@ def test_a_point_is_outside_if_its_p_is_below_the_level_divided_by_all_points(re
 
 
 @pytest.mark.parametrize(("part", "rejected"), [(1.2, False), (0.8, True)])
-def test_a_curve_is_rejected_if_its_p_is_below_the_level_divided_by_all_lessons(part, rejected):
+def test_curve_is_rejected_if_p_is_below_the_corrected_level(part, rejected):
     results = fake_results(30)
     losses = np.array(results["lessons"]["he"]["test_loss"])
 
@@ -79,7 +79,7 @@ def test_a_curve_is_rejected_if_its_p_is_below_the_level_divided_by_all_lessons(
     assert ("of the 6 published curves none is rejected" in words) != rejected
 
 
-def test_what_was_missed_is_said(results):
+def test_undetected_differences_are_reported(results):
     found = compared(results)
     assert curve_limits(found["by_curve"]).endswith("all are rejected.")
     assert "no point is outside in 0 of 30 pairs." in point_limits(found["by_point"])
@@ -95,7 +95,7 @@ def test_what_was_missed_is_said(results):
     assert "29 of 30 are rejected; not rejected: adam against he (p = " in words
 
 
-def test_a_pair_that_is_not_rejected_is_named(results):
+def test_unrejected_pair_is_named(results):
     found = compared(results)["by_curve"]
     found["p"]["mlp"]["he"] = 1.1 * LEVEL / 6
     assert "29 of 30 are rejected; not rejected: mlp against he (p = 0.0092)." in curve_verdict(found, 10)
@@ -104,12 +104,12 @@ def test_a_pair_that_is_not_rejected_is_named(results):
 @pytest.mark.parametrize(
     ("seeds", "says"), [(9, "needs at least 10 seeds"), (12, "12 seeds (30 were"), (30, "30 seeds: ")]
 )
-def test_the_number_of_seeds_is_said(seeds, says):
+def test_number_of_seeds_is_stated(seeds, says):
     words = curve_verdict(compared(fake_results(seeds))["by_curve"], seeds)
     assert says in words
 
 
-def test_runs_that_diverged_are_not_compared(results):
+def test_diverged_runs_are_not_compared(results):
     entry = results["lessons"]["he"]
     entry["diverged"][2], entry["test_loss"][2], entry["test_correct"][2] = True, [None], [980]
     with pytest.raises(UserError, match="diverged \\(he\\)"):

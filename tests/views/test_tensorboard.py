@@ -100,12 +100,12 @@ def without_seconds(found):
     return {run: {tag: points for tag, points in tags.items() if "seconds" not in tag} for run, tags in found.items()}
 
 
-def test_the_checksum_is_the_standard_s():
+def test_checksum_matches_the_standard():
     assert crc32c(b"123456789") == 0xE3069283
 
 
 @pytest.mark.parametrize("split", ["slides", "notebooks"])
-def test_the_ladder_s_curves_are_those_of_results_json(run_main, toy_folder, tmp_path, split):
+def test_ladder_event_files_match_results_json(run_main, toy_folder, tmp_path, split):
     out = tmp_path / "out"
     began = time.time()
     arguments = ["--lessons", "mlp", "adam", "--seeds", 2, "--epochs", 3, "--split", split, "--tensorboard"]
@@ -121,7 +121,7 @@ def test_the_ladder_s_curves_are_those_of_results_json(run_main, toy_folder, tmp
     assert began <= min(times) <= max(times) <= time.time()
 
 
-def test_what_is_not_finite_is_nan(run_main, toy_folder, tmp_path):
+def test_non_finite_values_are_nan(run_main, toy_folder, tmp_path):
     arguments = ["--data", toy_folder, "--learning-rate", 1e30, "--out", tmp_path / "run", "--tensorboard"]
     assert run_main(cli.main, "train", "relu", *arguments)[0] == 0
     entry = json.loads((tmp_path / "run" / "results.json").read_text())["lessons"]["relu"]
@@ -130,7 +130,7 @@ def test_what_is_not_finite_is_nan(run_main, toy_folder, tmp_path):
     assert math.isnan(found["relu/seed-0"]["loss/train"][-1][1])
 
 
-def test_without_the_flag_there_is_nothing_and_tensorboardx_is_not_needed(run_main, toy_folder, tmp_path, monkeypatch):
+def test_tensorboardx_is_needed_only_with_the_flag(run_main, toy_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     arguments = ["train", "mlp", "--data", toy_folder, "--epochs", 1]
     assert run_main(cli.main, *arguments, "--out", tmp_path / "run")[0] == 0
@@ -183,7 +183,7 @@ ON, OFF = ["--tensorboard"], []
 @pytest.mark.parametrize(
     "until", [pytest.param(1, marks=pytest.mark.slow), 7, pytest.param(10, marks=pytest.mark.slow)]
 )
-def test_resumed_it_has_the_same_scalars_as_uninterrupted(whole, tmp_path, monkeypatch, until, calls):
+def test_resumed_event_files_match_uninterrupted_ones(whole, tmp_path, monkeypatch, until, calls):
     toy_folder, expected = whole
     with pytest.raises(RuntimeError, match="killed"):
         ladder(monkeypatch, toy_folder, tmp_path, *calls[0], until=until)
@@ -192,7 +192,7 @@ def test_resumed_it_has_the_same_scalars_as_uninterrupted(whole, tmp_path, monke
     assert without_seconds(runs(tmp_path)) == expected
 
 
-def test_finished_runs_keep_their_files_unless_those_are_cut_short(whole, tmp_path, monkeypatch):
+def test_finished_runs_keep_their_event_files_unless_truncated(whole, tmp_path, monkeypatch):
     toy_folder, expected = whole
     ladder(monkeypatch, toy_folder, tmp_path, "--tensorboard")
     before = {path: path.read_bytes() for path in tmp_path.rglob(EVENTS)}
@@ -210,7 +210,7 @@ def compared(folder, dataset):
     return entries
 
 
-def test_a_comparison_has_a_folder_for_each_setting_and_tests_by_step(dataset, tmp_path):
+def test_comparison_has_one_folder_per_setting_and_tests_by_step(dataset, tmp_path):
     expected = {}
     for entry in compared(tmp_path, dataset):
         if entry["stage"] == "timing":
@@ -240,7 +240,7 @@ def test_a_comparison_has_a_folder_for_each_setting_and_tests_by_step(dataset, t
         assert_same(again[run], tags)
 
 
-def test_a_test_after_an_epoch_s_last_step_is_its_end(dataset, tmp_path):
+def test_test_after_the_last_step_is_the_epoch_end(dataset, tmp_path):
     epochs = [Epoch(Run(0), number, 0.1, 0.2, 18, None, 1.0, tests=(10, 18)) for number in (1, 2)]
     for epoch in epochs:
         EventFiles(tmp_path, on=True).add(("run",), epoch, dataset, steps_per_epoch=6, test_every=3)
@@ -248,7 +248,7 @@ def test_a_test_after_an_epoch_s_last_step_is_its_end(dataset, tmp_path):
     np.testing.assert_array_equal(runs(tmp_path)["run"][BY_STEP], expected)
 
 
-def test_sgd_vs_adam_takes_the_flag(run_main, toy_folder, tmp_path):
+def test_sgd_vs_adam_writes_event_files(run_main, toy_folder, tmp_path):
     arguments = ["--data", toy_folder, "--out", tmp_path / "out", *QUICK_ENOUGH, "--tensorboard"]
     assert run_main(script("sgd_vs_adam").main, *arguments)[0] == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -282,7 +282,7 @@ def test_running_variance_has_both_kinds_at_the_end_of_each_run(run_main, toy_fo
             assert_same(found[f"{lesson_id}/seed-{seed}"], expected)
 
 
-def test_initialisation_has_each_layer_s_variances_by_step(run_main, toy_folder, tmp_path, monkeypatch):
+def test_initialisation_writes_variances_per_layer_and_step(run_main, toy_folder, tmp_path, monkeypatch):
     study = script("initialisation")
     monkeypatch.setattr(study, "STEPS", (0, 1, 4))
     assert run_main(study.main, "--quick", "--data", toy_folder, "--out", tmp_path / "out", "--tensorboard")[0] == 0
@@ -302,7 +302,7 @@ def test_initialisation_has_each_layer_s_variances_by_step(run_main, toy_folder,
         assert_same(found[f"{name.replace(', ', '-').replace(' ', '-')}/seed-0"], expected)
 
 
-def test_any_number_of_runs_may_be_under_way(dataset, tmp_path):
+def test_many_runs_hold_no_file_open(dataset, tmp_path):
     def opened():
         return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -315,7 +315,7 @@ def test_any_number_of_runs_may_be_under_way(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_what_cannot_be_written_is_a_sentence(run_main, toy_folder, tmp_path, full):
+def test_unwritable_event_file_is_refused(run_main, toy_folder, tmp_path, full):
     if full:  # found when the first epoch ends
         (tmp_path / "tensorboard" / "mlp" / "seed-0").mkdir(parents=True)
         (tmp_path / "tensorboard" / "mlp" / "seed-0" / EVENTS).symlink_to("/dev/full")

@@ -99,7 +99,7 @@ def test_without_pytorch_its_peers_are_left_out(toy, monkeypatch):
     assert notices == ["PyTorch is not installed, so torch_in_memory, torch_compile are left out."]
 
 
-def test_where_torch_compile_fails_it_is_left_out(pytorch, toy, monkeypatch):
+def test_failing_torch_compile_is_left_out(pytorch, toy, monkeypatch):
     import torch
 
     def fails(function):

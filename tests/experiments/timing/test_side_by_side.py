@@ -7,7 +7,7 @@ from timing.side_by_side import bytes_per_step, copy_bandwidth, side_by_side_tim
 from mnist_jax import LESSONS
 
 
-def test_bytes_of_a_step():
+def test_bytes_per_step():
     """Weights read twice and written, gradients written and read; momentum is a number a weight, Adam's state two."""
     mlp = 784 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10
     assert bytes_per_step(LESSONS["mlp"]) == 4 * mlp * (5 + 2)

@@ -39,7 +39,14 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if lin
 ON_A_RUN = [line for line in COMMANDS if re.match("mnist-jax (report|demo|predict|export|import) ", line)]
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line not in ON_A_RUN])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(line, marks=[pytest.mark.slow] if "experiments/" in line else [])
+        for line in COMMANDS
+        if line not in ON_A_RUN
+    ],
+)
 def test_commands(command, run_main, toy_folder, tmp_path, monkeypatch):
     program, *arguments = shlex.split(command)
     if program == "make":

@@ -2,10 +2,12 @@ import itertools
 import json
 
 import numpy as np
+import pytest
 from helpers import script
 from PIL import Image
 
 
+@pytest.mark.slow
 def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path, monkeypatch):
     study = script("initialisation")
     monkeypatch.setattr(study, "STEPS", (0, 1, 4))

@@ -12,7 +12,10 @@ from mnist_jax.views import ladder
 
 @pytest.mark.parametrize(
     ("split", "counts", "lessons"),
-    [("slides", [66, 6, 20], ["he", "adam"]), ("notebooks", [72, 0, 20], list(LESSONS))],
+    [
+        ("slides", [66, 6, 20], ["he", "adam"]),
+        pytest.param("notebooks", [72, 0, 20], list(LESSONS), marks=pytest.mark.slow),
+    ],
     ids=["slides", "notebooks"],
 )
 def test_the_ladder_from_end_to_end(run_main, toy_folder, tmp_path, split, counts, lessons):

@@ -53,6 +53,7 @@ def test_200_steps_agree_with_recorded_pytorch(lesson_id):
     assert_within(digest_differences(ours, RECORDED["float64"][lesson_id]))
 
 
+@pytest.mark.slow
 @each_lesson
 def test_200_steps_agree_with_live_pytorch(lesson_id, torch_side):
     start, ours = jax_side(lesson_id, "float64")

@@ -100,6 +100,7 @@ print([entry["number"] for entry in journal])
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_journal_and_resume_it(tmp_path):
     out = tmp_path / "study"
     for option in ("--new", "--resume"):

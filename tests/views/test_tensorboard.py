@@ -248,6 +248,7 @@ def test_test_after_the_last_step_is_the_epoch_end(dataset, tmp_path):
     np.testing.assert_array_equal(runs(tmp_path)["run"][BY_STEP], expected)
 
 
+@pytest.mark.slow
 def test_sgd_vs_adam_writes_event_files(run_main, toy_folder, tmp_path):
     arguments = ["--data", toy_folder, "--out", tmp_path / "out", *QUICK_ENOUGH, "--tensorboard"]
     assert run_main(script("sgd_vs_adam").main, *arguments)[0] == 0
@@ -282,6 +283,7 @@ def test_running_variance_has_both_kinds_at_the_end_of_each_run(run_main, toy_fo
             assert_same(found[f"{lesson_id}/seed-{seed}"], expected)
 
 
+@pytest.mark.slow
 def test_initialisation_writes_variances_per_layer_and_step(run_main, toy_folder, tmp_path, monkeypatch):
     study = script("initialisation")
     monkeypatch.setattr(study, "STEPS", (0, 1, 4))

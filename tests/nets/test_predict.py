@@ -66,6 +66,7 @@ def test_predict_prints_digit_and_probabilities(digits_run, digits, run_main, tm
         assert sum(entry["probabilities"]) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_pictures_are_recognised_as_well_as_mnist(digits_run):
     """Made large, dark on light and moved, digits are recognised as before."""
     test = data.load("sample").test

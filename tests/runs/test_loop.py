@@ -99,7 +99,10 @@ def test_compiler_options_change_no_result(lesson, dataset, monkeypatch):
         assert with_options[name] == without[name]
 
 
-@pytest.mark.parametrize(("side_by_side", "runs"), [(1, 6), (2, 6), (3, 5), (None, 1)])
+@pytest.mark.parametrize(
+    ("side_by_side", "runs"),
+    [pytest.param(1, 6, marks=pytest.mark.slow), (2, 6), pytest.param(3, 5, marks=pytest.mark.slow), (None, 1)],
+)
 def test_grouped_runs_match_single_runs(dataset, side_by_side, runs):
     # On four devices (conftest.py): two groups, the last filled up with copies; one, filled up, twice; one device.
     todo = grid([0.01, 0.03, 0.1], seeds=[3, 4])[:runs]

@@ -224,7 +224,9 @@ def test_tuning_needs_validation_images(dataset):
         check_comparison(LESSONS["mlp"], dataclasses.replace(dataset, validation=None), BUDGET, epochs=2)
 
 
-@pytest.mark.parametrize("shown", [1, 9, 17])
+@pytest.mark.parametrize(
+    "shown", [pytest.param(1, marks=pytest.mark.slow), 9, pytest.param(17, marks=pytest.mark.slow)]
+)
 def test_interrupted_study_continues_where_it_stopped(whole, dataset, tmp_path, monkeypatch, shown):
     show, count = EpochProgress.show, 0
 

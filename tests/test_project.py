@@ -1,4 +1,4 @@
-"""What those who carry the project on are told is so: versions agree, and what CONTRIBUTING.md names is there."""
+"""The project's documents hold: versions agree, and what CONTRIBUTING.md names exists."""
 
 import re
 import tomllib

@@ -99,8 +99,9 @@ class Study:
         for part in parts:
             if (key := tuple(part.values())) in known:
                 draw(part, known[key])
-        left = [part for part in parts if tuple(part.values()) not in known]
-        for part, _ in zip(left, with_time_left([folders(part) for part in left], self.console), strict=True):
+        left = {tuple(folders(part)): part for part in parts if tuple(part.values()) not in known}
+        for label in with_time_left(list(left), self.console):
+            part = left[label]
             found = {**part, **function(**part)}
             draw(part, found)
             self.journal.add(found)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_jax.data.arrays import Arrays, checked
 from mnist_jax.data.sources import rank_in_class, read_arrays
-from mnist_jax.errors import UserError, check_choice
+from mnist_jax.errors import UserError, check_choice, expand_user
 from mnist_jax.lessons import Lesson
 from mnist_jax.train import Examples
 
@@ -74,14 +74,17 @@ def load(source: str = "auto", split: str = "slides", data_dir: Path | None = No
       UserError: whatever is wrong with source, split or files.
     """
     check_choice("split", split, SPLITS)
-    if source != "auto":
-        kind = source if source in ("tfds", "sample") else "folder"
-        return _split(read_arrays(source, data_dir), kind, split)
-    try:
-        return _split(read_arrays("tfds", data_dir), "tfds", split)
-    except UserError as error:
-        sample = _split(read_arrays("sample"), "sample", split)
-        return dataclasses.replace(sample, notice=_sample_notice(error))
+    if source == "auto":
+        try:
+            return load("tfds", split, data_dir)
+        except UserError as error:
+            return dataclasses.replace(load("sample", split), notice=_sample_notice(error))
+    arrays = read_arrays(source, data_dir)
+    if source == "sample":
+        return _split(arrays, source, split)
+    if source == "tfds":
+        return _split(arrays, source, split, where=data_dir)
+    return _split(arrays, "folder", split, where=expand_user(Path(source)))
 
 
 def from_arrays(train: Examples, test: Examples, split: str = "slides") -> Dataset:
@@ -99,7 +102,7 @@ def from_arrays(train: Examples, test: Examples, split: str = "slides") -> Datas
     return _split(checked(train, test, "The dataset"), "arrays", split)
 
 
-def _split(arrays: Arrays, source: str, split: str) -> Dataset:
+def _split(arrays: Arrays, source: str, split: str, where: Path | None = None) -> Dataset:
     """`slides` holds out the last images of the training split, `notebooks` none.
 
     A twelfth of it: 5,000 of MNIST's 60,000. Of the sample a ninth, 500 of 4,500 and as many of each digit; its
@@ -123,7 +126,7 @@ def _split(arrays: Arrays, source: str, split: str) -> Dataset:
         split=split,
         sha256=arrays.sha256,
         epoch_length=epoch_length,
-        where=arrays.where,
+        where=where,
     )
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-from pathlib import Path
 
 import numpy as np
 
@@ -20,12 +19,11 @@ KNOWN = {
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-    """A source as it is stored: training and test examples, not yet split further; `where` as in `Dataset`."""
+    """A source as it is stored: training and test examples, not yet split further."""
 
     train: Examples
     test: Examples
     sha256: str
-    where: Path | None = None
 
     @property
     def name(self) -> str:

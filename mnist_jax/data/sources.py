@@ -1,6 +1,5 @@
 """Where digits are read from: TFDS, a folder, or the sample that pip installs."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,8 @@ def read_arrays(source: str, data_dir: Path | None = None) -> Arrays:
     if source == "sample":
         return _sample()
     if source == "tfds":
-        return dataclasses.replace(_tfds(tfds.prepare(data_dir)), where=data_dir)
-    folder = expand_user(Path(source))
-    return dataclasses.replace(_folder(folder), where=folder)
+        return _tfds(tfds.prepare(data_dir))
+    return _folder(expand_user(Path(source)))
 
 
 # --- a folder ---

@@ -1,5 +1,6 @@
 """What a command does before its first computation."""
 
+import logging
 import os
 import warnings
 
@@ -7,9 +8,13 @@ import jax
 
 from mnist_jax.cli.arguments import JaxArguments, SharedJaxArguments
 from mnist_jax.cli.program import jax_refusal
+from mnist_jax.cli.terminal import make_console, notifier
 from mnist_jax.data.cache import cache_folder
 from mnist_jax.errors import UserError, reason
 from mnist_jax.runs import processes
+
+# JAX's extras for the accelerators that its log may call present.
+_EXTRAS = {"An NVIDIA GPU": "cuda13", "A Google TPU": "tpu"}
 
 
 def start_jax(arguments: JaxArguments) -> None:
@@ -28,7 +33,7 @@ def start_jax(arguments: JaxArguments) -> None:
 
 
 def check_jax() -> None:
-    """Find the devices and compute on one.
+    """Find the devices and compute on one; say so if there is an accelerator that JAX is not installed for.
 
     Raises:
       UserError: there are none as JAX's variables want them, or nothing can be compiled.
@@ -38,11 +43,31 @@ def check_jax() -> None:
     for name in ("jax_debug_nans", "jax_debug_infs"):
         if jax.config.values[name]:
             raise UserError(f"{name.upper()} is set, but here a run that diverges ends by itself; unset it.")
+    unused: list[str] = []
+
+    def found(record: logging.LogRecord) -> bool:
+        accelerators = [name for name in _EXTRAS if record.getMessage().startswith(f"{name} may be present")]
+        unused.extend(accelerators)
+        return not accelerators
+
+    log = logging.getLogger("jax._src.xla_bridge")
+    log.addFilter(found)
     try:
         jax.jit(abs)(0)
     except Exception as error:  # of many kinds, and none of this program: it is JAX alone that runs here
-        says = reason(error) if str(error) else "a device that JAX_PLATFORMS names has no plugin installed"
-        raise jax_refusal(says) from error
+        nothing = f"a device that JAX_PLATFORMS names has no plugin installed, as {_package('cuda13')} brings one"
+        raise jax_refusal(reason(error) if str(error) else nothing) from error
+    finally:
+        log.removeFilter(found)
+    for name in unused:
+        notifier(make_console(stderr=True))(
+            f"{name} may be present, but JAX is installed for the CPU only, on which this runs. To use it: "
+            f"pip install {_package(_EXTRAS[name])}"
+        )
+
+
+def _package(extra: str) -> str:
+    return f'"jax[{extra}]=={jax.__version__}"'
 
 
 def _use_compilation_cache() -> None:

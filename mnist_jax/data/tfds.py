@@ -9,6 +9,7 @@ import contextlib
 import functools
 import io
 import logging
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -31,8 +32,14 @@ PROBE_SECONDS = 5.0
 
 def _tfds() -> Any:
     try:
+        import array_record  # noqa: F401
         import tensorflow_datasets as tfds
     except ImportError as error:
+        if sys.platform == "win32":
+            raise UserError(
+                "TFDS reads MNIST with array_record, which is not published for Windows; use --data with a folder of "
+                "MNIST's four files, or with sample."
+            ) from error
         raise UserError(f"This needs tensorflow-datasets ({error}); install it with: pip install '.[data]'") from error
     return tfds
 

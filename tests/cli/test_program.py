@@ -131,6 +131,27 @@ def test_missing_plugin_is_named():
     assert "JAX_PLATFORMS=cuda" in line
 
 
+GPU_WITHOUT_PLUGIN = """
+import sys
+from jax._src import hardware_utils
+hardware_utils.has_visible_nvidia_gpu = lambda: True
+from mnist_jax.cli.commands import main
+main()
+"""
+
+
+def test_gpu_without_its_plugin_is_told_once_with_what_to_type(toy_folder, tmp_path):
+    command = ["train", "mlp", "--epochs", "1", "--data", toy_folder, "--out", tmp_path / "run"]
+    done = run("-c", GPU_WITHOUT_PLUGIN, *command)
+    assert done.returncode == 0
+    assert done.stderr == (
+        "An NVIDIA GPU may be present, but JAX is installed for the CPU only, on which this runs. To use it: pip "
+        f'install "jax[cuda13]=={jax.__version__}"\n'
+    )
+    chosen = run("-c", GPU_WITHOUT_PLUGIN, *command[:-1], tmp_path / "other", JAX_PLATFORMS="cpu")
+    assert (chosen.returncode, chosen.stderr) == (0, "")
+
+
 # --- streams ---
 
 

@@ -315,3 +315,15 @@ def test_real_mnist_through_tfds_without_tensorflow(served, mnist_folder, tmp_pa
     for ours, theirs in ((loaded.test, files.test),):
         np.testing.assert_array_equal(np.bincount(ours.labels), np.bincount(theirs.labels))
         assert sorted(image.tobytes() for image in ours.images) == sorted(image.tobytes() for image in theirs.images)
+
+
+@pytest.mark.parametrize("missing", ["array_record", "tensorflow_datasets"])
+def test_system_without_array_record_is_told_what_works(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError, match="install it with"):
+        data.load("tfds")
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(UserError, match="not published for Windows; use --data with a folder"):
+        data.load("tfds")
+    fallback = data.load("auto")
+    assert (fallback.source, "not published for Windows." in fallback.notice) == ("sample", True)

@@ -9,7 +9,13 @@ times an epoch of each lesson (split `notebooks`: 60,000 examples, batch 32) aga
 - `jax_step_loop`: a jitted step called from a Python loop with slices of shuffled arrays, as in most JAX examples;
 - `torch_in_memory`: eager PyTorch, images in memory as float32;
 - `torch_dataloader`: eager PyTorch as in the notebooks: a PIL image made a tensor one by one, behind a DataLoader;
-- `torch_compile`: `torch_in_memory` with `torch.compile` around network and loss.
+- `torch_compile`: `torch_in_memory` with `torch.compile` around network and loss;
+
+and where `--peers` names them, on a GPU,
+
+- `torch_cuda_graph`: `torch_in_memory` with a whole step captured in a CUDA graph;
+- `ours_without_command_buffers`, `ours_loop_in_command_buffer`, `ours_loop_unrolled`: ours with other options of XLA
+  ([variants.py](timing/variants.py)).
 
 All run in one process, in turns: every repeat times each of them once, after one that does not count. A ratio is the
 median over repeats of the ratio of times measured in the same repeat. The floors and ours run whole epochs; the others
@@ -18,6 +24,15 @@ median over repeats of the ratio of times measured in the same repeat. The floor
 Also: seconds to compile an epoch, without JAX's caches; seconds from a process's start to the test accuracy of its
 first epoch, with an empty cache folder (cold) and with what that start left there (warm), and its peak memory; how an
 epoch's time grows with examples, batch size and widths; and with `--replicas 1 8 32 128` whole runs side by side.
+
+    python experiments/speed.py --gpu-study --data FOLDER --out DIR
+
+is for a GPU or TPU. It times lessons he and adam against all of these, with 1, 2, 4, ... 1,024 runs side by side. It
+also measures seconds to 97 and 98 % test accuracy (of training one run, from its first step on, without compilation
+and evaluation) and trained nets per second, and chooses how many runs to train side by side: the smallest number with
+95 % of the best throughput, of those that fit ([gpu_study.py](timing/gpu_study.py)). A number of runs that does not fit
+in the device's memory ends its lesson's series, not the study. Every option can still be given; what fails can be left
+out with `--peers`. On a CPU it runs in small, with up to 4 runs side by side, and takes some minutes.
 
 Written to DIR: `speed.json` (every time), `README.md`, `speed.png`. The times are worthless on a machine that is busy
 with something else, PyTorch's most of all: its threads wait for each other many times per step.
@@ -39,14 +54,18 @@ import dataclasses
 import functools
 import json
 import os
-from typing import Annotated, Any, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any
 
+import jax
 from timing.epochs import epoch_times
+from timing.gpu_study import STUDIED, defaults, study_results
 from timing.peers import PeerName, find_peers
 from timing.scaling import scaling_times
 from timing.side_by_side import side_by_side_times
 from timing.starts import data_options, start_times
 from timing.tables import report, tables
+from timing.variants import find_variants
 
 from mnist_jax.cli.arguments import DataArguments, LessonId, OutFolder, default_is, parsed
 from mnist_jax.cli.start import check_jax
@@ -71,17 +90,19 @@ class Arguments:
       scaling: also vary examples, batch size and widths of mlp and adam, if they are among the lessons.
       replicas: numbers of runs to time side by side.
       replica_epochs: epochs of each such run.
+      gpu_study: measure what a GPU or TPU is good for, and how many runs it should train side by side.
       out: folder for results, new or without a run.
     """
 
-    lessons: tuple[LessonId, ...] = tuple(LESSONS)
-    repeats: int = 5
-    peers: tuple[PeerName, ...] = get_args(PeerName)
-    peer_share: float = 0.2
+    lessons: Annotated[tuple[LessonId, ...] | None, default_is(f"all; of the study {' '.join(STUDIED)}")] = None
+    repeats: Annotated[int | None, default_is("5; of the study on a CPU 3")] = None
+    peers: Annotated[tuple[PeerName, ...] | None, default_is("the first four; of the study on a GPU all")] = None
+    peer_share: Annotated[float | None, default_is("0.2; of the study 1, on a CPU 0.1")] = None
     start_repeats: int = 3
     scaling: bool = True
-    replicas: Annotated[tuple[int, ...], default_is("none")] = ()
-    replica_epochs: int = 10
+    replicas: Annotated[tuple[int, ...] | None, default_is("none; of the study 1 2 4 ... 1024, on a CPU 1 2 4")] = None
+    replica_epochs: Annotated[int | None, default_is("10; of the study 3, on a CPU 1")] = None
+    gpu_study: bool = False
     digits: DataArguments = DataArguments()
     out: OutFolder = None
 
@@ -109,40 +130,57 @@ def run(arguments: Arguments) -> None:
 
 def measure(arguments: Arguments, data: Dataset) -> dict[str, Any]:
     """All times, as speed.json holds them."""
-    lessons = {lesson_id: lesson for lesson_id, lesson in LESSONS.items() if lesson_id in arguments.lessons}
-    repeats, progress = arguments.repeats, functools.partial(with_time_left, console=make_console())
+    study = arguments.gpu_study
+    settings = completed(dataclasses.asdict(arguments), {"lessons": STUDIED if study else tuple(LESSONS)})
+    lessons = {lesson_id: lesson for lesson_id, lesson in LESSONS.items() if lesson_id in settings["lessons"]}
+    progress = functools.partial(with_time_left, console=make_console())
     load_average = os.getloadavg()[0]
     # First, while this process is small and holds no accelerator: a new process counts its parent's peak memory as
     # its own, and what this one has loaded so far the others load too.
     options = data_options(data, arguments.digits)
     starts = start_times(lessons, options, arguments.start_repeats, progress)
     check_jax()
-    settings = json.loads(json.dumps(dataclasses.asdict(arguments), default=str))
+    settings = completed(settings, defaults(jax.default_backend(), gpu_study=study))
+    repeats = settings["repeats"]
+    config = json.loads(json.dumps(settings, default=str))
     notices: list[str] = []
     if load_average > (os.cpu_count() or 1) / 4:
         notices.append(f"The machine was busy (load average {load_average:.1f}): do not trust these times.")
-    peers, torch_environment = find_peers(arguments.peers, data.train, notices.append)
+    peers, torch_environment = find_peers(settings["peers"], data.train, notices.append)
+    peers |= find_variants(settings["peers"], data, notices.append)
+    epochs = epoch_times(lessons, data, repeats, peers, settings["peer_share"], progress)
+    scaling = scaling_times(lessons, data, repeats, progress) if arguments.scaling else {}
+    together = side_by_side_times(
+        lessons, data, settings["replicas"], settings["replica_epochs"], progress, notices.append
+    )
     return {
         "device": environment()["device"],
         "repeats": repeats,
         "data": data.describe(),
-        "config": {"command": command_line("python experiments/speed.py"), **settings.pop("digits"), **settings},
+        "config": {"command": command_line("python experiments/speed.py"), **config.pop("digits"), **config},
         "environment": {**environment(), "load_average": load_average, **torch_environment},
         "notices": notices,
-        **epoch_times(lessons, data, repeats, peers, arguments.peer_share, progress),
+        **epochs,
         **starts,
-        "scaling": scaling_times(lessons, data, repeats, progress) if arguments.scaling else {},
-        **side_by_side_times(lessons, data, arguments.replicas, arguments.replica_epochs, progress),
+        "scaling": scaling,
+        **together,
+        **({"study": study_results(lessons, data, together["replicas"], progress)} if study else {}),
     }
+
+
+def completed(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with these values where the user gave none."""
+    return {**settings, **{name: value for name, value in values.items() if settings[name] is None}}
 
 
 def check(arguments: Arguments) -> None:
     """Raise `UserError` for what cannot be run."""
-    if not arguments.lessons:
+    if arguments.lessons == ():
         raise UserError(f"At least one lesson is needed: {', '.join(LESSONS)}.")
-    if not 0 < arguments.peer_share <= 1:
+    if arguments.peer_share is not None and not 0 < arguments.peer_share <= 1:
         raise UserError(f"The peers' share of an epoch must be above 0 and at most 1, not {arguments.peer_share}.")
-    if (least := min(arguments.repeats, arguments.replica_epochs, *arguments.replicas)) < 1:
+    numbers = [arguments.repeats, arguments.replica_epochs, *(arguments.replicas or ())]
+    if (least := min((number for number in numbers if number is not None), default=1)) < 1:
         raise UserError(f"--repeats, --replicas and --replica-epochs take numbers of at least 1, not {least}.")
     if arguments.start_repeats < 0:
         raise UserError(f"--start-repeats must be at least 0, not {arguments.start_repeats}.")

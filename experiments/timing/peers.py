@@ -10,7 +10,16 @@ import numpy as np
 from mnist_jax.lessons import Lesson
 from mnist_jax.train import Examples, init_state, train_step
 
-PeerName = Literal["jax_step_loop", "torch_in_memory", "torch_dataloader", "torch_compile"]
+PeerName = Literal[
+    "jax_step_loop",
+    "torch_in_memory",
+    "torch_dataloader",
+    "torch_compile",
+    "torch_cuda_graph",
+    "ours_without_command_buffers",
+    "ours_loop_in_command_buffer",
+    "ours_loop_unrolled",
+]
 # Trains a lesson on so many examples for each `next`, and waits until that is done.
 Peer = Callable[[Lesson, int], Iterator[None]]
 
@@ -35,6 +44,8 @@ def find_peers(
             if "torch_compile" in wanted and (reason := pytorch.why_not_compiled()):
                 del peers["torch_compile"]
                 notify(f"torch.compile fails here and is left out: {reason}.")
+            if "torch_cuda_graph" in wanted and "torch_cuda_graph" not in peers:
+                notify("PyTorch has no CUDA here, so torch_cuda_graph is left out.")
     return {name: peer for name, peer in peers.items() if name in names}, environment
 
 

@@ -29,17 +29,19 @@ def describe() -> dict[str, Any]:
 
 
 def peers(train: Examples) -> dict[str, Any]:
-    """The three ways to train, by name."""
+    """The ways to train, by name; a CUDA graph needs CUDA."""
     images, labels = (torch.tensor(array).to(DEVICE) for array in train)
     tensors = images.float() / 255, labels.long()
-    return {
+    found = {
         "torch_in_memory": functools.partial(in_memory, tensors),
         "torch_dataloader": functools.partial(dataloader, train),
         "torch_compile": functools.partial(in_memory, tensors, compiled=True),
+        "torch_cuda_graph": functools.partial(in_memory, tensors, graphed=True),
     }
+    return found if DEVICE == "cuda" else {name: way for name, way in found.items() if name != "torch_cuda_graph"}
 
 
-def in_memory(tensors: tuple[Any, Any], lesson: Lesson, examples: int, *, compiled: bool = False) -> Iterator[None]:
+def in_memory(tensors: tuple[Any, Any], lesson: Lesson, examples: int, **how: bool) -> Iterator[None]:
     """Train on float32 images and int64 labels on the device."""
     images, labels = tensors
 
@@ -48,7 +50,7 @@ def in_memory(tensors: tuple[Any, Any], lesson: Lesson, examples: int, *, compil
         for indices in order[:examples].split(lesson.batch_size):
             yield images[indices], labels[indices]
 
-    return epochs(lesson, batches, compiled=compiled)
+    return epochs(lesson, batches, **how)
 
 
 def dataloader(train: Examples, lesson: Lesson, examples: int) -> Iterator[None]:
@@ -71,11 +73,19 @@ def to_tensor(image: Any) -> Any:
     return pixels.permute(2, 0, 1).contiguous().float().div(255)
 
 
-def epochs(lesson: Lesson, batches: Callable[[], Iterator[Any]], *, compiled: bool = False) -> Iterator[None]:
-    """Train a lesson's net on `batches()`, time after time; if `compiled`, network and loss are."""
+def epochs(
+    lesson: Lesson, batches: Callable[[], Iterator[Any]], *, compiled: bool = False, graphed: bool = False
+) -> Iterator[None]:
+    """Train a lesson's net on `batches()`, time after time.
+
+    If `compiled`, network and loss are; if `graphed`, a step is a CUDA graph.
+    """
     net, criterion = network(lesson).to(DEVICE), nn.CrossEntropyLoss()
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[lesson.optimizer.name]
-    optimizer = kind(net.parameters(), lr=lesson.optimizer.learning_rate, **dict(lesson.optimizer.hyperparameters))
+    options = dict(lesson.optimizer.hyperparameters)
+    if graphed and lesson.optimizer.name == "adam":
+        options["capturable"] = True  # its step count is on the device; SGD has none
+    optimizer = kind(net.parameters(), lr=lesson.optimizer.learning_rate, **options)
 
     def loss_of(images: Any, labels: Any) -> Any:
         return criterion(net(images), labels)
@@ -83,14 +93,46 @@ def epochs(lesson: Lesson, batches: Callable[[], Iterator[Any]], *, compiled: bo
     if compiled:
         torch._dynamo.config.recompile_limit = 64  # of this function: each lesson compiles it again
         loss_of = torch.compile(loss_of)
+
+    def plain_step(images: Any, labels: Any) -> None:
+        loss_of(images, labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()  # at the end, so that a capture begins and ends without gradients
+
+    step = captured(plain_step, *next(batches())) if graphed else plain_step
     while True:
         for images, labels in batches():
-            optimizer.zero_grad()
-            loss_of(images.to(DEVICE), labels.to(DEVICE)).backward()
-            optimizer.step()
+            step(images.to(DEVICE), labels.to(DEVICE))
         if DEVICE == "cuda":
             torch.cuda.synchronize()
         yield
+
+
+def captured(step: Callable[[Any, Any], None], images: Any, labels: Any) -> Callable[[Any, Any], None]:
+    """The step as a CUDA graph for batches of this size; batches of another size take it as it is.
+
+    As https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture has it: some steps on a side stream,
+    which allocate what the optimizer keeps; then one is captured, on tensors that each replay finds in the same place.
+    """
+    held = images.clone(), labels.clone()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step(*held)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step(*held)
+
+    def replay(images: Any, labels: Any) -> None:
+        if len(labels) != len(held[1]):
+            return step(images, labels)
+        for place, tensor in zip(held, (images, labels), strict=True):
+            place.copy_(tensor)
+        return graph.replay()
+
+    return replay
 
 
 def why_not_compiled() -> str | None:

@@ -1,4 +1,4 @@
-"""Whole runs side by side, and the memory traffic that they reach.
+"""Whole runs side by side, the memory that they take and the traffic that they reach.
 
 A step must move at least the weights: read in the forward and in the backward pass (the first kernel's second read,
 which is not needed, is counted too), the gradient written and read, the weight written, and what the optimizer keeps
@@ -8,15 +8,17 @@ read and written. Nets that stay in a cache can do more than a copy of a large a
 import functools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.errors import JaxRuntimeError
 
 from mnist_jax.data import Dataset
 from mnist_jax.lessons import Lesson
 from mnist_jax.runs.devices import Placement
+from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.records import Run
 from mnist_jax.train import init_state
 from timing.epochs import Progress, compile_seconds, elapsed, ours, start
@@ -25,38 +27,61 @@ COPIED = 256 * 2**20  # bytes
 
 
 def side_by_side_times(
-    lessons: Mapping[str, Lesson], data: Dataset, counts: Sequence[int], epochs: int, progress: Progress
+    lessons: Mapping[str, Lesson],
+    data: Dataset,
+    counts: Sequence[int],
+    epochs: int,
+    progress: Progress,
+    notify: Callable[[str], object],
 ) -> dict[str, Any]:
-    """An entry for each lesson and number of runs, and what a copy reaches."""
+    """An entry for each lesson and number of runs, and what a copy reaches.
+
+    Of a lesson of which a number of runs does not fit, no larger one is tried; `notify` receives a sentence.
+    """
     if not counts:
         return {"replicas": []}
     copied = copy_bandwidth()
     entries = []
-    for _, lesson_id, count in progress([("side by side", lesson, count) for lesson in lessons for count in counts]):
-        lesson, devices = lessons[lesson_id], min(count, len(jax.devices()))
-        placement = Placement(side_by_side=math.ceil(count / devices))
-        trainer, states = start(lesson, data, [Run(seed) for seed in range(count)], placement)
-        compiling = compile_seconds(trainer, states)
-        trained = ours(trainer, states)
-        seconds = [elapsed(trained.__next__) for _ in range(epochs)]
-        moved = count * epochs * data.steps(lesson) * bytes_per_step(lesson)
-        traffic = moved / sum(seconds) / devices
-        entries.append(
-            {
-                "lesson": lesson_id,
-                "replicas": count,
-                "devices": devices,
-                "epochs": epochs,
-                "compile_seconds": compiling,
-                "epoch_seconds": seconds,
-                "seconds": sum(seconds),
-                "seconds_per_replica": sum(seconds) / count,
-                "bytes_per_step": bytes_per_step(lesson),
-                "gigabytes_per_second": traffic / 1e9,
-                "share_of_copy": traffic / copied,
-            }
-        )
+    too_many: dict[str, int] = {}
+    parts = [("side by side", lesson, count) for lesson in lessons for count in counts]
+    for _, lesson_id, count in progress(parts):
+        if count >= too_many.get(lesson_id, math.inf):
+            continue
+        try:
+            entry = trained_side_by_side(lessons[lesson_id], data, count, epochs)
+        except JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            too_many[lesson_id] = count
+            notify(f"{count:,} runs of {lesson_id} side by side do not fit in the device's memory.")
+        else:
+            share = {"share_of_copy": entry["gigabytes_per_second"] * 1e9 / copied}
+            entries.append({"lesson": lesson_id, **entry, **share})
     return {"replicas": entries, "copy_gigabytes_per_second": copied / 1e9}
+
+
+def trained_side_by_side(lesson: Lesson, data: Dataset, count: int, epochs: int) -> dict[str, Any]:
+    """Train so many runs for some epochs, spread evenly over the devices."""
+    devices = min(count, len(jax.devices()))
+    placement = Placement(side_by_side=math.ceil(count / devices))
+    trainer, states = start(lesson, data, [Run(seed) for seed in range(count)], placement)
+    compiling, memory = compile_seconds(trainer, states), trainer.memory(states)
+    trained = ours(trainer, states)
+    seconds = [elapsed(trained.__next__) for _ in range(epochs)]
+    moved = count * epochs * data.steps(lesson) * bytes_per_step(lesson)
+    return {
+        "replicas": count,
+        "devices": devices,
+        "epochs": epochs,
+        "compile_seconds": compiling,
+        "epoch_seconds": seconds,
+        "seconds": sum(seconds),
+        "seconds_per_replica": sum(seconds) / count,
+        "nets_per_second": count / (EPOCHS * statistics.median(seconds)),
+        "memory_bytes": memory,
+        "bytes_per_step": bytes_per_step(lesson),
+        "gigabytes_per_second": moved / sum(seconds) / devices / 1e9,
+    }
 
 
 def bytes_per_step(lesson: Lesson) -> int:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnist_jax.runs.files import TABLE
+from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.views.figures import speed_figure
 from mnist_jax.views.words import count_of, data_words, markdown_table
+from timing.gpu_study import MOST_EPOCHS, NEARLY, OF_MEMORY
 from timing.starts import KINDS
 
 PEERS = {
@@ -14,6 +16,10 @@ PEERS = {
     "torch_in_memory": "PyTorch, in memory",
     "torch_dataloader": "PyTorch, DataLoader",
     "torch_compile": "torch.compile",
+    "torch_cuda_graph": "PyTorch, CUDA graph",
+    "ours_without_command_buffers": "ours without command buffers",
+    "ours_loop_in_command_buffer": "ours, loop in a command buffer",
+    "ours_loop_unrolled": "ours, loop unrolled",
 }
 
 
@@ -28,6 +34,10 @@ def tables(results: Mapping[str, Any]) -> list[Table]:
     if results["replicas"]:
         runs = [_cells_side_by_side(entry) for entry in results["replicas"]]
         found.append(("Side by side", runs, _caption_side_by_side(results)))
+    if "study" in results:
+        chosen = [_cells_study(results, lesson_id) for lesson_id in results["epoch_seconds"]]
+        found.append(("One run, and many", chosen, _caption_study(results)))
+        found.append(("Throughput", _rows_throughput(results), f"{results['device']}. A net is {EPOCHS} epochs."))
     return found
 
 
@@ -95,6 +105,7 @@ def _cells_side_by_side(entry: Mapping[str, Any]) -> dict[str, str]:
         "seconds": f"{entry['seconds']:.1f}",
         "seconds a replica": f"{entry['seconds_per_replica']:.2f}",
         "compile (s)": f"{entry['compile_seconds']:.1f}",
+        **({"memory (GB)": f"{entry['memory_bytes'] / 1e9:.2f}"} if "memory_bytes" in entry else {}),
         "GB/s": f"{entry['gigabytes_per_second']:.1f}",
         "of a copy's": f"{entry['share_of_copy']:.0%}",
     }
@@ -109,3 +120,46 @@ def _caption_side_by_side(results: Mapping[str, Any]) -> str:
         f"weights' least traffic comes to on one device; a copy reaches {results['copy_gigabytes_per_second']:.0f}."
         f"{not_there}"
     )
+
+
+def _cells_study(results: Mapping[str, Any], lesson_id: str) -> dict[str, str]:
+    """Of a lesson's row: seconds to accuracies, and the runs to train side by side."""
+    found = results["study"]
+    return {
+        "lesson": lesson_id,
+        **{
+            f"to {target} % (s)": "not reached" if seconds is None else f"{seconds:.2f}"
+            for target, seconds in found["seconds_to"][lesson_id].items()
+        },
+        "--side-by-side": str(found["side_by_side"].get(lesson_id, "none fits")),
+    }
+
+
+def _caption_study(results: Mapping[str, Any]) -> str:
+    return (
+        f"{results['device']}. Seconds: training of one run, from its first step on, at most "
+        f"{count_of(MOST_EPOCHS, 'epoch')}, without compilation and evaluation. --side-by-side: what to give to "
+        f"experiments/optimizers.py and sgd_vs_adam.py on this device; the smallest number of runs measured with at "
+        f"least {NEARLY:.0%} of the best throughput, of those that take at most {OF_MEMORY:.0%} of "
+        f"{results['study']['memory_limit_bytes'] / 1e9:.0f} GB."
+    )
+
+
+def _rows_throughput(results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row for each contestant alone, and for each number of ours side by side."""
+    names = {"floor": "floor", "ours": "ours", **PEERS}
+    rows = {
+        names[name]: {lesson_id: 1 / (EPOCHS * statistics.median(times)) for lesson_id, times in seconds.items()}
+        for name, seconds in results["seconds"].items()
+        if name in names
+    }
+    for entry in results["replicas"]:
+        way = f"ours, {entry['replicas']:,} side by side"
+        rows.setdefault(way, {})[entry["lesson"]] = entry["nets_per_second"]
+    return [
+        {
+            "nets per second": way,
+            **{key: f"{rates[key]:.3g}" if key in rates else "" for key in results["epoch_seconds"]},
+        }
+        for way, rates in rows.items()
+    ]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -21,12 +22,12 @@ from mnist_jax.runs.records import Run
 from mnist_jax.runs.states import state_arrays, state_of_arrays
 from mnist_jax.train import Examples, Metrics, TrainState, evaluate, init_state, train_epoch, train_epoch_with_tests
 
-# Of all runs that one device trains side by side: their weights, as much again three times for the gradients and Adam,
-# and the activations of an evaluation; 16 GB in float32.
-MOST_NUMBERS = 2**32
+# Bytes that all runs on one device may take where it does not say what it has, as a CPU.
+MOST_BYTES = 2**34
 
-# Runs that one device trains side by side under vmap. A CPU is busy with one net, and slower a net with more; a GPU
-# or TPU is idle with one. This many take about 2 GB to evaluate (by the sizes of their activations).
+# Runs that one device trains side by side under vmap. 1 was measured: a CPU is busy with one net, and slower per net
+# with more. 32 is a guess: they take about 2 GB to evaluate (by the sizes of their activations). What suits a device
+# `experiments/speed.py --gpu-study` measures, to be given as `--side-by-side`.
 SIDE_BY_SIDE = {"cpu": 1, "gpu": 32, "tpu": 32}
 
 # Of an epoch. By default XLA copies a kernel on the CPU before each step that updates it in place, which takes a
@@ -49,9 +50,19 @@ class Placement:
 
 
 def most_side_by_side(lesson: Lesson, data: Dataset) -> int:
-    """How many runs one device trains at a time, at most (`MOST_NUMBERS`)."""
+    """How many runs one device trains at a time, at most: what fits in `memory_limit`.
+
+    Counted are their weights, as much again three times for the gradients and Adam, and the activations of an
+    evaluation.
+    """
     examples = max(largest_evaluation(data), lesson.batch_size)
-    return max(1, MOST_NUMBERS // (4 * lesson.parameters + examples * lesson.activations))
+    numbers = 4 * lesson.parameters + examples * lesson.activations
+    return max(1, memory_limit() // (numbers * np.dtype(lesson.dtype).itemsize))
+
+
+def memory_limit() -> int:
+    """Bytes that all runs on one device may take: its own limit where it tells one, else `MOST_BYTES`."""
+    return int((jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", MOST_BYTES))
 
 
 def largest_evaluation(data: Dataset) -> int:
@@ -154,10 +165,24 @@ class Trainer:
         """Whether `epoch` will run at once."""
         return self._compiled is not None
 
-    def compile(self, states: TrainState) -> None:
-        """Compile the epoch for states like these."""
+    def compile(self, states: TrainState, options: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Compile the epoch for states like these, with `options` of XLA beside ours."""
         lowered = self._epoch.lower(states, self._train, self._test)
-        self._compiled = lowered.compile(compiler_options=COMPILER_OPTIONS.get(self._platform))
+        self._compiled = lowered.compile(compiler_options={**COMPILER_OPTIONS.get(self._platform, {}), **options})
+
+    def memory(self, states: TrainState) -> int:
+        """Bytes that the compiled epoch or the evaluation of states like these takes on a device, by XLA's plan."""
+        plans = [
+            compiled.memory_analysis()
+            for compiled in (self._compiled, self._evaluate.lower(states, self._test).compile())
+        ]
+        return max(
+            plan.argument_size_in_bytes
+            + plan.output_size_in_bytes
+            - plan.alias_size_in_bytes  # outputs in the place of donated arguments
+            + plan.temp_size_in_bytes
+            for plan in plans
+        )
 
     def evaluate(self, states: TrainState) -> tuple[Metrics, Metrics | None]:
         """Each run's metrics on the test and on the validation split, if there is one: leaves `[width]`."""

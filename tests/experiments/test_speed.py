@@ -8,7 +8,7 @@ import sys
 import pytest
 from helpers import script
 from PIL import Image
-from timing import scaling, side_by_side
+from timing import gpu_study, scaling, side_by_side
 
 from mnist_jax import LESSONS
 from mnist_jax.cli.arguments import DataArguments
@@ -99,6 +99,43 @@ def test_pytorch_peers_are_left_out_without_pytorch(study, toy_folder, tmp_path,
     assert "digits" not in speed["config"]
     assert speed["peer_epoch_seconds"] == speed["ratio_to_ours"] == speed["scaling"] == {}
     assert speed["replicas"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_mlp")
+def test_gpu_study_in_small(run_main, study, toy_folder, tmp_path, monkeypatch):
+    """Without PyTorch; what is shown is made of the file alone."""
+    monkeypatch.setitem(sys.modules, "timing.pytorch", None)  # tyro would miss torch itself
+    monkeypatch.setattr(side_by_side, "COPIED", 2**20)
+    monkeypatch.setattr(gpu_study, "MOST_EPOCHS", 2)
+    folder = tmp_path / "out"
+    arguments = ["--gpu-study", "--lessons", "mlp", "--repeats", 1, "--start-repeats", 0, "--no-scaling"]
+    arguments += ["--replicas", 1, 8, "--data", toy_folder, "--out", folder]
+    status, out, err = run_main(study.main, *arguments)
+    assert (status, err) == (0, "")
+    speed = json.loads((folder / "speed.json").read_text())
+    assert speed["device"].endswith("CPU cores")
+    assert speed["peer_epoch_seconds"].keys() == {"jax_step_loop"}
+    chosen = {"lessons": ["mlp"], "replicas": [1, 8], "peer_share": 0.1, "replica_epochs": 1, "gpu_study": True}
+    assert {name: speed["config"][name] for name in chosen} == chosen
+    assert len(speed["study"]["runs"]["mlp"]["test_correct"]) == 2
+    assert speed["study"]["seconds_to"] == {"mlp": {"97": None, "98": None}}
+    assert speed["study"]["side_by_side"]["mlp"] in (1, 2)  # 8 runs on four devices
+    assert [entry["replicas"] for entry in speed["replicas"]] == [1, 8]
+    alone, together = (entry["nets_per_second"] for entry in speed["replicas"])
+    rows = [f"| mlp | not reached | not reached | {speed['study']['side_by_side']['mlp']} |"]
+    rows += [f"| ours, {count} side by side | {rate:.3g} |" for count, rate in ((1, alone), (8, together))]
+    rows += [f"| ours | {1 / (10 * speed['epoch_seconds']['mlp']):.3g} |"]
+    written = (folder / "README.md").read_text()
+    assert [row for row in rows if row not in written] == []
+    assert study.report(speed) == {"README.md": written.encode()}
+    assert "--side-by-side" in out
+
+
+def test_what_the_user_gives_is_measured(study):
+    """Also where it is empty, or the default of a run without the study."""
+    given = {"repeats": 5, "peer_share": 0.2, "replicas": (), "replica_epochs": 10, "peers": None}
+    assert study.completed(given, gpu_study.IN_FULL) == {**given, "peers": gpu_study.IN_FULL["peers"]}
 
 
 def test_interrupted_it_leaves_no_claim(study, toy_folder, tmp_path, monkeypatch):

@@ -101,8 +101,48 @@ def test_default_group_width_fits_memory(dataset, one_device, monkeypatch):
     assert Trainer(LESSONS["mlp"], dataset, runs).width == 32
     each = 4 * LESSONS["mlp"].parameters + 32 * LESSONS["mlp"].activations
     for numbers, width in ((each * 5, 5), (each * 6 - 1, 5), (each - 1, 1)):
-        monkeypatch.setattr(devices, "MOST_NUMBERS", numbers)
+        monkeypatch.setattr(devices, "MOST_BYTES", 4 * numbers)
         assert Trainer(LESSONS["mlp"], dataset, runs).width == width
+
+
+class Device:
+    """With so many bytes; None for a device that does not tell."""
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def memory_stats(self):
+        return None if self.limit is None else {"bytes_in_use": 1, "bytes_limit": self.limit}
+
+
+@pytest.mark.parametrize(("limit", "most"), [(None, 241), (2**33, 120), (2**36, 966)])
+def test_limit_is_the_device_s_own_where_it_tells_one(dataset, monkeypatch, limit, most):
+    monkeypatch.setattr("jax.local_devices", lambda: [Device(limit)])
+    mnist = sized(dataset, test=10_000)
+    assert most_side_by_side(LESSONS["he"], mnist) == most
+    double = dataclasses.replace(LESSONS["he"], dtype="float64")
+    assert most_side_by_side(double, mnist) == most // 2
+
+
+def test_planned_memory_is_that_of_training_or_of_a_large_evaluation(dataset, one_device):
+    one_device()
+    lesson = dataclasses.replace(LESSONS["mlp"], hidden=(8, 4))
+
+    def memory(count, data):
+        runs = [Run(seed) for seed in range(count)]
+        trainer = Trainer(lesson, data, runs, Placement(count))
+        trainer.compile(states := trainer.start(runs))
+        return trainer.memory(states)
+
+    def times(number, examples):
+        return Examples(*(np.repeat(array, number, axis=0) for array in examples))
+
+    least, images = memory(2, dataset), 28 * 28
+    assert memory(8, dataset) >= least + 6 * 2 * 4 * lesson.parameters  # momentum too
+    assert memory(2, dataclasses.replace(dataset, train=times(101, dataset.train))) >= 101 * 66 * images
+    # As uint8, and, of two runs, the largest activations.
+    evaluated = 10_000 * (images + 2 * 4 * 8)
+    assert memory(2, dataclasses.replace(dataset, test=times(501, dataset.test))) >= least + evaluated
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])

@@ -1,7 +1,9 @@
 """Other ways to train: the step loop, and PyTorch where it is installed."""
 
+import contextlib
 import sys
 from collections import Counter
+from typing import get_args
 
 import pytest
 from timing import peers
@@ -111,3 +113,86 @@ def test_failing_torch_compile_is_left_out(pytorch, toy, monkeypatch):
     assert list(found) == ["torch_in_memory"]
     assert environment == {"torch": torch.__version__, "torch_threads": 1, "torch_device": "cpu"}
     assert notices == ["torch.compile fails here and is left out: no compiler."]
+
+
+def test_without_cuda_there_is_no_cuda_graph(pytorch, toy):
+    notices = []
+    found, _ = peers.find_peers(["torch_in_memory", "torch_cuda_graph"], toy, notices.append)
+    assert list(found) == ["torch_in_memory"]
+    assert notices == ["PyTorch has no CUDA here, so torch_cuda_graph is left out."]
+
+
+def test_with_cuda_all_ways_are_there(pytorch, toy, monkeypatch):
+    monkeypatch.setattr(pytorch, "DEVICE", "cuda")
+    monkeypatch.setattr("torch.Tensor.to", lambda tensor, _: tensor)
+    assert set(pytorch.peers(toy)) == {name for name in get_args(peers.PeerName) if name.startswith("torch")}
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """CUDA's streams and graphs, of which only is noted what happens: a replay does nothing."""
+    log = []
+
+    class Stream:
+        def wait_stream(self, other):
+            log.append("wait")
+
+    class Graph:
+        def replay(self):
+            log.append("replay")
+
+    def noted(begin, end):
+        @contextlib.contextmanager
+        def block(_):
+            log.append(begin)
+            yield
+            log.append(end)
+
+        return block
+
+    streams = {"Stream": Stream, "current_stream": Stream, "stream": noted("side", "back")}
+    for name, fake in {**streams, "CUDAGraph": Graph, "graph": noted("capture", "captured")}.items():
+        monkeypatch.setattr(f"torch.cuda.{name}", fake)
+    return log
+
+
+def test_step_is_captured_after_a_warm_up_and_replayed_on_each_whole_batch(pytorch, cuda):
+    import torch
+
+    places = []
+
+    def step(images, labels):
+        cuda.append(f"step on {len(labels)}")
+        places.append((images, labels))
+
+    images, labels = torch.arange(6.0).reshape(3, 2), torch.tensor([5, 6, 7])
+    run = pytorch.captured(step, images, labels)
+    assert cuda == ["wait", "side", *["step on 3"] * 3, "back", "wait", "capture", "step on 3", "captured"]
+    cuda.clear()
+    run(images + 10, labels + 1)
+    held_images, held_labels = places[-1]
+    assert cuda == ["replay"]
+    assert torch.equal(held_images, images + 10)
+    assert torch.equal(held_labels, labels + 1)
+    run(images[:2], labels[:2])
+    assert cuda == ["replay", "step on 2"]
+    assert torch.equal(held_images, images + 10)
+
+
+@pytest.mark.parametrize(("lesson_id", "options"), [("he", {"momentum": 0.5}), ("adam", {"capturable": True})])
+def test_optimizer_can_be_captured(pytorch, cuda, monkeypatch, lesson_id, options):
+    """Adam keeps its step count on the device only if told."""
+    import torch
+
+    lesson, made = LESSONS[lesson_id], []
+
+    class Noted(getattr(torch.optim, {"he": "SGD", "adam": "Adam"}[lesson_id])):
+        def __init__(self, parameters, **given):
+            made.append(given)
+            super().__init__(parameters, **{**given, **({"capturable": False} if "capturable" in given else {})})
+
+    monkeypatch.setattr(torch.optim, Noted.__base__.__name__, Noted)
+    batch = torch.zeros(32, 1, 28, 28), torch.zeros(32, dtype=torch.int64)
+    next(pytorch.epochs(lesson, lambda: iter([batch, batch]), graphed=True))
+    assert made == [{"lr": 0.01, **options}]
+    assert cuda.count("replay") == 2

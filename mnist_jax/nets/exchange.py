@@ -35,7 +35,7 @@ _BATCH_STATS = {"mean": "running_mean", "var": "running_var"}
 _COUNT = ".num_batches_tracked"
 
 # The keys of a safetensors file's metadata. PyTorch's tools leave them out.
-_LESSON, _LESSON_ID = "mnist_jax.lesson", "mnist_jax.lesson_id"
+_LESSON, _LESSON_ID, _ENVIRONMENTS = "mnist_jax.lesson", "mnist_jax.lesson_id", "mnist_jax.environments"
 
 
 def pytorch_tensors(state: TrainState) -> dict[str, np.ndarray]:
@@ -126,11 +126,15 @@ def _turned(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def safetensors_file(net: TrainedNet) -> bytes:
-    """`pytorch_tensors` as a safetensors file, the lesson in its metadata."""
+    """`pytorch_tensors` as a safetensors file, the lesson and what made the net in its metadata, as JSON."""
     from safetensors.numpy import save
 
-    lesson = json.dumps(dataclasses.asdict(net.state.lesson))
-    return save(pytorch_tensors(net.state), metadata={_LESSON_ID: net.lesson_id, _LESSON: lesson})
+    metadata = {
+        _LESSON_ID: net.lesson_id,
+        _LESSON: json.dumps(dataclasses.asdict(net.state.lesson)),
+        _ENVIRONMENTS: json.dumps(net.environments),
+    }
+    return save(pytorch_tensors(net.state), metadata=metadata)
 
 
 def stablehlo_file(net: TrainedNet) -> bytes:

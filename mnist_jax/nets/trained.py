@@ -32,12 +32,15 @@ class TrainedNet:
       seed: of its run.
       epoch: how many epochs it had; 0 for one that was imported.
       state: of one run, without an axis of runs.
+      environments: in which its run was begun and resumed, as results.json has them; none where it was read from a
+        file of its own.
     """
 
     lesson_id: str
     seed: int
     epoch: int
     state: TrainState
+    environments: Sequence[Mapping[str, Any]] = ()
 
     @property
     def history(self) -> str:
@@ -157,7 +160,8 @@ def find_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
         for name, lesson in _lessons_with_nets(folder, run["config"]).items()
         if lesson_id in (None, name)
     ]
-    return [net for net in nets if net is not None and _is_finite(net)]
+    environments = [run["environment"], *run.get("resumed_in", [])]
+    return [dataclasses.replace(net, environments=environments) for net in nets if net is not None and _is_finite(net)]
 
 
 def _lessons_with_nets(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:

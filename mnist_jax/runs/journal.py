@@ -12,7 +12,13 @@ from mnist_jax.data.locks import alone_in
 from mnist_jax.errors import UserError, expand_user, reason
 from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, make_folder, remove_parts
 from mnist_jax.runs.processes import check_same, from_first
-from mnist_jax.runs.provenance import differences, environment_changes, jax_settings_restored
+from mnist_jax.runs.provenance import (
+    differences,
+    environment_changes,
+    jax_settings_restored,
+    may_be_another_program,
+    program,
+)
 
 _RESUMED_IN = "resumed_in"  # of an environment, in a line that is no finished part; and of all of them in the results
 _CHOOSE = "choose another folder with --out."
@@ -29,7 +35,7 @@ class Journal:
       folder: of the study.
       header: what is studied, of `describe_run`; to resume, it must be that of the folder's journal in all but the
         command and the environment.
-      notify: receives a sentence where the environment has changed, or the folder cannot be locked.
+      notify: receives a sentence where the environment or the program has changed, or the folder cannot be locked.
 
     Attributes:
       header: as results.json begins: with the environment of the start, and others in which the study was resumed.
@@ -118,9 +124,14 @@ class Journal:
                 f"This study is resumed in another environment ({', '.join(changes)}): its results may differ from "
                 "those of an uninterrupted one in the last digits, and its results.json records both environments."
             )
+        if may_be_another_program(environments[0], now):
+            self._notify(
+                f"The program may have changed since this study was begun (then {program(environments[0])}; now "
+                f"{program(now)}): its results may differ from those of an uninterrupted one."
+            )
         if any(known.get(name) != now.get(name) for known in environments for name in _GROUPING):
             self._notify("The devices or processes have changed: runs under way may start again from epoch 1.")
-        if all(environment_changes(known, now) for known in environments):
+        if all(environment_changes(known, now) or program(known) != program(now) for known in environments):
             self._write({_RESUMED_IN: now})
             environments.append(now)
         return environments, [line for line in rest if _RESUMED_IN not in line]

@@ -1,14 +1,16 @@
-"""What made a result: data, settings, versions and device."""
+"""What made a result: data, settings, program, versions and device."""
 
 import contextlib
 import dataclasses
 import enum
+import functools
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ import jax
 
 from mnist_jax.data import Dataset
 from mnist_jax.lessons import Lesson
+from mnist_jax.runs.checkout import checkout
 
-# Settings of JAX that change which numbers are computed, and those that may change how they are rounded.
+# Settings of JAX that change which numbers are computed, and those that may change how they are rounded. No version of
+# JAX has all.
 _NUMERICS = (
     "jax_default_matmul_precision",
     "jax_default_prng_impl",
@@ -27,15 +31,27 @@ _NUMERICS = (
     "jax_threefry_partitionable",
 )
 _ROUNDING = (
+    "eager_constant_folding",
+    "jax_accurate_erf_inv",
     "jax_allow_f16_reductions",
+    "jax_compiler_enable_remat_pass",
+    "jax_cpu_collectives_implementation",
+    "jax_custom_jvp3",
     "jax_disable_jit",
     "jax_disable_most_optimizations",
     "jax_exec_time_optimization_effort",
+    "jax_memory_fitting_effort",
+    "jax_memory_fitting_level",
     "jax_optimization_level",
+    "jax_scan3",
     "jax_softmax_custom_jvp",
     "jax_use_direct_linearize",
+    "jax_use_hlo_logistic_lowering",
     "jax_use_shardy_partitioner",
 )
+# Of an environment, what changes no rounding: what the program is has its own sentence, and a CPU's cores are in
+# `device`.
+_NO_MATTER = {"mnist_jax", "commit", "dirty", "lock_sha256", "python", "platform", "cores"}
 
 
 def command_line(program: str) -> str:
@@ -69,18 +85,27 @@ def describe_run(
 
 
 def environment() -> dict[str, Any]:
-    """Versions, device and settings: what may change how results are rounded, and Python's version."""
+    """Program, versions, system, device and settings: what made results, and may change how they are rounded.
+
+    `commit`, `dirty` and `lock_sha256` are those of `checkout`.
+    """
     device = jax.devices()[0]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
+        "mnist_jax": _own_version(),
+        **_own_checkout(),
         **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "platform": platform.platform(),
         "backend": device.platform,
         "backend_version": device.client.platform_version,
+        "driver": driver() if device.platform == "gpu" else None,
         "device": f"{cores} CPU cores" if device.platform == "cpu" else device.device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
         "processor": processor(),
+        "cores": cores,
         "settings": {
             **{name: os.environ.get(name) for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")},
             **_jax_settings(_ROUNDING),
@@ -89,9 +114,35 @@ def environment() -> dict[str, Any]:
 
 
 def environment_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What may make results of two `environment`s differ in rounding: `jax 0.10.2 instead of 0.10.1`."""
-    changed = differences({**old, "python": None}, {**new, "python": None})
-    return [f"{name} {now} instead of {was}" for name, was, now in changed]
+    """What may make results of two `environment`s differ in rounding: `jax 0.10.2 instead of 0.10.1`.
+
+    What only one of them says, as where another version wrote the other, is left out.
+    """
+    changed = differences(_known_to(new, old), _known_to(old, new))
+    return [f"{name} {now} instead of {was}" for name, was, now in changed if name not in _NO_MATTER]
+
+
+def _known_to(other: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of nested values whose names `other` has too."""
+
+    def known(value: Any, its: Any) -> Any:
+        return _known_to(its, value) if isinstance(value, Mapping) and isinstance(its, Mapping) else value
+
+    return {name: known(value, other[name]) for name, value in values.items() if name in other}
+
+
+def program(recorded: Mapping[str, Any]) -> str:
+    """Of an `environment`, `mnist_jax 0.1.0, commit 0123456789ab, with uncommitted changes`; empty in old records."""
+    release, commit = recorded.get("mnist_jax"), recorded.get("commit")
+    words = [f"mnist_jax {release}"] if release else []
+    words += [f"commit {commit[:12]}"] if commit else []
+    words += ["with uncommitted changes"] if recorded.get("dirty") else []
+    return ", ".join(words)
+
+
+def may_be_another_program(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether two `environment`s are of different programs, or of one with uncommitted changes; no where one is old."""
+    return bool(program(old) and program(new)) and (program(old) != program(new) or new["dirty"])
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -128,8 +179,8 @@ def numerics() -> dict[str, Any]:
 
 
 def _jax_settings(names: Sequence[str]) -> dict[str, Any]:
-    """Their values now; of one that this version of JAX lacks, None."""
-    values = {name: getattr(jax.config, name, jax.config.values.get(name)) for name in names}
+    """Their values now, of those that this version of JAX has."""
+    values = {name: getattr(jax.config, name, jax.config.values[name]) for name in names if name in jax.config.values}
     return {name: value.name if isinstance(value, enum.Enum) else value for name, value in values.items()}
 
 
@@ -140,3 +191,24 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def driver() -> str | None:
+    """The version of NVIDIA's driver; None where it does not say, as outside Linux."""
+    with contextlib.suppress(OSError):
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
+        return found[0] if (found := re.search(r"\b\d+(\.\d+)+\b", text)) else None
+    return None
+
+
+@functools.cache
+def _own_checkout() -> dict[str, Any]:
+    """Asked once per process, when results are begun: the program that runs is that of its start."""
+    return checkout(Path(__file__).resolve().parents[2])
+
+
+def _own_version() -> str | None:
+    """The package's; None where it is not installed but on the path."""
+    with contextlib.suppress(PackageNotFoundError):
+        return version("mnist_jax")
+    return None

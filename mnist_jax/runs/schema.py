@@ -36,6 +36,7 @@ class _Import(Struct):
 class _Config(Struct):
     lessons: dict[str, Any]
     command: str = ""  # not in an old journal
+    jax: dict[str, Any] = {}  # not in old records
     imported: _Import | UnsetType = UNSET
     seeds: _Seeds | UnsetType = UNSET  # studies have settings of other names
     epochs: _Count | UnsetType = UNSET
@@ -47,6 +48,11 @@ class _Environment(Struct):
     optax: str
     python: str
     device: str
+    # Not in old records.
+    mnist_jax: str | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+    settings: dict[str, Any] = {}
 
 
 class _Run(Struct):
@@ -54,7 +60,7 @@ class _Run(Struct):
     config: _Config
     environment: _Environment
     lessons: dict[str, dict[str, Any]] = {}
-    resumed_in: list[dict[str, Any]] = []
+    resumed_in: list[_Environment] = []
 
 
 class _Lesson(Struct):

@@ -15,10 +15,11 @@ from mnist_jax.lessons import CLASSES, IDEAS, LESSONS, changes
 from mnist_jax.nets.images import data_url, png
 from mnist_jax.nets.trained import TrainedNet, probabilities
 from mnist_jax.runs.files import TABLE
-from mnist_jax.runs.provenance import environment_changes, numerics
+from mnist_jax.runs.provenance import numerics
 from mnist_jax.studies.stats import calibration, expected_calibration_error, fractions, ladder_gains
 from mnist_jax.train import Examples, init_state
 from mnist_jax.views import ladder
+from mnist_jax.views.facts import facts
 from mnist_jax.views.figures import curves_of_lessons, gains_figure
 from mnist_jax.views.net_figures import (
     MOST_UNITS,
@@ -85,7 +86,7 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
         study_pictures=[Picture(_STUDY_FIGURES[path.name], "", data_url(_read(path))) for path in figures],
         nets=shown,
         missing=_missing(results, {part["lesson_id"] for part in shown}) if table or nets else [],
-        facts=_facts(results),
+        facts=facts(results),
     )
 
 
@@ -189,24 +190,6 @@ def _gains(results: Mapping[str, Any]) -> Picture | None:
         results,
         "Each lesson minus the one before",
     )
-
-
-def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How the run can be made again, in names and values."""
-    config, environment = results["config"], results["environment"]
-    imported = config.get("imported")
-    versions = ", ".join(f"{name} {environment[name]}" for name in ("jax", "flax", "optax", "python"))
-    return [
-        ("Command", config.get("command", "not recorded")),
-        *([("Imported from", f"{imported['file']}, SHA-256 {imported['sha256']}")] if imported else []),
-        ("Data", f"{data_words(results['data'])}, SHA-256 {results['data']['sha256']}"),
-        ("Versions", versions),
-        ("Device", environment["device"]),
-        *(
-            ("Resumed with", ", ".join(environment_changes(environment, other)))
-            for other in results.get("resumed_in", [])
-        ),
-    ]
 
 
 def _net(net: TrainedNet, test: Examples, is_start_known: bool) -> dict[str, Any] | None:

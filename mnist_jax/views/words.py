@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mnist_jax.runs.provenance import environment_changes, program
+
 
 def what_was_run(results: Mapping[str, Any]) -> str:
     """Data, epochs, seeds and device in one line."""
@@ -14,9 +16,12 @@ def what_was_run(results: Mapping[str, Any]) -> str:
 
 
 def device_words(results: Mapping[str, Any]) -> str:
-    """On what device it ran, and whether it was resumed in another environment."""
-    resumed = ", resumed in another environment" if "resumed_in" in results else ""
-    return f"{results['environment']['device']}{resumed}"
+    """On what device it ran, and whether it was resumed in another environment or by another program."""
+    first, others = results["environment"], results.get("resumed_in", [])
+    words = [first["device"]]
+    words += ["resumed in another environment"] if any(environment_changes(first, other) for other in others) else []
+    words += ["resumed by another program"] if any(program(first) != program(other) for other in others) else []
+    return ", ".join(words)
 
 
 def count_of(number: int, noun: str) -> str:

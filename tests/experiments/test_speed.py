@@ -12,6 +12,7 @@ from timing import gpu_study, scaling, side_by_side
 
 from mnist_jax import LESSONS
 from mnist_jax.cli.arguments import DataArguments
+from mnist_jax.runs.provenance import environment
 
 PEERS = ["jax_step_loop", "torch_in_memory", "torch_dataloader"]  # torch.compile takes too long for a test
 
@@ -58,6 +59,7 @@ def test_from_end_to_end(run_main, study, toy_folder, tmp_path, monkeypatch):
     assert list(seconds) == ["floor", "tuned_floor", "ours", *PEERS]
     assert speed["device"].endswith("CPU cores")
     assert speed["repeats"] == speed["config"]["repeats"] == 1
+    assert speed["environment"].items() >= environment().items()
     assert speed["environment"]["torch_threads"] == 1
     for floor in ("floor", "tuned_floor"):
         assert speed[f"{floor}_seconds"] == statistics.median(seconds[floor]["mlp"])

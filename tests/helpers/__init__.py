@@ -98,14 +98,30 @@ NUMERICS = {
 
 
 ROUNDING = {
+    "eager_constant_folding": True,
     "jax_allow_f16_reductions": False,
+    "jax_compiler_enable_remat_pass": False,
+    "jax_cpu_collectives_implementation": "mpi",
     "jax_disable_jit": True,
     "jax_disable_most_optimizations": True,
-    "jax_exec_time_optimization_effort": 0.5,
+    "jax_memory_fitting_level": "O1",
     "jax_optimization_level": "O1",
+    "jax_scan3": True,
     "jax_softmax_custom_jvp": True,
     "jax_use_direct_linearize": False,
     "jax_use_shardy_partitioner": False,
+}
+# Those of some versions of JAX only.
+ROUNDING |= {
+    name: value
+    for name, value in {
+        "jax_accurate_erf_inv": True,
+        "jax_custom_jvp3": True,
+        "jax_exec_time_optimization_effort": 0.5,
+        "jax_memory_fitting_effort": 0.5,
+        "jax_use_hlo_logistic_lowering": True,
+    }.items()
+    if name in jax.config.values
 }
 
 

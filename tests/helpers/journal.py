@@ -7,6 +7,11 @@ HEADER = {
     "config": {"epochs": 3, "seeds": (0, 1), "command": "first"},
     "environment": HERE,
 }
+# What environments say of their program: at two commits, with uncommitted changes, and in old records.
+FIRST = {"mnist_jax": "0.1.0", "commit": "1" * 40, "dirty": False, "lock_sha256": "1"}
+SECOND = {**FIRST, "commit": "2" * 40}
+CHANGED = {**FIRST, "dirty": True}
+OLD: dict = {}
 
 
 def header_in(**environment):

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -101,6 +102,18 @@ def test_default_export_is_the_last_lesson_and_is_named(toy_ladder, run_main, tm
     assert "lesson adam, seed 0, after epoch 2" in out
     with safe_open(tmp_path / "net", framework="numpy") as file:
         assert file.metadata()["mnist_jax.lesson_id"] == "adam"
+
+
+def test_exported_weights_say_what_made_them(toy_ladder, run_main, tmp_path):
+    results = json.loads((toy_ladder / RESULTS).read_text())
+    run = shutil.copytree(toy_ladder, tmp_path / "run")
+    environments = [results["environment"], {**results["environment"], "commit": "5" * 40}]
+    (run / RESULTS).write_text(json.dumps({**results, "resumed_in": environments[1:]}))
+    for folder, expected in ((toy_ladder, environments[:1]), (run, environments)):
+        file = tmp_path / f"{folder.name}-{len(expected)}"
+        assert run_main(cli.main, "export", folder, "--format", "safetensors", "--out", file)[0] == 0
+        with safe_open(file, framework="numpy") as opened:
+            assert json.loads(opened.metadata()["mnist_jax.environments"]) == expected
 
 
 def test_an_imported_run_is_described_and_not_overwritten(toy_ladder, run_main, tmp_path, monkeypatch):

@@ -10,13 +10,13 @@ import dataclasses
 import json
 from pathlib import Path
 
-import jax
 import torch
 from parity_compare import differences, digest
 from parity_jax import STEPS, run_jax
 from parity_torch import run_torch
 
 from mnist_jax import LESSONS, data
+from mnist_jax.runs.provenance import environment
 
 RECORDED = Path(__file__).with_name("recorded.json")
 
@@ -40,7 +40,7 @@ def record() -> dict:
     return {
         "made_by": "python tests/parity/record.py",
         "torch": torch.__version__,
-        "jax": jax.__version__,
+        "environment": environment(),
         "steps": STEPS,
         "seed": 0,
         "data_sha256": data.load("sample").sha256,

@@ -2,7 +2,7 @@ import json
 import os
 
 import pytest
-from helpers.journal import HEADER, HERE, header_in
+from helpers.journal import CHANGED, FIRST, HEADER, HERE, OLD, SECOND, header_in
 
 from mnist_jax import UserError
 from mnist_jax.data.files import replace_file
@@ -232,6 +232,34 @@ def test_changed_environment_is_reported_and_recorded(tmp_path):
     assert [sentence.partition(":")[0] for sentence in said] == [
         f"This study is resumed in another environment (jax {jax} instead of 0.10)" for jax in ("0.11", "0.11", "0.12")
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words", "is_recorded"),
+    [
+        (FIRST, FIRST, None, False),
+        (FIRST, {**FIRST, "lock_sha256": "2"}, None, False),
+        (FIRST, SECOND, "mnist_jax 0.1.0, commit 111111111111; now mnist_jax 0.1.0, commit 222222222222", True),
+        (FIRST, {**FIRST, "mnist_jax": "0.2.0"}, "now mnist_jax 0.2.0, commit 111111111111", True),
+        (FIRST, CHANGED, "now mnist_jax 0.1.0, commit 111111111111, with uncommitted changes", True),
+        (CHANGED, FIRST, "with uncommitted changes; now mnist_jax 0.1.0, commit 111111111111)", True),
+        (CHANGED, CHANGED, "with uncommitted changes; now mnist_jax 0.1.0", False),
+        (FIRST, {**FIRST, "commit": None, "dirty": None}, "now mnist_jax 0.1.0)", True),
+        (OLD, FIRST, None, True),
+        (OLD, CHANGED, None, True),
+    ],
+)
+def test_program_that_may_have_changed_is_reported_once(tmp_path, before, after, words, is_recorded):
+    said = []
+    Journal(tmp_path, header_in(**before)).__exit__(None)
+    for now in (after, after):
+        with Journal(tmp_path, header_in(**now), notify=said.append) as kept:
+            assert kept.header.get("resumed_in", []) == ([{**HERE, **after}] if is_recorded else [])
+    assert len(said) == (0 if words is None else 2)  # for each resume
+    for sentence in said:
+        assert sentence.startswith("The program may have changed since this study was begun (then mnist_jax 0.1.0, ")
+        assert words in sentence
+        assert "None" not in sentence
 
 
 @pytest.mark.parametrize("changed", ["backend", "devices", "processes"])

@@ -88,11 +88,15 @@ def test_two_processes_give_the_ladder_of_one(toy_folder, tmp_path):
 JOURNAL_TO_THREE = """
 import sys
 from pathlib import Path
+import jax
 from mnist_jax.runs import processes
 from mnist_jax.runs.journal import open_study
 processes.join()
 resume = sys.argv[2] == "--resume"
-folder, journal = open_study(Path(sys.argv[1]), "study", {"study": "x", "config": {}}, resume=resume)
+environment = {"mnist_jax": "0.1", "commit": str(jax.process_index()), "dirty": True}
+header = {"study": "x", "config": {}, "environment": environment}
+folder, journal = open_study(Path(sys.argv[1]), "study", header, resume=resume)
+assert journal.header == {**header, "environment": {**environment, "commit": "0"}}, journal.header
 with journal:
     for number in range(len(list(journal)), 3):
         journal.add({"number": number})

@@ -11,6 +11,8 @@ import sys
 
 import pytest
 from helpers import NUMERICS, jax_setting, script, toy_digits, write_idx_folder
+from helpers.journal import FIRST
+from helpers.report import Page
 
 from mnist_jax import UserError
 from mnist_jax.cli import commands as cli
@@ -99,6 +101,34 @@ def test_run_resumed_elsewhere_is_reported(run_main, toy_folder, tmp_path, monke
     page = (out / "report.html").read_text()
     assert "CPU cores, resumed in another environment" in page
     assert "processor abacus instead of" in page
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_run_resumed_by_another_program_says_so(run_main, toy_folder, tmp_path, monkeypatch, old):
+    """Where the record is `old`, of before the program was recorded, the resumed run's results say it silently."""
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("mnist_jax.cli.study.Journal.add", lambda *_: 1 / 0)  # a crash before the run is in the journal
+        if old:
+            here = {name: value for name, value in provenance.environment().items() if name not in FIRST}
+            patch.setattr(provenance, "environment", lambda: here)
+        patch.setattr(provenance, "_own_checkout", lambda: {"commit": "1" * 40, "dirty": False, "lock_sha256": "1"})
+        with pytest.raises(ZeroDivisionError):
+            run_main(cli.main, *train(toy_folder, out))
+    monkeypatch.setattr(provenance, "_own_checkout", lambda: {"commit": "2" * 40, "dirty": True, "lock_sha256": None})
+    status, printed, _ = run_main(cli.main, *train(toy_folder, out, "--resume"))
+    assert status == 0
+    assert printed.count("The program may have changed") == (not old)
+    assert "another environment" not in printed
+    assert "None" not in printed
+    found = json.loads((out / RESULTS).read_text())
+    assert found["environment"].get("commit") == (None if old else "1" * 40)
+    assert [(other["commit"], other["dirty"]) for other in found["resumed_in"]] == [("2" * 40, True)]
+    assert run_main(cli.main, "report", out)[0] == 0
+    page = Page((out / "report.html").read_text()).text
+    assert "CPU cores, resumed by another program" in page
+    assert "commit 222222222222, with uncommitted changes" in page.partition("Resumed with")[2]
+    assert "None" not in page
 
 
 def test_other_devices_per_run_are_refused(run_main, toy_folder, tmp_path):

@@ -13,6 +13,7 @@ from mnist_jax.cli import commands as cli
 from mnist_jax.lessons import IDEAS
 from mnist_jax.runs.files import RESULTS
 from mnist_jax.views import ladder, report
+from mnist_jax.views.facts import facts
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,8 @@ def test_report_shows_everything_known_about_a_ladder(ladder_page):
     assert "`" not in page.text
     assert results["config"]["command"] in page.text
     assert results["data"]["sha256"] in page.text
+    for name, value in facts(results):
+        assert " ".join(f"{name} {value}".split()) in page.text
 
 
 def test_report_has_no_scripts_or_external_links(ladder_page):

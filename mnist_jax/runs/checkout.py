@@ -1,0 +1,45 @@
+"""Which program made a result: the git checkout that the package lies in, and its lock file."""
+
+import contextlib
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+# What decides about results. Documents, tests, and results that are written into the checkout do not.
+_PROGRAM = ("mnist_jax", ":(glob)experiments/**/*.py")
+
+
+def checkout(root: Path) -> dict[str, Any]:
+    """What is known of the checkout at `root`, the folder that holds `mnist_jax`; nothing here fails or prints.
+
+    Returns:
+      `commit`, its hash; None where git is missing or refuses, or no commit of the repository holds the package, as in
+      a virtual environment. `dirty`, whether the program is another than the commit's: a file of `mnist_jax` or a
+      script of `experiments` was changed, added or deleted, and is not ignored; None without a commit. `lock_sha256`,
+      of `requirements.lock`; None where there is none.
+    """
+    found: dict[str, Any] = {"commit": None, "dirty": None, "lock_sha256": None}
+    with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+        commit, _ = _git(root, "rev-parse", "HEAD", "HEAD:./mnist_jax").split()
+        changed = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *_PROGRAM)
+        found |= {"commit": commit, "dirty": bool(changed)}
+    with contextlib.suppress(OSError):
+        found["lock_sha256"] = hashlib.sha256((root / "requirements.lock").read_bytes()).hexdigest()
+    return found
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says, which changes nothing and starts no daemon."""
+    return subprocess.run(
+        ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments],
+        cwd=root,
+        # Within a hook of git these name its repository.
+        env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    ).stdout

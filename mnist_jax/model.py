@@ -29,7 +29,7 @@ def he_kernel() -> Initializer:
 def pytorch_bias(fan_in: int) -> Callable[..., jax.Array]:
     """Uniform on +-1/sqrt(fan_in), torch.nn.Linear's default; a bias's own shape does not tell fan_in."""
 
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array:
         limit = fan_in**-0.5
         return jax.random.uniform(key, shape, dtype, -limit, limit)
 

@@ -137,11 +137,12 @@ def jax_setting(name, value):
 
 @contextlib.contextmanager
 def room_for(size):
-    """No file may grow beyond so many bytes."""
+    """No file may grow beyond so many bytes, and no compiled program is kept: one cut short would fail later tests."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
-        yield
+        with jax_setting("jax_persistent_cache_min_compile_time_secs", float("inf")):
+            yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 

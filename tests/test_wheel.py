@@ -44,7 +44,8 @@ def test_wheel_contains_every_package_file(wheel):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert packed == {path.relative_to(ROOT).as_posix() for path in files}
-    assert {"mnist_jax/py.typed", "mnist_jax/studies/published_curves.json"} <= packed
+    recorded = {f"mnist_jax/studies/{name}.json" for name in ("published_curves", "trajectories")}
+    assert {"mnist_jax/py.typed", *recorded} <= packed
 
 
 def test_installed_command_trains_and_reports(installed, toy_folder, tmp_path):

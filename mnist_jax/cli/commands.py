@@ -1,7 +1,10 @@
-"""The command `mnist-jax`: lessons, train, data; and what can be done with a trained run."""
+"""The command `mnist-jax`: lessons, train, data, verify; and what can be done with a trained run."""
 
 import contextlib
+import dataclasses
 import functools
+import itertools
+import sys
 from collections.abc import Callable
 from json import dumps
 from pathlib import Path
@@ -28,7 +31,7 @@ from mnist_jax.cli.lesson_flags import ChosenLesson
 from mnist_jax.cli.program import exit_on_user_error
 from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.study import run_lessons
-from mnist_jax.cli.terminal import make_console, table
+from mnist_jax.cli.terminal import load_data, make_console, table
 from mnist_jax.data import tfds
 from mnist_jax.errors import UserError, expand_user
 from mnist_jax.lessons import CLASSES, LESSONS, what_changed
@@ -38,7 +41,8 @@ from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.files import RESULTS, new_file, write_file
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.provenance import command_line
-from mnist_jax.studies import published
+from mnist_jax.studies import published, verification
+from mnist_jax.views.verification import CHECKS, assumptions, check_rows, conclusion
 from mnist_jax.views.words import data_words
 
 RunFolder = tyro.conf.Positional[
@@ -293,6 +297,30 @@ def import_(
     console.print(f"wrote {folder / RESULTS}", soft_wrap=True)
 
 
+def verify(*, lessons: tuple[LessonId, ...] = tuple(LESSONS), jax: JaxArguments = JaxArguments()) -> None:
+    """Check that this installation computes what it should on this device; exit status 1 if not.
+
+    It trains 200 steps of each lesson, and compares with what PyTorch and this project were recorded to do.
+
+    Args:
+      lessons: lessons to train.
+    """
+    start_jax(jax)
+    digits = load_data("sample", "slides", None)
+    verification.check_digits(digits)
+    console, dtypes = make_console(), verification.dtypes()
+    found = {}
+    for lesson_id, dtype in itertools.product(dict.fromkeys(lessons), dtypes):
+        with console.status(f"{lesson_id} in {dtype}"):
+            lesson = dataclasses.replace(LESSONS[lesson_id], dtype=dtype)
+            found[lesson_id, dtype] = verification.compare(lesson_id, lesson, digits)
+    console.print(table(f"First {verification.STEPS} steps", CHECKS, check_rows(found)))
+    console.print(assumptions(dtypes), soft_wrap=True)
+    console.print(conclusion(found), style="bold", soft_wrap=True)
+    if any(one.different for one in found.values()):
+        sys.exit(1)
+
+
 def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     """The function, not yet called: only what tyro says is an error of the arguments."""
 
@@ -306,7 +334,7 @@ def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
 def main() -> None:
     """Entry point of `mnist-jax`."""
     with exit_on_user_error():
-        commands = (lessons, train, data, report, predict, demo, export, import_)
+        commands = (lessons, train, data, report, predict, demo, export, import_, verify)
         chosen = subcommands({function.__name__.strip("_"): _later(function) for function in commands})
         run = parsed(chosen, __doc__, prog="mnist-jax")
         run()

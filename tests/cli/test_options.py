@@ -45,7 +45,8 @@ def test_bad_input_gets_a_message_and_status_2(run_main, toy_folder, tmp_path, c
 
 
 COMMANDS_WITH_HELP = [
-    *(["mnist-jax", name] for name in ("lessons", "data", "report", "predict", "demo", "export", "import", "train")),
+    *(["mnist-jax", name] for name in ("lessons", "data", "report", "predict", "demo", "export", "import", "verify")),
+    ["mnist-jax", "train"],
     *(["mnist-jax", "train", lesson_id] for lesson_id in LESSONS),
     *([path.stem] for path in sorted((ROOT / "experiments").glob("*.py"))),
 ]
@@ -86,6 +87,7 @@ CHOICES = [  # all types of which Python knows every value
     ("mnist-jax export run --out net", "lesson", LESSONS),
     ("mnist-jax export run --out net", "format", FORMATS),
     ("mnist-jax import net", "lesson", LESSONS),
+    ("mnist-jax verify", "lessons", LESSONS),
     ("ladder", "lessons", LESSONS),
     ("ladder", "split", data.SPLITS),
     ("running_variance", "split", data.SPLITS),

@@ -99,6 +99,7 @@ def test_missing_device_is_refused_by_every_command(toy_folder, tmp_path):
         "mnist-jax predict run docs/seven.png",
         f"mnist-jax export run --format safetensors --out {out}/2",
         "mnist-jax import net --lesson mlp",
+        "mnist-jax verify",
         *(f"{Path(script).stem} --data {toy_folder} --out {out}/3" for script in SCRIPTS if "speed" not in script),
         f"speed --data {toy_folder} --start-repeats 0 --out {out}/speed",
     ]

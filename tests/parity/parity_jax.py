@@ -1,4 +1,4 @@
-"""The JAX side of the parity tests: a lesson trained step by step, with everything PyTorch needs to do the same."""
+"""The JAX side of the parity tests: everything that PyTorch needs to train as `verification.trained` does."""
 
 import dataclasses
 import functools
@@ -9,12 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from mnist_jax import Examples, Lesson, Network, data, init_state, logits, train_step
-from mnist_jax import train as training
+from mnist_jax import Examples, Lesson, Network
 from mnist_jax.dropout import Dropout
-
-STEPS = 200
-PROBE = 100  # examples on which logits and gradients are compared at the end
+from mnist_jax.studies.verification import batches, initial_state, probe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,47 +31,16 @@ class Start:
     probe: Examples
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What comes out: the loss of every step, and the end of the run.
-
-    `end` maps a quantity (params, gradients, optimizer.*, batch_stats) to layer -> name -> array; `logits` are the
-    probe's, in evaluation.
-    """
-
-    losses: np.ndarray
-    logits: np.ndarray
-    end: dict[str, dict[str, dict[str, np.ndarray]]]
-
-
-def run_jax(lesson: Lesson, *, seed: int = 0, steps: int = STEPS) -> tuple[Start, Run]:
-    """Train `lesson` on the sample's real digits with this project's own functions."""
-    assert steps <= STEPS
+def start_of(lesson: Lesson, digits) -> Start:
+    """Where `verification.trained` starts, and what it meets."""
     with jax.enable_x64(lesson.dtype == "float64"):
-        digits = data.load("sample")
-        state = init_state(lesson, jax.random.key(seed))
-        start_params = _numpy(state.params)
-        key = jax.random.fold_in(state.order_key, state.step)
-        order = np.asarray(training.epoch_order(key, digits.train.size, STEPS * lesson.batch_size))
-        probe = Examples(digits.test.images[:PROBE], digits.test.labels[:PROBE])
-        batches, masks, losses = [], [], []
-        for indices in order.reshape(STEPS, lesson.batch_size)[:steps]:
-            batch = Examples(digits.train.images[indices], digits.train.labels[indices])
-            batches.append(batch)
-            masks.append(_numpy(dropout_masks(lesson, state, batch)))
-            state, loss = train_step(state, batch)
-            losses.append(float(loss))
-        masks.append(_numpy(dropout_masks(lesson, state, probe)))
-        end = {
-            "params": _numpy(state.params),
-            "gradients": _numpy(_gradients(lesson, state, probe)),
-            "batch_stats": _numpy(state.batch_stats),
-            **_optimizer_state(state.opt_state.inner_state),
-        }
-        return (
-            Start(start_params, batches, masks, probe),
-            Run(np.array(losses), np.asarray(logits(state, probe.images)), end),
-        )
+        state, rest = initial_state(lesson), probe(digits)
+        steps = batches(state, digits)
+        masks = [
+            _numpy(dropout_masks(lesson, dataclasses.replace(state, step=jnp.int32(step)), batch))
+            for step, batch in enumerate([*steps, rest])
+        ]
+        return Start(_numpy(state.params), steps, masks, rest)
 
 
 @functools.partial(jax.jit, static_argnames="lesson")
@@ -105,25 +71,6 @@ def dropout_masks(lesson: Lesson, state: Any, batch: Examples) -> list[jax.Array
     return masks
 
 
-def _gradients(lesson: Lesson, state: Any, batch: Examples) -> Any:
-    def loss(params):
-        outputs, _ = Network(lesson).apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            batch.images,
-            train=True,
-            rngs={"dropout": jax.random.fold_in(state.dropout_key, state.step)},
-            mutable=["batch_stats"],
-        )
-        return training.cross_entropy(outputs, batch.labels)
-
-    return jax.grad(loss)(state.params)
-
-
-def _optimizer_state(inner: Any) -> dict[str, Any]:
-    """optax's moments: `trace` of SGD with momentum, `mu` and `nu` of Adam."""
-    first = inner[0]
-    return {f"optimizer.{name}": _numpy(getattr(first, name)) for name in ("trace", "mu", "nu") if hasattr(first, name)}
-
-
 def _numpy(tree: Any) -> Any:
+    """Copies that may be written to, as PyTorch wants them."""
     return jax.tree.map(np.array, tree)

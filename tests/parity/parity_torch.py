@@ -1,13 +1,15 @@
 """The PyTorch side: the notebooks' networks as the course describes them, fed the JAX run's weights and masks.
 
-Written from the course's facts, not from mnist_jax: only the ids of the lessons are shared.
+Written from the course's facts, not from mnist_jax: only the lessons' ids and the form of the answer are shared.
 """
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from parity_jax import Run, Start
+from parity_jax import Start
 from torch import nn
+
+from mnist_jax.studies.verification import Trajectory, centred
 
 SIGMOID = {"mlp", "dropout"}
 DROPOUT = {"dropout", "relu", "batch_norm", "he", "adam"}
@@ -40,7 +42,7 @@ class Net(nn.Module):
         return F.log_softmax(self.fc3(x), dim=1)
 
 
-def run_torch(lesson_id: str, start: Start) -> Run:
+def run_torch(lesson_id: str, start: Start) -> Trajectory:
     """Train the lesson's notebook network from `start`."""
     torch.set_num_threads(1)  # small products; more threads only get in each other's way
     dtype = getattr(torch, start.params["fc1"]["kernel"].dtype.name)
@@ -83,8 +85,8 @@ def run_torch(lesson_id: str, start: Start) -> Run:
 
     net.eval()
     with torch.no_grad():
-        # Before the softmax, up to a constant a row that log-softmax takes away; see `centred`.
-        outputs = forward(start.probe, []).numpy()
+        # Before the softmax, up to a constant a row that log-softmax takes away.
+        end["logits"] = {"last": {"centred": centred(forward(start.probe, []).numpy())}}
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm1d):
             layer.track_running_stats = False  # the gradient's pass must not move them
@@ -92,7 +94,7 @@ def run_torch(lesson_id: str, start: Start) -> Run:
     optimizer.zero_grad()
     criterion(forward(start.probe, start.masks[-1]), torch.from_numpy(start.probe.labels).long()).backward()
     end["gradients"] = as_flax(net, lambda p: p.grad)
-    return Run(np.array(losses), outputs, end)
+    return Trajectory(np.array(losses), end)
 
 
 def load(net, params):

@@ -1,53 +1,76 @@
-"""Record PyTorch's trajectories, so that parity is tested where PyTorch is not installed too.
+"""Record PyTorch's trajectories and ours, for `mnist-jax verify` and for tests where PyTorch is not installed.
 
     python tests/parity/record.py
 
-writes recorded.json beside this file: for every lesson PyTorch's 200 losses and a digest of the end of its run in
-float64 (no weights: they come from the seed), and how far the two are apart in float32.
+writes mnist_jax/studies/trajectories.json: for every lesson PyTorch's 200 losses and a digest of the end of its run in
+float64 (no weights: they come from the seed); ours in float32, with a digest after 20 steps and the SHA-256 of the end;
+and how far PyTorch's float32 is from ours.
 """
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
+import jax
+import numpy as np
 import torch
-from parity_compare import differences, digest
-from parity_jax import STEPS, run_jax
+from parity_jax import start_of
 from parity_torch import run_torch
 
 from mnist_jax import LESSONS, data
 from mnist_jax.runs.provenance import environment
+from mnist_jax.studies.verification import EARLY, STEPS, Trajectory, differences, digested, sha256, trained
 
-RECORDED = Path(__file__).with_name("recorded.json")
+RECORDED = Path(__file__).parents[2] / "mnist_jax" / "studies" / "trajectories.json"
 
 
 def record() -> dict:
-    """Everything in recorded.json."""
-    lessons, drift = {}, {}
+    """Everything in trajectories.json."""
+    double, single, apart = {}, {}, {}
+    digits = data.load("sample")
     for lesson_id, lesson in LESSONS.items():
-        start, _ = run_jax(dataclasses.replace(lesson, dtype="float64"))
-        lessons[lesson_id] = digest(run_torch(lesson_id, start))
-        start, ours = run_jax(lesson)
-        theirs = run_torch(lesson_id, start)
-        found = differences(ours, theirs)
-        drift[lesson_id] = {
-            "first_loss": float(abs(ours.losses[0] / theirs.losses[0] - 1)),
-            "largest_loss": found["loss"],
-            "mean_of_last_50_losses": float(abs(ours.losses[-50:].mean() / theirs.losses[-50:].mean() - 1)),
-            "logits": found["logits"],
-            "params": max(value for name, value in found.items() if name.startswith("params.")),
-        }
+        exact = dataclasses.replace(lesson, dtype="float64")
+        double[lesson_id] = as_json(digested(run_torch(lesson_id, start_of(exact, digits))), digits=17)
+        ours = trained(lesson, digits)
+        early = digested(trained(lesson, digits, EARLY))
+        single[lesson_id] = as_json(Trajectory(ours.losses, early.end), digits=9) | {"sha256": sha256(ours)}
+        assert np.array_equal(np.array(single[lesson_id]["losses"], np.float32), ours.losses)
+        apart[lesson_id] = drift(ours, run_torch(lesson_id, start_of(lesson, digits)))
     return {
         "made_by": "python tests/parity/record.py",
         "torch": torch.__version__,
         "environment": environment(),
         "steps": STEPS,
+        "early_steps": EARLY,
         "seed": 0,
-        "data_sha256": data.load("sample").sha256,
-        "float64": lessons,
-        "float32_relative_differences": drift,
+        "data_sha256": digits.sha256,
+        "float64": double,
+        "float32": single,
+        "float32_relative_differences": apart,
+    }
+
+
+def as_json(trajectory: Trajectory, *, digits: int) -> dict:
+    """With so many significant digits: 17 tell all float64 apart, 9 all float32."""
+    return jax.tree.map(lambda array: [float(f"{number:.{digits}g}") for number in array], trajectory._asdict())
+
+
+def drift(ours: Trajectory, theirs: Trajectory) -> dict:
+    """The README's table."""
+    found = differences(ours, theirs)
+    late, their_late = (run.losses[-50:].mean(dtype=np.float64) for run in (ours, theirs))
+    return {
+        "first_loss": float(abs(ours.losses[0] / theirs.losses[0] - 1)),
+        "largest_loss": found["losses"],
+        "mean_of_last_50_losses": float(abs(late / their_late - 1)),
+        "logits": found["logits.last"],
+        "params": max(value for name, value in found.items() if name.startswith("params.")),
     }
 
 
 if __name__ == "__main__":
-    RECORDED.write_text(json.dumps(record(), indent=1) + "\n")
+    # An array of numbers on one line.
+    RECORDED.write_text(
+        re.sub(r"\[[^\[\]]*\]", lambda array: " ".join(array[0].split()), json.dumps(record(), indent=1)) + "\n"
+    )

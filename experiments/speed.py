@@ -32,7 +32,7 @@ also measures seconds to 97 and 98 % test accuracy (of training one run, from it
 and evaluation) and trained nets per second, and chooses how many runs to train side by side: the smallest number with
 95 % of the best throughput, of those that fit ([gpu_study.py](timing/gpu_study.py)). A number of runs that does not fit
 in the device's memory ends its lesson's series, not the study. Every option can still be given; what fails can be left
-out with `--peers`. On a CPU it runs in small, with up to 4 runs side by side, and takes some minutes.
+out with `--peers`. On a CPU it runs on a small scale, with up to 4 runs side by side.
 
 Written to DIR: `speed.json` (every time), `README.md`, `speed.png`. The times are worthless on a machine that is busy
 with something else, PyTorch's most of all: its threads wait for each other many times per step.
@@ -175,6 +175,8 @@ def completed(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
 
 def check(arguments: Arguments) -> None:
     """Raise `UserError` for what cannot be run."""
+    if not hasattr(os, "wait4"):  # nor is there a load average
+        raise UserError("Windows does not tell a process's peak memory; run this on Linux or macOS.")
     if arguments.lessons == ():
         raise UserError(f"At least one lesson is needed: {', '.join(LESSONS)}.")
     if arguments.peer_share is not None and not 0 < arguments.peer_share <= 1:

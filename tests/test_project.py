@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from importlib import import_module
@@ -37,7 +38,7 @@ def test_contributing_names_every_room():
 
 def test_contributing_lists_every_target_of_make():
     targets = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
-    assert {*re.findall(r"`make ([\w-]+)`", CONTRIBUTING), "clean"} >= set(targets)
+    assert {*re.findall(r"`make ([\w-]+)`", CONTRIBUTING), "clean", "environment"} >= set(targets)
 
 
 def test_the_version_is_everywhere_the_same():
@@ -100,52 +101,102 @@ def test_the_lock_names_no_host():
 # --- make ---
 
 
-def dry_run(*arguments, path=""):
-    """What make would do in a fresh clone, with `path` before the folders that are looked in."""
-    command = ["make", "--dry-run", "VENV=new", *arguments]
-    environment = {**os.environ, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+@pytest.fixture
+def make(tmp_path):
+    """Runs make in a folder with the Makefile alone, where `python`s that work, or do not, are found first."""
+    project, found = tmp_path / "a project", tmp_path / "found"
+    for folder in (project, found):
+        folder.mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, project)
+
+    def run(*arguments, pythons=(), **variables):
+        for name, works in dict(pythons).items():
+            program(found / name, "exit 0" if works else "echo not found >&2; exit 127")
+        variables = {"PATH": f"{found}{os.pathsep}{os.environ['PATH']}", **variables}
+        command = ["make", *arguments]
+        return subprocess.run(command, cwd=project, env={**os.environ, **variables}, capture_output=True, text=True)
+
+    run.folder = project
+    return run
 
 
-def python_found(folder, name, works):
-    """A Python in the folder that works, or a version manager's stub."""
-    script = folder / name
-    script.write_text("#!/bin/sh\n" + ("exit 0\n" if works else "echo not found >&2; exit 127\n"))
-    script.chmod(0o755)
+def program(path, script):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
 
 
-def test_make_takes_the_newest_python_that_works(tmp_path):
-    for name, works in {"python3.14": False, "python3.13": True, "python3.12": True, "python3": True}.items():
-        python_found(tmp_path, name, works)
-    assert "python3.13 -m venv --clear new" in dry_run("ladder", path=tmp_path).stdout
-    python_found(tmp_path, "python3.14", works=True)
-    assert "python3.14 -m venv --clear new" in dry_run("ladder", path=tmp_path).stdout
-    assert "python3.12 -m venv --clear new" in dry_run("ladder", "PYTHON=python3.12", path=tmp_path).stdout
+def installed(make, version="3.11.7", extra=""):
+    """As if make had installed all into .venv, and JAX for an accelerator."""
+    program(make.folder / ".venv" / "bin" / "python", f"echo {version}")
+    for name in [".installed", f".installed-{extra}"][: 1 + bool(extra)]:
+        (make.folder / ".venv" / "bin" / name).touch()
 
 
-def test_make_refuses_an_old_python(tmp_path):
-    for name in ("python3.14", "python3.13", "python3.12", "python3.11"):
-        python_found(tmp_path, name, works=False)
-    (tmp_path / "python3").write_text('#!/bin/sh\ncase "$2" in *version_info*) exit 1; esac\n')
-    (tmp_path / "python3").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    command = ["make", f"VENV={tmp_path}/new", "test"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+STUBS = {"python3.14": False, "python3.13": False, "python3.12": False, "python3.11": False}
+
+
+def test_make_takes_the_newest_python_that_works(make):
+    some = {"python3.14": False, "python3.13": True, "python3.12": True, "python3": True}
+    assert "python3.13 -m venv --clear .venv" in make("-n", "ladder", pythons=some).stdout
+    assert "python3.14 -m venv --clear .venv" in make("-n", "ladder", pythons={"python3.14": True}).stdout
+    assert "python3.12 -m venv --clear .venv" in make("-n", "ladder", "PYTHON=python3.12").stdout
+    assert "python3.14 -m venv --clear .venv" in make("-n", "ladder", "PYTHON=").stdout
+
+
+def test_make_refuses_an_old_python(make):
+    program(make.folder.parent / "found" / "python3", 'case "$2" in *version_info*) exit 1; esac')
+    done = make("test", pythons=STUBS)
     assert done.returncode == 2
     assert "error: Python 3.11 or newer is needed; name one with: make PYTHON=" in done.stderr
-    assert not (tmp_path / "new").exists()
+    assert not (make.folder / ".venv").exists()
+
+
+def test_make_does_not_replace_an_environment_silently(make):
+    installed(make)
+    program(make.folder.parent / "found" / "python3.12", "echo 3.12.1")
+    assert make("-n", "ladder").stdout == ".venv/bin/python experiments/ladder.py\n"
+    done = make("-n", "ladder", "PYTHON=python3.12")
+    assert (done.returncode, "another Python than python3.12; to replace it: make clean" in done.stderr) == (2, True)
+
+
+def test_make_repairs_an_environment_whose_python_is_gone(make):
+    installed(make)
+    program(make.folder / ".venv" / "bin" / "python", "exit 127")
+    assert "python3.14 -m venv --clear .venv" in make("-n", "ladder", pythons={"python3.14": True}).stdout
 
 
 @pytest.mark.parametrize("extra", ["cuda13", "cuda12", "tpu"])
-def test_make_installs_jax_for_an_accelerator_at_the_locked_version(extra):
-    lines = dry_run("ladder", f"JAX={extra}").stdout.splitlines()
-    assert f'new/bin/python -m pip install --quiet --constraint requirements.lock "jax[{extra}]"' in lines
-    assert lines[-1] == "new/bin/python experiments/ladder.py"
+def test_make_installs_jax_for_an_accelerator_at_the_locked_version(make, extra):
+    line = f'.venv/bin/python -m pip install --quiet --constraint requirements.lock "jax[{extra}]"'
+    lines = make("-n", "ladder", f"JAX={extra}").stdout.splitlines()
+    assert line in lines
+    assert lines[-1] == ".venv/bin/python experiments/ladder.py"
     assert extra in metadata("jax").get_all("Provides-Extra")
-    assert "jax[" not in dry_run("ladder").stdout
+    assert "jax[" not in make("-n", "ladder").stdout
+    installed(make, extra=extra)
+    os.utime(make.folder / "requirements.lock", (2e9, 2e9))
+    assert line in make("-n", "test").stdout.splitlines()  # renewed with the rest
 
 
-def test_make_refuses_an_unknown_accelerator():
-    done = dry_run("ladder", "JAX=cuda99")
+@pytest.mark.parametrize("extra", ["cuda99", "cuda13 tpu", "CUDA13"])
+def test_make_refuses_an_unknown_accelerator(make, extra):
+    done = make("-n", "ladder", f"JAX={extra}")
     assert done.returncode == 2
-    assert "JAX=cuda99 is not known; JAX can be cuda13, cuda12 or tpu" in done.stderr
+    assert f"JAX={extra} is not known; JAX can be cuda13, cuda12 or tpu" in done.stderr
+
+
+def test_make_does_not_mix_accelerators(make):
+    installed(make, extra="cuda13")
+    done = make("-n", "ladder", "JAX=cuda12")
+    assert (done.returncode, "has JAX for another accelerator; to replace it: make clean" in done.stderr) == (2, True)
+    assert make("-n", "clean", "JAX=cuda12").stdout == "rm -rf .venv\n"
+
+
+@pytest.mark.parametrize("lane", ["../found", "x/../../found", "/", "found other"])
+def test_make_clears_no_folder_but_its_own(make, lane):
+    (make.folder / "found").mkdir()
+    command = make("-n", "clean", f"LANE={lane}").stdout
+    assert command in ("rm -rf .venv\n", "rm -rf .venv-found\n")
+    assert make("-n", "clean", VENV="precious").stdout == "rm -rf .venv\n"

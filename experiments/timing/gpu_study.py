@@ -37,7 +37,7 @@ IN_FULL = {
 
 
 def defaults(backend: str, *, gpu_study: bool) -> Mapping[str, Any]:
-    """What is measured where the user does not say; a CPU measures the study in small."""
+    """What is measured where the user does not say; a CPU measures the study on a small scale."""
     if not gpu_study:
         return USUAL
     return IN_SMALL if backend == "cpu" else IN_FULL

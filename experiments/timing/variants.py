@@ -29,7 +29,7 @@ def find_variants(names: Collection[str], data: Dataset, notify: Callable[[str],
     """Those of the named variants that the backend has; `notify` receives a sentence about who is left out."""
     options = OPTIONS.get(jax.default_backend(), {})
     if left_out := [name for name in names if name.startswith("ours") and name not in options]:
-        notify(f"This is no GPU, so {', '.join(left_out)} are left out.")
+        notify(f"Left out, because this is no GPU: {', '.join(left_out)}.")
     found = [name for name in names if name in options]
     placed = on_device(data) if found else data
     return {name: functools.partial(variant, placed, options[name]) for name in found}

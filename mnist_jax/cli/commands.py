@@ -305,9 +305,11 @@ def verify(*, lessons: tuple[LessonId, ...] = tuple(LESSONS), jax: JaxArguments 
     Args:
       lessons: lessons to train.
     """
+    if not lessons:
+        raise UserError("Name at least one lesson after --lessons.")
     start_jax(jax)
     digits = load_data("sample", "slides", None)
-    verification.check_digits(digits)
+    verification.check_comparable(digits)
     console, dtypes = make_console(), verification.dtypes()
     found = {}
     for lesson_id, dtype in itertools.product(dict.fromkeys(lessons), dtypes):

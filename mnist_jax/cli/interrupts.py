@@ -23,7 +23,8 @@ def ends_at_once(advice: str) -> Iterator[None]:
         yield
         return
     reading, writing = os.pipe()
-    os.set_blocking(writing, False)
+    if hasattr(os, "set_blocking"):  # on Windows from Python 3.12 on, and not needed there
+        os.set_blocking(writing, False)
 
     def watch() -> None:
         while number := os.read(reading, 1):

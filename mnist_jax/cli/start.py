@@ -55,7 +55,7 @@ def check_jax() -> None:
     try:
         jax.jit(abs)(0)
     except Exception as error:  # of many kinds, and none of this program: it is JAX alone that runs here
-        nothing = f"a device that JAX_PLATFORMS names has no plugin installed, as {_package('cuda13')} brings one"
+        nothing = f"no plugin is installed for a device that JAX_PLATFORMS names; {_package('cuda13')} has NVIDIA's"
         raise jax_refusal(reason(error) if str(error) else nothing) from error
     finally:
         log.removeFilter(found)

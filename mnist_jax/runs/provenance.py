@@ -51,7 +51,7 @@ _ROUNDING = (
 )
 # Of an environment, what changes no rounding: what the program is has its own sentence, and a CPU's cores are in
 # `device`.
-_NO_MATTER = {"mnist_jax", "commit", "dirty", "lock_sha256", "python", "platform", "cores"}
+_NO_MATTER = {"mnist_jax", "commit", "dirty", "lock_sha256", "python", "cores"}
 
 
 def command_line(program: str) -> str:
@@ -97,7 +97,6 @@ def environment() -> dict[str, Any]:
         **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "platform": platform.platform(),
         "backend": device.platform,
         "backend_version": device.client.platform_version,
         "driver": driver() if device.platform == "gpu" else None,

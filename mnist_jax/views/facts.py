@@ -10,7 +10,7 @@ from mnist_jax.views.words import data_words
 _MADE_WITH = {
     "Lock": {"lock_sha256": "requirements.lock, SHA-256 {}"},
     "Versions": {name: f"{name} {{}}" for name in ("jax", "jaxlib", "flax", "optax", "numpy", "python")},
-    "System": {"platform": "{}", "processor": "{}", "cores": "cores {}"},
+    "System": {"system": "{}", "processor": "{}", "cores": "cores {}"},
     "Device": {
         "device": "{}",
         "devices": "devices {}",

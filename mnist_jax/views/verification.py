@@ -18,10 +18,10 @@ def check_rows(found: Mapping[tuple[str, Dtype], Comparison]) -> list[list[str]]
 
 def words(found: Comparison) -> str:
     """The same bits, within rounding, or different."""
-    if found.same_bits:
-        return "the same bits"
-    size = f"{found.difference:.0e} in {found.quantity}, limit {found.limit:.0e}"
-    return f"different ({size})" if found.different else f"within rounding (largest difference {size})"
+    size = f"{found.difference:.1e} in {found.quantity}, limit {found.limit:.0e}"
+    if found.different:  # maybe in evaluation only, after training to the same bits
+        return f"different ({size})"
+    return "the same bits" if found.same_bits else f"within rounding (largest difference {size})"
 
 
 def assumptions(dtypes: Iterable[Dtype]) -> str:

@@ -297,6 +297,14 @@ def test_commands_in_a_notebook_do_not_end_the_kernel():
     assert alive == ["alive\n"]
 
 
+def test_interrupts_need_no_pipe_without_waiting_where_there_is_none(monkeypatch):
+    """On Windows before Python 3.12."""
+    monkeypatch.delattr(os, "set_blocking")
+    monkeypatch.setattr(signal, "set_wakeup_fd", lambda _, **__: -1)
+    with ends_at_once("go on"):
+        pass
+
+
 def test_ctrl_c_in_a_notebook_is_left_to_the_notebook(monkeypatch):
     monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
     monkeypatch.setattr(sys, "stdout", io.StringIO())

@@ -170,6 +170,13 @@ def test_bad_input_is_refused_and_leaves_nothing(run_main, study, toy_folder, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_windows_is_refused_with_a_sentence(run_main, study, toy_folder, tmp_path, monkeypatch):
+    monkeypatch.delattr("os.wait4")
+    status, _, err = run_main(study.main, "--data", toy_folder, "--out", tmp_path / "out")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "run this on Linux or macOS" in err
+
+
 @pytest.mark.parametrize(("flag", "choice"), [("--lessons", "cnn"), ("--peers", "numpy")])
 def test_unknown_choice_gets_status_2_and_leaves_nothing(run_main, study, toy_folder, tmp_path, flag, choice):
     status, _, err = run_main(study.main, "--data", toy_folder, "--out", tmp_path / "out", flag, choice)

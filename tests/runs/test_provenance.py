@@ -1,4 +1,5 @@
 import ast
+import hashlib
 import os
 import subprocess
 import sys
@@ -68,7 +69,6 @@ def test_environments_are_compared_except_for_program_and_python(monkeypatch):
     monkeypatch.setattr(provenance, "checkout", lambda root: {"commit": "5", "dirty": "?", "lock_sha256": "6"})
     provenance._own_checkout.cache_clear()
     monkeypatch.setattr("platform.python_version", lambda: "4.0")
-    monkeypatch.setattr("platform.platform", lambda: "AmigaOS-3-m68k")
     monkeypatch.setattr("platform.system", lambda: "AmigaOS")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(1000)))
     changed = {change.split(" ")[0] for change in environment_changes(before, environment())}
@@ -77,7 +77,7 @@ def test_environments_are_compared_except_for_program_and_python(monkeypatch):
     assert changed == versions | devices | {f"settings.{name}" for name in variables}
     found = environment()
     assert (found["mnist_jax"], found["commit"], found["lock_sha256"]) == ("0", "5", "6")
-    others = {"mnist_jax", "commit", "dirty", "lock_sha256", "python", "platform", "cores", "settings"}
+    others = {"mnist_jax", "commit", "dirty", "lock_sha256", "python", "cores", "settings"}
     assert found.keys() == versions | devices | others
     assert {name for name in found if found[name] == before[name]} == set()
     provenance._own_checkout.cache_clear()
@@ -92,6 +92,11 @@ def test_what_an_old_record_does_not_say_is_no_change():
     assert environment_changes({"settings": {"XLA_FLAGS": None}}, {"settings": {"XLA_FLAGS": "-x"}}) == [
         "settings.XLA_FLAGS -x instead of None"
     ]
+
+
+def test_checkout_is_the_one_that_holds_the_package():
+    lock = (ROOT / "requirements.lock").read_bytes()
+    assert environment()["lock_sha256"] == hashlib.sha256(lock).hexdigest()
 
 
 def test_git_is_asked_once_per_process_when_results_begin():

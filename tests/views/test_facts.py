@@ -22,7 +22,6 @@ ENVIRONMENT = {
     "numpy": "2.5.0",
     "python": "3.13.0",
     "system": "Linux x86_64",
-    "platform": "Linux-6.1-x86_64-with-glibc2.36",
     "backend": "gpu",
     "backend_version": "cuda 13000",
     "driver": "580.65.06",
@@ -48,7 +47,7 @@ def test_all_that_is_known_is_shown():
         ("Program", "mnist_jax 0.1.0, commit 0123456789ab, with uncommitted changes"),
         ("Lock", "requirements.lock, SHA-256 ab12"),
         ("Versions", "jax 0.12.0, jaxlib 0.12.1, flax 0.12.12, optax 0.2.8, numpy 2.5.0, python 3.13.0"),
-        ("System", "Linux-6.1-x86_64-with-glibc2.36, AMD EPYC, cores 16"),
+        ("System", "Linux x86_64, AMD EPYC, cores 16"),
         ("Device", "NVIDIA H100, devices 8, processes 2, backend cuda 13000, NVIDIA driver 580.65.06"),
         ("Settings", "jax_enable_x64 True, XLA_FLAGS --xla_a=1, jax_disable_jit False"),
     ]

@@ -25,7 +25,7 @@ def test_xla_knows_the_options(options):
 def test_a_cpu_has_none(dataset):
     notices = []
     assert variants.find_variants(["torch_in_memory", "ours_loop_unrolled"], dataset, notices.append) == {}
-    assert notices == ["This is no GPU, so ours_loop_unrolled are left out."]
+    assert notices == ["Left out, because this is no GPU: ours_loop_unrolled."]
 
 
 def test_named_variant_is_ours_with_its_options(dataset, monkeypatch):

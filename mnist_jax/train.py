@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import PartitionSpec
 
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import CLASSES, IMAGE_SHAPE, Lesson, check_batches
@@ -170,18 +169,14 @@ def epoch_order(key: jax.Array, n: int, length: int) -> jax.Array:
     return shuffled.reshape(-1)[:length]
 
 
-@functools.partial(jax.jit, donate_argnames="state", static_argnames=("length", "batch_axis"))
-def train_epoch(
-    state: TrainState, examples: Examples, length: int | None = None, batch_axis: str | None = None
-) -> tuple[TrainState, jax.Array]:
+@functools.partial(jax.jit, donate_argnames="state", static_argnames="length")
+def train_epoch(state: TrainState, examples: Examples, length: int | None = None) -> tuple[TrainState, jax.Array]:
     """One epoch in one compiled call: shuffle, then a step for each batch.
 
     Args:
       state: donated.
       examples: on the device, whole.
       length: how many examples the epoch draws; by default each example once.
-      batch_axis: the axis of the mesh around this call (`jax.set_mesh`, `jax.shard_map`) over which each batch is
-        split; a last partial batch is not.
 
     Returns:
       The state, and the mean over the drawn examples of the loss each had before its step. A last partial batch
@@ -192,18 +187,13 @@ def train_epoch(
     """
     _check(examples)
     order = _next_order(state, examples, length)
-    state, total = _train_in_order(state, examples, order, batch_axis)
+    state, total = _train_in_order(state, examples, order)
     return state, total / len(order)
 
 
-@functools.partial(jax.jit, donate_argnames="state", static_argnames=("every", "length", "batch_axis"))
+@functools.partial(jax.jit, donate_argnames="state", static_argnames=("every", "length"))
 def train_epoch_with_tests(
-    state: TrainState,
-    examples: Examples,
-    test: Examples,
-    every: int,
-    length: int | None = None,
-    batch_axis: str | None = None,
+    state: TrainState, examples: Examples, test: Examples, every: int, length: int | None = None
 ) -> tuple[TrainState, jax.Array, Metrics]:
     """The same epoch as `train_epoch`, evaluated on the way: for how many steps a run takes to get somewhere.
 
@@ -213,7 +203,6 @@ def train_epoch_with_tests(
       test: what to evaluate on.
       every: how many steps apart.
       length: see `train_epoch`.
-      batch_axis: see `train_epoch`.
 
     Returns:
       The state, the mean loss as in `train_epoch`, and metrics of shape `[steps // every]`, after each `every` steps.
@@ -229,11 +218,11 @@ def train_epoch_with_tests(
     tests = len(order) // span
 
     def part(state: TrainState, order: jax.Array) -> tuple[TrainState, tuple[jax.Array, Metrics]]:
-        state, total = _train_in_order(state, examples, order, batch_axis)
+        state, total = _train_in_order(state, examples, order)
         return state, (total, evaluate(state, test))
 
     state, (totals, metrics) = jax.lax.scan(part, state, order[: tests * span].reshape(tests, span))
-    state, total = _train_in_order(state, examples, order[tests * span :], batch_axis)
+    state, total = _train_in_order(state, examples, order[tests * span :])
     return state, (totals.sum() + total) / len(order), metrics
 
 
@@ -246,19 +235,14 @@ def _next_order(state: TrainState, examples: Examples, length: int | None) -> ja
     return epoch_order(jax.random.fold_in(state.order_key, state.step), examples.size, length)
 
 
-def _train_in_order(
-    state: TrainState, examples: Examples, order: jax.Array, batch_axis: str | None
-) -> tuple[TrainState, jax.Array]:
+def _train_in_order(state: TrainState, examples: Examples, order: jax.Array) -> tuple[TrainState, jax.Array]:
     """A step for each batch of `order`, a last partial one too; the state, and the sum of all examples' losses."""
 
     def batch(indices: jax.Array) -> Examples:
         return Examples(examples.images[indices], examples.labels[indices])
 
     def step(state: TrainState, indices: jax.Array) -> tuple[TrainState, jax.Array]:
-        whole_batch = batch(indices)
-        if batch_axis is not None:
-            whole_batch = jax.lax.with_sharding_constraint(whole_batch, PartitionSpec(batch_axis))
-        return train_step(state, whole_batch)
+        return train_step(state, batch(indices))
 
     size = state.lesson.batch_size
     whole, rest = divmod(len(order), size)

@@ -85,9 +85,11 @@ class SharedJaxArguments(JaxArguments):
 
     Attributes:
       distributed: this is one of several processes that share the work with `jax.distributed`.
+      cpu_devices: number of devices that the CPU is; each trains runs of its own.
     """
 
     distributed: bool = False
+    cpu_devices: Annotated[int | None, default_is("its cores; 1 if distributed")] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

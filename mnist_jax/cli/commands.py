@@ -37,7 +37,6 @@ from mnist_jax.errors import UserError, expand_user
 from mnist_jax.lessons import CLASSES, LESSONS, what_changed
 from mnist_jax.nets.exchange import Format, exported, keep_imported, read_safetensors
 from mnist_jax.nets.trained import find_nets, probabilities, read_nets, read_run, run_folder
-from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.files import RESULTS, new_file, write_file
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.provenance import command_line
@@ -90,7 +89,7 @@ def train(
     Args:
       epochs: number of epochs.
       seed: of initial weights, order and dropout.
-      devices_per_run: devices that share each batch; worth it for large batches only.
+      devices_per_run: devices over which the hidden units are split; for nets too large for one.
     """
     lesson_id, make = lesson
     chosen = make()
@@ -105,7 +104,7 @@ def train(
         console,
         seeds=[seed],
         epochs=epochs,
-        placement=Placement(devices_per_run=devices_per_run),
+        devices_per_run=devices_per_run,
     )
     entry = results["lessons"][lesson_id]
     accuracy = entry["test_correct"][0][-1] / loaded.test.size

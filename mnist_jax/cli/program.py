@@ -11,7 +11,7 @@ from types import TracebackType
 
 from mnist_jax.errors import UserError, reason
 
-_MOST_CPU_DEVICES = 1024  # XLA needs minutes for some thousands
+MOST_CPU_DEVICES = 1024  # XLA needs minutes for some thousands
 
 
 def guard() -> None:
@@ -100,8 +100,8 @@ def check_variables() -> None:
     """Raise `UserError` for variables with which JAX cannot be imported, or XLA would abort this process."""
     flags = os.environ.get("XLA_FLAGS", "")
     devices = [*re.findall(r"host_platform_device_count=(\d+)", flags), os.environ.get("JAX_NUM_CPU_DEVICES", "")]
-    if any(count.isdecimal() and int(count[:9]) > _MOST_CPU_DEVICES for count in devices):
-        raise UserError(f"JAX_NUM_CPU_DEVICES and XLA_FLAGS can make at most {_MOST_CPU_DEVICES:,} devices of a CPU.")
+    if any(count.isdecimal() and int(count[:9]) > MOST_CPU_DEVICES for count in devices):
+        raise UserError(f"JAX_NUM_CPU_DEVICES and XLA_FLAGS can make at most {MOST_CPU_DEVICES:,} devices of a CPU.")
     if flags:
         code = "from jaxlib.xla_client import CompileOptions; CompileOptions()"
         tried = subprocess.run(

@@ -1,5 +1,6 @@
 """What a command does before its first computation."""
 
+import contextlib
 import logging
 import os
 import warnings
@@ -7,29 +8,48 @@ import warnings
 import jax
 
 from mnist_jax.cli.arguments import JaxArguments, SharedJaxArguments
-from mnist_jax.cli.program import jax_refusal
+from mnist_jax.cli.program import MOST_CPU_DEVICES, jax_refusal
 from mnist_jax.cli.terminal import make_console, notifier
 from mnist_jax.data.cache import cache_folder
 from mnist_jax.errors import UserError, reason
 from mnist_jax.runs import processes
+from mnist_jax.runs.provenance import cores
 
 # JAX's extras for the accelerators that its log may call present.
 _EXTRAS = {"An NVIDIA GPU": "cuda13", "A Google TPU": "tpu"}
 
 
 def start_jax(arguments: JaxArguments) -> None:
-    """Join other processes, find compiled programs, and check that JAX computes.
+    """Join other processes, make a device of each core, find compiled programs, and check that JAX computes.
 
     Raises:
-      UserError: the other processes are not found, or as `check_jax`.
+      UserError: the other processes are not found, the CPU cannot be so many devices, or as `check_jax`.
     """
-    if isinstance(arguments, SharedJaxArguments) and arguments.distributed:
-        processes.join()
+    if isinstance(arguments, SharedJaxArguments):
+        if arguments.distributed:
+            processes.join()
+        _make_cpu_devices(arguments)
     if arguments.compilation_cache:
         _use_compilation_cache()
     else:
         jax.config.update("jax_enable_compilation_cache", False)
     check_jax()
+
+
+def _make_cpu_devices(arguments: SharedJaxArguments) -> None:
+    """As many as the user says with the flag or JAX's variables, or else as there are cores."""
+    count = arguments.cpu_devices
+    if count is None:
+        told = jax.config.values["jax_num_cpu_devices"] > 0 or "host_platform_device_count" in os.environ.get(
+            "XLA_FLAGS", ""
+        )
+        if told or arguments.distributed:  # other processes may use this machine's cores
+            return
+        count = min(cores(), MOST_CPU_DEVICES)
+    if not 1 <= count <= MOST_CPU_DEVICES:
+        raise UserError(f"A CPU can be 1 to {MOST_CPU_DEVICES:,} devices, not {count}.")
+    with contextlib.suppress(RuntimeError):  # JAX has begun to compute, as in a notebook: its devices stay
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def check_jax() -> None:

@@ -232,7 +232,7 @@ def run_lessons(
     *,
     seeds: Sequence[int],
     epochs: int,
-    placement: Placement = Placement(),
+    devices_per_run: int = 1,
 ) -> tuple[Path, dict[str, Any]]:
     """Train every lesson with every seed, and write results.json after each lesson.
 
@@ -246,7 +246,7 @@ def run_lessons(
       console: console to print to.
       seeds: run k of every lesson has seed k, so all share its order of examples.
       epochs: number of epochs of each run.
-      placement: how runs are put on devices.
+      devices_per_run: devices over which each run is split.
 
     Returns:
       The folder, and what results.json holds.
@@ -255,18 +255,12 @@ def run_lessons(
       UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
     """
     runs = runs_of_seeds(seeds)
+    placement = Placement(devices_per_run=devices_per_run)
     for lesson in lessons.values():
         check_runs(lesson, data, runs, epochs=epochs, placement=placement)
     program, name = ("mnist-jax", next(iter(lessons))) if study == "train" else (f"python experiments/{study}.py", None)
-    described = describe_run(
-        study,
-        data,
-        lessons,
-        command=command_line(program),
-        seeds=list(seeds),
-        epochs=epochs,
-        devices_per_run=placement.devices_per_run,
-    )
+    described = describe_run(study, data, lessons, command=command_line(program), seeds=list(seeds), epochs=epochs)
+    described["environment"]["devices_per_run"] = devices_per_run
     with begin_study(described, data, keeping, console, name=name) as begun:
         results: dict[str, Any] = {**begun.journal.header, "lessons": {}}
         count = len(lessons) * len(runs)

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson
+from mnist_jax.runs import sharding
 from mnist_jax.runs.records import Run
 from mnist_jax.runs.states import state_arrays, state_of_arrays
 from mnist_jax.train import Examples, Metrics, TrainState, evaluate, init_state, train_epoch, train_epoch_with_tests
@@ -42,7 +43,7 @@ class Placement:
     Attributes:
       side_by_side: runs that each device trains at a time; None chooses by backend and by what fits
         (`most_side_by_side`).
-      devices_per_run: devices that share each batch of a run; worth it for large batches only.
+      devices_per_run: devices over which the hidden units of a run are split (`sharding`).
     """
 
     side_by_side: int | None = None
@@ -71,7 +72,7 @@ def largest_evaluation(data: Dataset) -> int:
 
 
 def check_placement(placement: Placement, lesson: Lesson, data: Dataset, runs: int) -> None:
-    """Raise `UserError` for runs side by side that do not fit, and devices that cannot share a batch evenly."""
+    """Raise `UserError` for runs side by side that do not fit, and devices that cannot share a net evenly."""
     side_by_side, devices_per_run = placement.side_by_side, placement.devices_per_run
     if side_by_side is not None and side_by_side < 1:
         raise UserError(f"At least 1 run per device must be trained at a time, not {side_by_side}.")
@@ -80,8 +81,9 @@ def check_placement(placement: Placement, lesson: Lesson, data: Dataset, runs: i
     count = len(jax.devices())
     if devices_per_run < 1 or count % devices_per_run:
         raise UserError(f"The {count} devices cannot be split into groups of {devices_per_run}.")
-    if lesson.batch_size % devices_per_run:
-        raise UserError(f"A batch of {lesson.batch_size} cannot be split evenly over {devices_per_run} devices.")
+    if devices_per_run > 1 and not sharding.divides(lesson, devices_per_run):
+        widths = " and ".join(map(str, lesson.hidden[::2])) or "no"
+        raise UserError(f"Layers of {widths} hidden units cannot be split evenly over {devices_per_run} devices.")
 
 
 class Trainer:
@@ -112,33 +114,38 @@ class Trainer:
         useful = len(jax.devices()) if jax.process_count() > 1 else len(runs) * devices_per_run
         devices = np.array(jax.devices()[:useful]).reshape(-1, devices_per_run)
         self._what = [dataclasses.asdict(lesson), data.describe(), test_every]
-        self._mesh = Mesh(devices, ("run", "batch"))
+        self._mesh = Mesh(devices, ("run", sharding.AXIS))
         self._platform = devices[0, 0].platform
         at_most = placement.side_by_side or min(SIDE_BY_SIDE[self._platform], most_side_by_side(lesson, data))
         self.width = len(devices) * min(at_most, math.ceil(len(runs) / len(devices)))
         self._train, self._validation, self._test = jax.device_put(
             (data.train, data.validation, data.test), NamedSharding(self._mesh, PartitionSpec())
         )
-        batch_axis = "batch" if devices_per_run > 1 else None
+        split = sharding.split if devices_per_run > 1 else _as_it_is
 
         def start(run: tuple[jax.Array, dict[str, jax.Array]]) -> TrainState:
             seed, hyperparameters = run
-            return init_state(lesson, jax.random.key(seed), hyperparameters)
+            return split(init_state(lesson, jax.random.key(seed), hyperparameters))
 
         def epoch(state: TrainState, train: Examples, test: Examples) -> tuple[TrainState, jax.Array, jax.Array]:
+            state = split(state)
             if test_every is None:
-                return *train_epoch(state, train, data.epoch_length, batch_axis), jnp.zeros(0, jnp.int32)
-            state, loss, tests = train_epoch_with_tests(state, train, test, test_every, data.epoch_length, batch_axis)
+                return *train_epoch(state, train, data.epoch_length), jnp.zeros(0, jnp.int32)
+            state, loss, tests = train_epoch_with_tests(state, train, test, test_every, data.epoch_length)
             return state, loss, tests.correct
 
         self._start = _grouped(start, self._mesh)
+        self._split = _grouped(split, self._mesh)
         self._evaluate = _grouped(evaluate, self._mesh, shared=1)
         self._epoch = _grouped(epoch, self._mesh, shared=2, donate=True)
         self._compiled: Any = None
 
     def name(self, group: Sequence[Run]) -> str:
-        """Of a group's checkpoints: the same only where training would give the same to the last bit."""
-        shape = [*self._mesh.devices.shape, self.width]
+        """Of a group's checkpoints: the same where training would give the same to the last bit.
+
+        Or up to rounding, where a run is split over another number of devices: then it may continue.
+        """
+        shape = [len(self._mesh.devices), self.width]
         what = [*self._what, shape, [dataclasses.asdict(run) for run in group]]
         return f"seed-{group[0].seed}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]}"
 
@@ -204,7 +211,7 @@ class Trainer:
             name: np.concatenate([array, np.repeat(array[-1:], max(self.width - len(array), 0), axis=0)])
             for name, array in zip(arrays, map(np.atleast_1d, arrays.values()), strict=True)
         }
-        return state_of_arrays(filled, like=states, place=lambda array: jax.device_put(array, rows))
+        return self._split(state_of_arrays(filled, like=states, place=lambda array: jax.device_put(array, rows)))
 
 
 def on_device(data: Dataset) -> Dataset:
@@ -217,6 +224,10 @@ def fetched(tree: Any) -> Any:
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def _as_it_is(state: TrainState) -> TrainState:
+    return state
 
 
 def _stacked(runs: Sequence[Run], mesh: Mesh) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -4,12 +4,13 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import math
 import os
 import platform
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ _ROUNDING = (
 # `device`.
 _NO_MATTER = {"mnist_jax", "commit", "dirty", "lock_sha256", "python", "cores"}
 
+_CONTROL_GROUPS = (Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))  # their root, and the file that names our own
+
 
 def command_line(program: str) -> str:
     """What makes this run again, for results.json: `program` with this process's arguments but `--resume`."""
@@ -90,7 +93,6 @@ def environment() -> dict[str, Any]:
     `commit`, `dirty` and `lock_sha256` are those of `checkout`.
     """
     device = jax.devices()[0]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "mnist_jax": _own_version(),
         **_own_checkout(),
@@ -100,11 +102,11 @@ def environment() -> dict[str, Any]:
         "backend": device.platform,
         "backend_version": device.client.platform_version,
         "driver": driver() if device.platform == "gpu" else None,
-        "device": f"{cores} CPU cores" if device.platform == "cpu" else device.device_kind,
+        "device": f"{cores()} CPU cores" if device.platform == "cpu" else device.device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
         "processor": processor(),
-        "cores": cores,
+        "cores": cores(),
         "settings": {
             **{name: os.environ.get(name) for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")},
             **_jax_settings(_ROUNDING),
@@ -181,6 +183,22 @@ def _jax_settings(names: Sequence[str]) -> dict[str, Any]:
     """Their values now, of those that this version of JAX has."""
     values = {name: getattr(jax.config, name, jax.config.values[name]) for name in names if name in jax.config.values}
     return {name: value.name if isinstance(value, enum.Enum) else value for name, value in values.items()}
+
+
+def cores() -> int:
+    """Cores that this process may keep busy: by its affinity, and by the quotas of its control groups (Linux's v2)."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min([count, *_quotas()])))
+
+
+def _quotas() -> Iterator[float]:
+    root, own = _CONTROL_GROUPS
+    with contextlib.suppress(OSError):
+        group = root / own.read_text(encoding="utf-8").rpartition("0::/")[2].strip()
+        for folder in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError):  # none there, or "max"
+                quota, period = map(float, (folder / "cpu.max").read_text(encoding="utf-8").split())
+                yield quota / period
 
 
 def processor() -> str:

@@ -81,3 +81,45 @@ def test_command_imports_nothing_slow():
     code = f"import sys, mnist_jax.cli; print([name for name in {slow} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout == "[]\n"
+
+
+DEVICES = """
+import sys
+import jax
+from mnist_jax.cli.arguments import SharedJaxArguments
+from mnist_jax.cli.program import exit_on_user_error
+from mnist_jax.cli.start import start_jax
+from mnist_jax.runs import provenance
+provenance.cores = lambda: 3
+sys.modules["mnist_jax.cli.start"].cores = provenance.cores
+with exit_on_user_error():
+    start_jax(SharedJaxArguments(compilation_cache=False, cpu_devices=eval(sys.argv[1])))
+    print(len(jax.devices()))
+"""
+
+
+def cpu_devices(flag, **variables):
+    names = ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | variables
+    command = [sys.executable, "-c", DEVICES, repr(flag)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    return done.stdout.strip() or done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "variables", "count"),
+    [
+        (None, {}, "3"),
+        (1, {}, "1"),
+        (None, {"JAX_NUM_CPU_DEVICES": "2"}, "2"),
+        (5, {"JAX_NUM_CPU_DEVICES": "2"}, "5"),
+        (None, {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}, "4"),
+    ],
+)
+def test_a_cpu_is_as_many_devices_as_cores_unless_the_user_says(flag, variables, count):
+    assert cpu_devices(flag, **variables) == count
+
+
+@pytest.mark.parametrize("flag", [0, -2, 1025])
+def test_impossible_numbers_of_cpu_devices_are_refused(flag):
+    assert cpu_devices(flag) == f"error: A CPU can be 1 to 1,024 devices, not {flag}.\n"

@@ -110,7 +110,24 @@ def test_different_group_width_does_not_resume_the_checkpoint(six_runs, tmp_path
         assert six_runs(Checkpoints(tmp_path), side_by_side=other) == six_runs(side_by_side=other)
 
 
-def test_group_name_covers_everything_that_changes_rounding(dataset, one_device):
+@pytest.mark.parametrize(("first", "then"), [(1, 4), (4, 2), (2, 1)])
+def test_a_run_continues_on_another_number_of_devices(dataset, tmp_path, first, then):
+    def train(devices_per_run, **options):
+        lesson, placement = (
+            dataclasses.replace(NARROW["adam"], dtype="float64"),
+            Placement(devices_per_run=devices_per_run),
+        )
+        return train_runs(lesson, dataset, [Run(0)], epochs=3, placement=placement, **options)
+
+    with jax.enable_x64(True):
+        stopped = list(itertools.islice(train(first, checkpoints=Checkpoints(tmp_path)), 2))
+        *before, last = train(then, checkpoints=Checkpoints(tmp_path))
+        *_, whole = train(first)
+    assert before == stopped  # their seconds too: they are not trained again
+    assert last.test_loss == pytest.approx(whole.test_loss, rel=1e-9)
+
+
+def test_group_name_covers_everything_that_changes_which_runs_train_side_by_side(dataset, one_device):
     def name(runs, group, **options):
         return Trainer(NARROW["mlp"], dataset, runs, **options).name(group)
 
@@ -118,7 +135,6 @@ def test_group_name_covers_everything_that_changes_rounding(dataset, one_device)
         name(SIX, SIX[4:], placement=Placement(1)),
         name(SIX[:2], SIX[:2]),
         name(SIX, SIX[4:], placement=Placement(2)),
-        name(SIX, SIX[4:], placement=Placement(devices_per_run=2)),
         name(SIX, SIX[4:], placement=Placement(1), test_every=1),
     ]
     one_device()

@@ -14,11 +14,17 @@ from mnist_jax.runs.records import Run, runs_of_seeds
 
 
 @pytest.mark.parametrize(
-    ("devices_per_run", "batch_size", "error"),
-    [(3, 33, "4 devices cannot be split into groups of 3"), (0, 32, "groups of 0"), (4, 30, "batch of 30")],
+    ("devices_per_run", "hidden", "error"),
+    [
+        (3, (512,), "4 devices cannot be split into groups of 3"),
+        (0, (512,), "groups of 0"),
+        (4, (30, 8), "Layers of 30 hidden units cannot be split evenly over 4 devices"),
+        (2, (30, 8, 5), "Layers of 30 and 5 hidden units"),
+        (2, (), "Layers of no hidden units"),
+    ],
 )
-def test_indivisible_device_counts_are_refused(dataset, devices_per_run, batch_size, error):
-    lesson = dataclasses.replace(LESSONS["mlp"], batch_size=batch_size)
+def test_indivisible_device_counts_are_refused(dataset, devices_per_run, hidden, error):
+    lesson = dataclasses.replace(LESSONS["mlp"], hidden=hidden)
     with pytest.raises(UserError, match=error):
         train_runs(lesson, dataset, [Run(0)], placement=Placement(devices_per_run=devices_per_run))
 

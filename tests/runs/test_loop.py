@@ -57,19 +57,21 @@ def test_runs_on_four_devices_match_one_device(lesson, dataset, one_device):
     assert sorted(map(key, four)) == sorted(map(key, one))
 
 
+@pytest.mark.parametrize("devices_per_run", [2, 4])
 @first_and_last_quick(LESSONS)
-def test_batch_sharded_over_four_devices_trains_identically(lesson, dataset):
-    # In float64: sums over a batch are in another order, and nothing else may differ. 66 is two batches and two more.
+def test_a_net_split_over_devices_trains_as_a_whole_one(lesson, devices_per_run, dataset):
+    # In float64: sums over units are in another order, and nothing else may differ. 66 is two batches and two more.
     lesson = dataclasses.replace(lesson, dtype="float64")
+    placement = Placement(devices_per_run=devices_per_run)
     with jax.enable_x64(True):
-        spread = list(train_runs(lesson, dataset, [Run(3)], epochs=2, placement=Placement(devices_per_run=4)))
-        whole = list(train_runs(lesson, dataset, [Run(3)], epochs=2))
+        spread = list(train_runs(lesson, dataset, [Run(3)], epochs=1, placement=placement))
+        whole = list(train_runs(lesson, dataset, [Run(3)], epochs=1))
     for mine, its in zip(spread, whole, strict=True):
         assert mine.train_loss == pytest.approx(its.train_loss, rel=1e-9)
         assert mine.test_loss == pytest.approx(its.test_loss, rel=1e-9)
 
 
-def test_two_runs_with_batches_spread_over_two_devices_each(dataset):
+def test_two_runs_split_over_two_devices_each(dataset):
     runs = [Run(3), Run(4)]
     for test_every in (None, 1):
         options = {"epochs": 1, "test_every": test_every}
@@ -81,13 +83,41 @@ def test_two_runs_with_batches_spread_over_two_devices_each(dataset):
             assert mine.tests == its.tests
 
 
-def test_sharded_batch_sums_gradients_over_devices(dataset):
+@pytest.mark.parametrize("hidden", [(8, 4), (8,), (8, 6, 4), (8, 6, 4, 3, 8)])
+def test_nets_of_any_depth_can_be_split(hidden, dataset):
+    lesson = dataclasses.replace(LESSONS["adam"], hidden=hidden, dtype="float64")
+    with jax.enable_x64(True):
+        spread, whole = (
+            record(train_runs(lesson, dataset, [Run(3)], epochs=1, placement=Placement(devices_per_run=count)))
+            for count in (4, 1)
+        )
+    assert spread["test_loss"][0] == pytest.approx(whole["test_loss"][0], rel=1e-9)
+
+
+def test_each_device_has_its_share_of_the_units_and_their_moments(dataset):
+    trainer = Trainer(LESSONS["adam"], dataset, [Run(0)], placement=Placement(devices_per_run=4))
+
+    def shares(states):
+        parts = [states.params, states.opt_state.inner_state[0].mu]
+        names = [("fc1", "kernel"), ("fc1", "bias"), ("batch_norm1", "scale"), ("fc2", "kernel"), ("fc2", "bias")]
+        return [[part[layer][name].addressable_shards[0].data.shape for layer, name in names] for part in parts]
+
+    expected = [[(1, 784, 128), (1, 128), (1, 128), (1, 128, 256), (1, 256)]] * 2
+    states = trainer.start([Run(0)])
+    assert shares(states) == expected
+    states, _, _ = trainer.epoch(states)
+    assert shares(states) == expected
+    assert shares(trainer.restored(states, trainer.arrays(states, 1))) == expected
+
+
+def test_a_split_net_adds_up_over_devices(dataset):
     trainer = Trainer(LESSONS["mlp"], dataset, [Run(0)], placement=Placement(devices_per_run=4))
     states = trainer.start([Run(0)])
     trainer.compile(states)
     program = trainer._compiled.as_text()
     assert "all-reduce" in program
-    assert "f32[8,784]" in program  # a quarter of a batch of 32
+    assert "f32[784,128]" in program  # a quarter of 512 units
+    assert "f32[784,512]" not in program
 
 
 @first_and_last_quick(LESSONS)
@@ -229,9 +259,8 @@ def test_run_hyperparameters_are_bit_identical_to_lesson_hyperparameters(dataset
 
 
 @pytest.mark.parametrize("lesson_id", [pytest.param("batch_norm", marks=pytest.mark.slow), "adam"])
-def test_one_example_per_device_is_allowed(dataset, lesson_id):
-    """Batch norm's statistics are of the whole batch."""
-    lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(3,), batch_size=4, dtype="float64")
+def test_one_unit_per_device_is_allowed(dataset, lesson_id):
+    lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(4,), dtype="float64")
     with jax.enable_x64(True):
         spread = list(train_runs(lesson, dataset, [Run(3)], epochs=1, placement=Placement(devices_per_run=4)))
         whole = list(train_runs(lesson, dataset, [Run(3)], epochs=1))

@@ -166,3 +166,25 @@ def test_the_number_of_cores_is_part_of_the_environment(monkeypatch):
 def test_recorded_command_starts_from_the_beginning(monkeypatch):
     monkeypatch.setattr("sys.argv", ["program", "train", "he", "--out", "a b", "--resume", "--seed", "1"])
     assert command_line("mnist-jax") == "mnist-jax train he --out 'a b' --seed 1"
+
+
+@pytest.mark.parametrize(
+    ("quotas", "cores"),
+    [
+        ({}, 8),
+        ({"": "max 100000"}, 8),
+        ({"": "200000 100000"}, 2),
+        ({"a": "150000 100000", "a/b": "max 100000"}, 2),
+        ({"a/b": "10000 100000"}, 1),
+        ({"a/b": "damaged"}, 8),
+    ],
+)
+def test_cores_are_those_of_affinity_and_of_all_control_groups(monkeypatch, tmp_path, quotas, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    own = tmp_path / "cgroup"
+    own.write_text("1:cpu:/other\n0::/a/b\n")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for folder, quota in quotas.items():
+        (tmp_path / folder / "cpu.max").write_text(quota)
+    monkeypatch.setattr(provenance, "_CONTROL_GROUPS", (tmp_path, own))
+    assert provenance.cores() == cores

@@ -19,6 +19,7 @@ from mnist_jax.cli.arguments import DataArguments, KeepingArguments, SharedJaxAr
 from mnist_jax.data import tfds as tfds_mnist
 from mnist_jax.lessons import ACTIVATIONS, Lesson
 from mnist_jax.optimizers import OPTIMIZERS
+from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.loop import check_runs
 from mnist_jax.runs.records import runs_of_seeds
 
@@ -99,10 +100,10 @@ def not_loaded(source, split, data_dir):
     return tiny_dataset()
 
 
-def not_trained(study, lessons, data, keeping, console, *, seeds, epochs, placement):
+def not_trained(study, lessons, data, keeping, console, *, seeds, epochs, devices_per_run):
     """As `run_lessons`: refuses what that refuses, trains nothing and writes nothing."""
     ((name, lesson),) = lessons.items()
-    check_runs(lesson, data, runs_of_seeds(seeds), epochs=epochs, placement=placement)
+    check_runs(lesson, data, runs_of_seeds(seeds), epochs=epochs, placement=Placement(devices_per_run=devices_per_run))
     keeping.check()
     return keeping.out or Path(name), {"lessons": {name: {"diverged": [False], "test_correct": [[1]]}}}
 

@@ -208,7 +208,7 @@ def test_epoch_with_a_step_too_few_is_different(monkeypatch):
     monkeypatch.setattr(
         mnist_jax.runs.devices,
         "train_epoch",
-        lambda state, train, length, axis: epoch(state, train, length - size, axis),
+        lambda state, train, length: epoch(state, train, length - size),
     )
     assert found("he", "float32").different
 

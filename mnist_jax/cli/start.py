@@ -37,7 +37,7 @@ def start_jax(arguments: JaxArguments) -> None:
 
 
 def _make_cpu_devices(arguments: SharedJaxArguments) -> None:
-    """As many as the user says with the flag or JAX's variables, or else as there are cores."""
+    """As many as the user says, with the flag or JAX's variables; otherwise as many as there are cores."""
     count = arguments.cpu_devices
     if count is None:
         told = jax.config.values["jax_num_cpu_devices"] > 0 or "host_platform_device_count" in os.environ.get(

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.checkpoints import assert_same, epochs_in, files
-from helpers.lessons import NARROW, first_and_last_quick
+from helpers.lessons import NARROW, exact, first_and_last_quick
 
 from mnist_jax import UserError
 from mnist_jax.runs import loop as experiment
@@ -114,7 +114,7 @@ def test_different_group_width_does_not_resume_the_checkpoint(six_runs, tmp_path
 def test_a_run_continues_on_another_number_of_devices(dataset, tmp_path, first, then):
     def train(devices_per_run, **options):
         lesson, placement = (
-            dataclasses.replace(NARROW["adam"], dtype="float64"),
+            exact(NARROW["adam"]),
             Placement(devices_per_run=devices_per_run),
         )
         return train_runs(lesson, dataset, [Run(0)], epochs=3, placement=placement, **options)

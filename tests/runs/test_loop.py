@@ -5,7 +5,7 @@ import operator
 
 import jax
 import pytest
-from helpers.lessons import first_and_last_quick
+from helpers.lessons import exact, first_and_last_quick
 
 from mnist_jax import LESSONS, data, optimizer, train_epoch
 from mnist_jax.runs import devices
@@ -61,7 +61,7 @@ def test_runs_on_four_devices_match_one_device(lesson, dataset, one_device):
 @first_and_last_quick(LESSONS)
 def test_a_net_split_over_devices_trains_as_a_whole_one(lesson, devices_per_run, dataset):
     # In float64: sums over units are in another order, and nothing else may differ. 66 is two batches and two more.
-    lesson = dataclasses.replace(lesson, dtype="float64")
+    lesson = exact(lesson)
     placement = Placement(devices_per_run=devices_per_run)
     with jax.enable_x64(True):
         spread = list(train_runs(lesson, dataset, [Run(3)], epochs=1, placement=placement))
@@ -85,7 +85,7 @@ def test_two_runs_split_over_two_devices_each(dataset):
 
 @pytest.mark.parametrize("hidden", [(8, 4), (8,), (8, 6, 4), (8, 6, 4, 3, 8)])
 def test_nets_of_any_depth_can_be_split(hidden, dataset):
-    lesson = dataclasses.replace(LESSONS["adam"], hidden=hidden, dtype="float64")
+    lesson = exact(LESSONS["adam"], hidden=hidden)
     with jax.enable_x64(True):
         spread, whole = (
             record(train_runs(lesson, dataset, [Run(3)], epochs=1, placement=Placement(devices_per_run=count)))
@@ -260,7 +260,7 @@ def test_run_hyperparameters_are_bit_identical_to_lesson_hyperparameters(dataset
 
 @pytest.mark.parametrize("lesson_id", [pytest.param("batch_norm", marks=pytest.mark.slow), "adam"])
 def test_one_unit_per_device_is_allowed(dataset, lesson_id):
-    lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(4,), dtype="float64")
+    lesson = exact(LESSONS[lesson_id], hidden=(4,))
     with jax.enable_x64(True):
         spread = list(train_runs(lesson, dataset, [Run(3)], epochs=1, placement=Placement(devices_per_run=4)))
         whole = list(train_runs(lesson, dataset, [Run(3)], epochs=1))

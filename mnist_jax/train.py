@@ -126,6 +126,23 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy(logits, one_hot(labels, logits.dtype)).mean()
 
 
+def batch_loss(params: Any, state: TrainState, batch: Examples) -> tuple[jax.Array, Any]:
+    """What `train_step` differentiates: the batch's mean loss with these parameters, in training.
+
+    Returns:
+      The loss, a scalar in nats, and the running statistics of batch norm after it.
+    """
+    logits, updated = Network(state.lesson).apply(
+        {"params": params, "batch_stats": state.batch_stats},
+        batch.images,
+        train=True,
+        rngs={"dropout": jax.random.fold_in(state.dropout_key, state.step)},
+        mutable=["batch_stats"],
+    )
+    chex.assert_shape(logits, (batch.size, CLASSES))
+    return cross_entropy(logits, batch.labels), updated.get("batch_stats", {})
+
+
 @functools.partial(jax.jit, donate_argnames="state")
 def train_step(state: TrainState, batch: Examples) -> tuple[TrainState, jax.Array]:
     """One optimizer step on one batch of any size.
@@ -137,19 +154,7 @@ def train_step(state: TrainState, batch: Examples) -> tuple[TrainState, jax.Arra
       UserError: examples of other shapes or dtypes, none at all, or with batch norm a single one.
     """
     _check(batch)
-
-    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-        logits, updated = Network(state.lesson).apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            batch.images,
-            train=True,
-            rngs={"dropout": jax.random.fold_in(state.dropout_key, state.step)},
-            mutable=["batch_stats"],
-        )
-        chex.assert_shape(logits, (batch.size, CLASSES))
-        return cross_entropy(logits, batch.labels), updated.get("batch_stats", {})
-
-    (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (loss, batch_stats), grads = jax.value_and_grad(batch_loss, has_aux=True)(state.params, state, batch)
     with jax.numpy_dtype_promotion("standard"):  # optax raises a traced float to the power of an int32 count
         updates, opt_state = state.lesson.optimizer.transformation().update(grads, state.opt_state, state.params)
     state = dataclasses.replace(

@@ -33,10 +33,9 @@ import numpy as np
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, reason
 from mnist_jax.lessons import Dtype, Lesson
-from mnist_jax.model import Network
 from mnist_jax.runs.devices import Trainer
 from mnist_jax.runs.records import Run
-from mnist_jax.train import Examples, TrainState, cross_entropy, epoch_order, init_state, logits, train_step
+from mnist_jax.train import Examples, TrainState, batch_loss, epoch_order, init_state, logits, train_step
 
 STEPS = 200
 EARLY = 20  # steps after which float32 is compared closely
@@ -225,19 +224,9 @@ def centred(outputs: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _gradients(state: TrainState, batch: Examples) -> Any:
-    """Of the loss in training mode, for each parameter."""
-
-    def loss(params: Any) -> jax.Array:
-        outputs, _ = Network(state.lesson).apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            batch.images,
-            train=True,
-            rngs={"dropout": jax.random.fold_in(state.dropout_key, state.step)},
-            mutable=["batch_stats"],
-        )
-        return cross_entropy(outputs, batch.labels)
-
-    return jax.grad(loss)(state.params)
+    """Of the loss in training, for each parameter."""
+    gradients, _ = jax.grad(batch_loss, has_aux=True)(state.params, state, batch)
+    return gradients
 
 
 def differences(ours: Trajectory, theirs: Trajectory) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,8 @@ from mnist_jax.runs.files import RESULTS, write_files, write_results
 from mnist_jax.runs.journal import Journal, open_study
 from mnist_jax.runs.loop import check_runs, train_runs
 from mnist_jax.runs.provenance import command_line, describe_run
-from mnist_jax.runs.records import Run, RunRecord, ended_runs, lesson_entry, runs_of_seeds
+from mnist_jax.runs.records import Epoch, Run, RunRecord, ended_runs, lesson_entry, runs_of_seeds
+from mnist_jax.runs.threads import call_in_turn
 from mnist_jax.views.tensorboard import EventFiles, Point, epoch_points
 
 
@@ -131,6 +133,43 @@ class Training:
           runs: at least one, all with the same hyperparameters.
           test_every: see `train_runs`.
         """
+        epochs, records = self._begun(part, lesson, runs, test_every)
+        for keep in epochs(self.placement):
+            keep()
+        return [records[run] for run in runs]
+
+    def train_lessons(
+        self,
+        lessons: Mapping[str, Lesson],
+        runs: Sequence[Run],
+        placements: Sequence[Placement],
+        keep: Callable[[str, list[RunRecord]], object],
+    ) -> None:
+        """Train the same runs of several lessons, one lesson at a time on each placement.
+
+        Args:
+          lessons: id -> lesson; they begin in this order.
+          runs: see `train`.
+          placements: on devices of their own, see `Placement.apart`.
+          keep: called with a lesson's id and its records when it ends.
+        """
+        begun = {lesson_id: self._begun({"lesson": lesson_id}, lesson, runs) for lesson_id, lesson in lessons.items()}
+        waiting = iter(begun.items())  # shared: each placement takes the next one
+
+        def work(placement: Placement) -> Iterator[Callable[[], object]]:
+            for lesson_id, (epochs, records) in waiting:
+                yield from epochs(placement)
+                yield functools.partial(keep, lesson_id, [records[run] for run in runs])
+
+        call_in_turn([work(placement) for placement in placements])
+
+    def _begun(
+        self, part: Mapping[str, str], lesson: Lesson, runs: Sequence[Run], test_every: int | None = None
+    ) -> tuple[Callable[[Placement], Iterator[Callable[[], object]]], dict[Run, RunRecord]]:
+        """What trains the runs of `train` on a placement, and their records, which grow with that.
+
+        Of each epoch it yields what shows and keeps it.
+        """
         journal, event_files, data = self.study.journal, self.study.event_files, self.study.data
 
         def key(run: Run) -> dict[str, Any]:
@@ -145,17 +184,8 @@ class Training:
         steps = {"steps_per_epoch": data.steps(lesson), "test_every": test_every or 0}
         for run, record in records.items():
             event_files.complete(folders(run), epoch_points(record.epochs(run), data, **steps))
-        trained = train_runs(
-            lesson,
-            data,
-            runs,
-            epochs=self.epochs,
-            placement=self.placement,
-            test_every=test_every,
-            checkpoints=self.checkpoints if self.in_bulk else self.checkpoints.of("-".join(part.values())),
-            done=list(records),
-        )
-        for epoch, ended in ended_runs(trained, self.epochs):
+
+        def keep(epoch: Epoch, ended: RunRecord | None) -> None:
             event_files.add(folders(epoch.run), epoch, data, **steps)
             values = [f"{name.replace('_', ' ')} {value:g}" for name, value in epoch.run.hyperparameters]
             label = ", ".join(["  ".join(part.values()), *values])
@@ -163,7 +193,22 @@ class Training:
             if ended is not None:
                 records[epoch.run] = ended
                 journal.add({**key(epoch.run), **ended.to_json()})
-        return [records[run] for run in runs]
+
+        def epochs(placement: Placement) -> Iterator[Callable[[], object]]:
+            trained = train_runs(
+                lesson,
+                data,
+                runs,
+                epochs=self.epochs,
+                placement=placement,
+                test_every=test_every,
+                checkpoints=self.checkpoints if self.in_bulk else self.checkpoints.of("-".join(part.values())),
+                done=list(records),
+            )
+            for epoch, ended in ended_runs(trained, self.epochs):
+                yield functools.partial(keep, epoch, ended)
+
+        return epochs, records
 
 
 @contextlib.contextmanager
@@ -234,9 +279,9 @@ def run_lessons(
     epochs: int,
     devices_per_run: int = 1,
 ) -> tuple[Path, dict[str, Any]]:
-    """Train every lesson with every seed, and write results.json after each lesson.
+    """Train every lesson with every seed, lessons at the same time where there are devices for that.
 
-    Each finished run is in the journal at once, and its last checkpoint stays.
+    results.json is written after each lesson. Each finished run is in the journal at once; its last checkpoint stays.
 
     Args:
       study: name of the study; `train` is of one lesson, whose name a new folder gets.
@@ -260,12 +305,17 @@ def run_lessons(
         check_runs(lesson, data, runs, epochs=epochs, placement=placement)
     program, name = ("mnist-jax", next(iter(lessons))) if study == "train" else (f"python experiments/{study}.py", None)
     described = describe_run(study, data, lessons, command=command_line(program), seeds=list(seeds), epochs=epochs)
-    described["environment"]["devices_per_run"] = devices_per_run
+    placements = placement.apart(len(runs), most=len(lessons))
+    described["environment"] |= {"devices_per_run": devices_per_run, "lessons_at_a_time": len(placements)}
     with begin_study(described, data, keeping, console, name=name) as begun:
         results: dict[str, Any] = {**begun.journal.header, "lessons": {}}
         count = len(lessons) * len(runs)
-        with begun.training(keeping, runs=count, epochs=epochs, placement=placement) as training:
-            for lesson_id, lesson in lessons.items():
-                results["lessons"][lesson_id] = lesson_entry(training.train({"lesson": lesson_id}, lesson, runs))
-                write_results(begun.folder, results)
+
+        def keep(lesson_id: str, records: Sequence[RunRecord]) -> None:
+            ended = {**results["lessons"], lesson_id: lesson_entry(records)}
+            results["lessons"] = {name: ended[name] for name in lessons if name in ended}
+            write_results(begun.folder, results)
+
+        with begun.training(keeping, runs=count, epochs=epochs) as training:
+            training.train_lessons(lessons, runs, placements, keep)
     return begun.folder, results

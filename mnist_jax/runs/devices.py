@@ -44,10 +44,28 @@ class Placement:
       side_by_side: runs that each device trains at a time; None chooses by backend and by what fits
         (`most_side_by_side`).
       devices_per_run: devices over which the hidden units of a run are split (`sharding`).
+      devices: devices to use; None is all.
     """
 
     side_by_side: int | None = None
     devices_per_run: int = 1
+    devices: tuple[jax.Device, ...] | None = None
+
+    def usable(self) -> Sequence[jax.Device]:
+        """`devices`, or all those of all processes."""
+        return self.devices or jax.devices()
+
+    def apart(self, runs: int, most: int) -> list["Placement"]:
+        """Placements on devices of their own for up to `most` lessons at a time, with a device for each of `runs` runs.
+
+        This one alone where the devices are too few for two lessons, or those of several processes.
+        """
+        devices, size = self.usable(), runs * self.devices_per_run
+        count = min(most, len(devices) // size) if jax.process_count() == 1 else 1
+        if count < 2:
+            return [self]
+        groups = [tuple(devices[size * place : size * (place + 1)]) for place in range(count)]
+        return [dataclasses.replace(self, devices=group) for group in groups]
 
 
 def most_side_by_side(lesson: Lesson, data: Dataset) -> int:
@@ -78,7 +96,7 @@ def check_placement(placement: Placement, lesson: Lesson, data: Dataset, runs: i
         raise UserError(f"At least 1 run per device must be trained at a time, not {side_by_side}.")
     if min(side_by_side or 1, runs) > (most := most_side_by_side(lesson, data)):
         raise UserError(f"At most {most:,} runs of this net fit on a device side by side; train fewer at a time.")
-    count = len(jax.devices())
+    count = len(placement.usable())
     if devices_per_run < 1 or count % devices_per_run:
         raise UserError(f"The {count} devices cannot be split into groups of {devices_per_run}.")
     if devices_per_run > 1 and not sharding.divides(lesson, devices_per_run):
@@ -111,8 +129,9 @@ class Trainer:
     ) -> None:
         devices_per_run = placement.devices_per_run
         # A process without a part in the mesh could not run its programs: several processes use all their devices.
-        useful = len(jax.devices()) if jax.process_count() > 1 else len(runs) * devices_per_run
-        devices = np.array(jax.devices()[:useful]).reshape(-1, devices_per_run)
+        usable = placement.usable()
+        useful = len(usable) if jax.process_count() > 1 else len(runs) * devices_per_run
+        devices = np.array(usable[:useful]).reshape(-1, devices_per_run)
         self._what = [dataclasses.asdict(lesson), data.describe(), test_every]
         self._mesh = Mesh(devices, ("run", sharding.AXIS))
         self._platform = devices[0, 0].platform

@@ -33,8 +33,9 @@ def train_runs(
 ) -> Iterator[Epoch]:
     """Train all runs with one compiled program, and yield each run's epoch as it ends.
 
-    Runs go in groups, on each of `jax.devices()` (those of all processes) some of them under `jax.vmap`. Every process
-    gets every epoch. A group always trains whole: the number of runs side by side changes the last digits.
+    Runs go in groups, on each device of the placement (by default those of all processes) some of them under
+    `jax.vmap`. Every process gets every epoch. A group always trains whole: the number of runs side by side changes the
+    last digits.
 
     Args:
       lesson: lesson to train.

@@ -52,7 +52,7 @@ _ROUNDING = (
 )
 # Of an environment, what changes no rounding: what the program is has its own sentence, and a CPU's cores are in
 # `device`.
-_NO_MATTER = {"mnist_jax", "commit", "dirty", "lock_sha256", "python", "cores"}
+_NO_MATTER = {"mnist_jax", "commit", "dirty", "lock_sha256", "python", "cores", "lessons_at_a_time"}
 
 _CONTROL_GROUPS = (Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))  # their root, and the file that names our own
 

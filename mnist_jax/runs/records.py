@@ -46,7 +46,8 @@ class Epoch:
       test_loss: on the test split, in nats.
       test_correct: test images classified correctly.
       validation_correct: the same of validation images; None without a validation split.
-      seconds: of training, without compilation and evaluation; runs side by side get an equal share each.
+      seconds: of training, without compilation and evaluation; runs side by side get an equal share each. Lessons
+        that train at the same time, on devices of their own, each have their whole time, in which they slow each other.
       tests: `test_correct` along the way, after every `test_every` steps of this epoch.
     """
 

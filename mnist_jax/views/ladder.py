@@ -17,6 +17,8 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         lines = ["One seed cannot tell a small gain from chance; --seeds 5 can."]
     if not _compared(results):
         lines.append("What the notebooks printed stands beside results on all of MNIST with --split notebooks.")
+    if (count := results["environment"].get("lessons_at_a_time", 1)) > 1:
+        lines.append(f"Seconds: with {count} lessons training at the same time, which slows each on a CPU.")
     return lines
 
 

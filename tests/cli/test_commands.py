@@ -36,7 +36,7 @@ def test_train_writes_a_run(run_main, toy_folder, tmp_path):
     assert set(results) == {"study", "data", "config", "environment", "lessons"}
     assert results["study"] == "train"
     assert {"source", "split", "train", "validation", "test", "sha256"} <= set(results["data"])
-    assert results["environment"] == {**environment(), "devices_per_run": 1}
+    assert results["environment"] == {**environment(), "devices_per_run": 1, "lessons_at_a_time": 1}
     assert results["config"]["lessons"]["he"] == {
         "hidden": [16, 8],
         "activation": "tanh",

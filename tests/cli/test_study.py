@@ -2,16 +2,21 @@
 
 import json
 import shlex
+import threading
+import time
 from pathlib import Path
 
+import jax
 import pytest
 from helpers import script
 
-from mnist_jax import UserError
+from mnist_jax import LESSONS, UserError
 from mnist_jax.cli import commands
 from mnist_jax.cli.study import how_to_continue
 from mnist_jax.cli.terminal import EpochProgress
+from mnist_jax.runs.checkpoints import last_checkpoint
 from mnist_jax.runs.devices import Placement
+from mnist_jax.runs.records import Epoch
 
 
 @pytest.mark.parametrize(
@@ -34,7 +39,8 @@ def test_a_study_has_its_name_and_its_command(run_main, toy_folder, monkeypatch,
     assert found == [(name, f"{program} {' '.join(arguments)} --data {toy_folder}")]
 
 
-def test_results_are_written_after_each_lesson(run_main, toy_folder, tmp_path, monkeypatch):
+def test_results_are_written_after_each_lesson(run_main, toy_folder, tmp_path, monkeypatch, one_device):
+    one_device()
     show = EpochProgress.show
 
     def killed(self, label, *rest, **more):
@@ -47,6 +53,64 @@ def test_results_are_written_after_each_lesson(run_main, toy_folder, tmp_path, m
     with pytest.raises(RuntimeError, match="killed"):
         run_main(script("ladder").main, *arguments)
     assert list(json.loads((tmp_path / "out" / "results.json").read_text())["lessons"]) == ["mlp"]
+
+
+def trained(folder):
+    """Each lesson's curves without seconds, and the arrays of its last checkpoints, those of all seeds in one."""
+    found = {}
+    for lesson_id, entry in json.loads((folder / "results.json").read_text())["lessons"].items():
+        groups = [last_checkpoint(kept).arrays for kept in sorted((folder / "checkpoints" / lesson_id).iterdir())]
+        arrays = {name: b"".join(group[name].tobytes() for group in groups) for name in groups[0]}
+        found[lesson_id] = arrays, {name: values for name, values in entry.items() if name != "seconds"}
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "at_a_time"), [(1, {2: 2, 4: 4}), (2, {2: 1, 4: 2})])
+def test_lessons_at_a_time_match_one_after_another(run_main, toy_folder, tmp_path, monkeypatch, seeds, at_a_time):
+    for devices in (1, *at_a_time):
+        some = jax.local_devices()[:devices]
+        with monkeypatch.context() as patch:
+            patch.setattr(jax, "devices", lambda: some)  # noqa: B023
+            arguments = ["--data", toy_folder, "--epochs", 2, "--seeds", seeds, "--out", tmp_path / str(devices)]
+            assert run_main(script("ladder").main, *arguments)[0] == 0
+    for devices, count in at_a_time.items():
+        found = json.loads((tmp_path / str(devices) / "results.json").read_text())
+        assert found["environment"]["lessons_at_a_time"] == count
+        assert list(found["lessons"]) == list(LESSONS)
+        assert trained(tmp_path / str(devices)) == trained(tmp_path / "1")
+
+
+def test_lessons_stand_in_the_course_s_order_whichever_ends_first(run_main, toy_folder, tmp_path, monkeypatch):
+    ended = threading.Event()
+
+    def train(lesson, data, runs, **_):
+        if lesson == LESSONS["mlp"]:
+            assert ended.wait(10)
+        yield Epoch(runs[0], 1, 1.0, 1.0, 5, 1, 1.0)
+        ended.set()
+
+    monkeypatch.setattr("mnist_jax.cli.study.train_runs", train)
+    arguments = ["--lessons", "mlp", "dropout", "--epochs", 1, "--data", toy_folder, "--out", tmp_path / "out"]
+    status, out, _ = run_main(script("ladder").main, *arguments)
+    assert status == 0
+    assert out.index("dropout") < out.index("mlp")
+    assert list(json.loads((tmp_path / "out" / "results.json").read_text())["lessons"]) == ["mlp", "dropout"]
+
+
+def test_an_error_in_one_of_two_lessons_ends_both(run_main, toy_folder, tmp_path, monkeypatch):
+    def train(lesson, data, runs, **_):
+        if lesson == LESSONS["mlp"]:
+            raise UserError("A checkpoint cannot be written.")
+        for number in range(1, 101):
+            time.sleep(0.05)
+            yield Epoch(runs[0], number, 1.0, 1.0, 5, 1, 1.0)
+
+    monkeypatch.setattr("mnist_jax.cli.study.train_runs", train)
+    arguments = ["--lessons", "mlp", "dropout", "--epochs", 100, "--data", toy_folder, "--out", tmp_path / "out"]
+    status, out, err = run_main(script("ladder").main, *arguments)
+    assert (status, err) == (2, "error: A checkpoint cannot be written.\n")
+    assert out.count("dropout") <= 1
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def results_of(epochs=2, **lessons):
         for lesson_id, runs in lessons.items()
     }
     data = {"name": "MNIST", "split": "notebooks", "test": 10_000}
-    return {"data": data, "config": {"epochs": epochs, "seeds": [0]}, "lessons": entries}
+    return {"data": data, "config": {"epochs": epochs, "seeds": [0]}, "environment": {}, "lessons": entries}
 
 
 def test_rows_state_gain_and_difference():
@@ -129,6 +129,14 @@ def test_changed_lesson_is_not_compared_with_the_notebook():
     results["config"]["lessons"] = {"adam": {**course, "hidden": [3]}}
     assert "notebook" not in ladder.header(results)
     assert ladder.rows(results)[0][1].endswith("adam 0.01; other hidden")
+
+
+def test_seconds_of_lessons_that_trained_at_the_same_time_are_called_so():
+    results = results_of(mlp=[[0.5, 0.9]])
+    for environment in ({}, {"lessons_at_a_time": 1}):
+        assert "Seconds" not in " ".join(ladder.notes({**results, "environment": environment}))
+    notes = ladder.notes({**results, "environment": {"lessons_at_a_time": 2}})
+    assert notes[-1].startswith("Seconds: with 2 lessons training at the same time")
 
 
 def test_gain_of_diverged_runs_states_its_epoch():

@@ -142,6 +142,27 @@ def test_interrupt_ends_within_two_seconds_with_resume_advice(uninterrupted, tmp
     assert end_of_training(tmp_path / "run") == expected
 
 
+def test_interrupted_ladder_resumes_to_identical_results(uninterrupted, tmp_path):
+    """Two lessons at a time, of three; stopped when one has ended."""
+    script, digits = str(ROOT / "experiments" / "ladder.py"), str(uninterrupted[0])
+    ladder = [sys.executable, script, "--lessons", "mlp", "relu", "adam", "--epochs", "3", "--data", digits, "--out"]
+    two_devices = {**os.environ, "JAX_NUM_CPU_DEVICES": "2"}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run([*ladder, str(whole)], env=two_devices).returncode == 0
+    process = subprocess.Popen([*ladder, str(parts)], stdout=subprocess.PIPE, text=True, env=two_devices)
+    assert any("epoch  3" in line for line in process.stdout)
+    began = time.monotonic()
+    process.terminate()
+    process.communicate(timeout=60)
+    assert time.monotonic() - began < 2
+    assert process.returncode == 143
+    done = run([*ladder, str(parts), "--resume"], env=two_devices)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected, found = [json.loads((folder / "results.json").read_text()) for folder in (whole, parts)]
+    assert found["environment"]["lessons_at_a_time"] == 2
+    assert without_seconds(found["lessons"]) == without_seconds(expected["lessons"])
+
+
 def test_full_disk_keeps_earlier_checkpoints(uninterrupted, tmp_path):
     toy_folder, expected, _ = uninterrupted
     run_folder = tmp_path / "run"

@@ -57,6 +57,33 @@ def test_runs_on_four_devices_match_one_device(lesson, dataset, one_device):
     assert sorted(map(key, four)) == sorted(map(key, one))
 
 
+@pytest.mark.parametrize(
+    ("runs", "placement", "most", "counts"),
+    [
+        (1, Placement(), 6, [1, 1, 1, 1]),
+        (1, Placement(), 3, [1, 1, 1]),
+        (2, Placement(), 6, [2, 2]),
+        (1, Placement(devices_per_run=2), 6, [2, 2]),
+        (3, Placement(), 6, [4]),
+        (1, Placement(), 1, [4]),
+    ],
+)
+def test_lessons_at_a_time_have_devices_of_their_own(runs, placement, most, counts, dataset):
+    apart = placement.apart(runs, most)
+    assert [len(each.usable()) for each in apart] == counts
+    assert len({device for each in apart for device in each.usable()}) == sum(counts)
+    group = runs_of_seeds(range(runs))
+    for each in apart:
+        states = Trainer(LESSONS["mlp"], dataset, group, each).start(group)
+        devices = {device for leaf in jax.tree.leaves(states) for device in leaf.devices()}
+        assert devices == set(each.usable()[: runs * each.devices_per_run])
+
+
+def test_lessons_of_several_processes_train_one_after_another(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert Placement().apart(1, most=6) == [Placement()]
+
+
 @pytest.mark.parametrize("devices_per_run", [2, 4])
 @first_and_last_quick(LESSONS)
 def test_a_net_split_over_devices_trains_as_a_whole_one(lesson, devices_per_run, dataset):

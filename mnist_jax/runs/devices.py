@@ -32,8 +32,9 @@ MOST_BYTES = 2**34
 SIDE_BY_SIDE = {"cpu": 1, "gpu": 32, "tpu": 32}
 
 # Of an epoch. By default XLA copies a kernel on the CPU before each step that updates it in place, which takes a
-# seventh of a lesson's time; regions of the program's order show that nothing reads it any more.
-COMPILER_OPTIONS = {"cpu": {"xla_cpu_copy_insertion_use_region_analysis": True}}
+# seventh of a lesson's time; regions of the program's order show that nothing reads it any more. And it uses half of an
+# AVX-512 register: with the whole an epoch of `adam` takes a sixth to a fifth less time, of the others 5 to 8 % less.
+COMPILER_OPTIONS = {"cpu": {"xla_cpu_copy_insertion_use_region_analysis": True, "xla_cpu_prefer_vector_width": 512}}
 
 
 @dataclasses.dataclass(frozen=True)

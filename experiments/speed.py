@@ -4,10 +4,11 @@ r"""How fast is it, and how fast could it be?
 
 times an epoch of each lesson (split `notebooks`: 60,000 examples, batch 32) against
 
-- `floor`: the epoch's matrix products and a bare update, nothing else, in one jitted scan;
-- `tuned_floor`: the same with the compiler's options of ours, which make it faster on a CPU;
+- `ours_per_core`: as many runs at once as there are cores, each on a device of its own, as studies train them;
+- `ours_split`: the run's hidden units split over as many devices, as `--devices-per-run` does;
 - `jax_step_loop`: a jitted step called from a Python loop with slices of shuffled arrays, as in most JAX examples;
-- `torch_in_memory`: eager PyTorch, images in memory as float32;
+- `torch_in_memory`: eager PyTorch on all threads, images in memory as float32;
+- `torch_per_core`: the same on one thread in each of as many processes as there are cores;
 - `torch_dataloader`: eager PyTorch as in the notebooks: a PIL image made a tensor one by one, behind a DataLoader;
 - `torch_compile`: `torch_in_memory` with `torch.compile` around network and loss;
 
@@ -17,9 +18,12 @@ and where `--peers` names them, on a GPU,
 - `ours_without_command_buffers`, `ours_loop_in_command_buffer`, `ours_loop_unrolled`: ours with other options of XLA
   ([variants.py](timing/variants.py)).
 
-All run in one process, in turns: every repeat times each of them once, after one that does not count. A ratio is the
-median over repeats of the ratio of times measured in the same repeat. The floors and ours run whole epochs; the others
-`--peer-share` of one, and their times are scaled to it.
+It also says how near that comes to what the machine can do: an epoch's matrix products at the rate of a large product
+on all cores, and its weights' traffic at the rate of a copy ([limits.py](timing/limits.py)).
+
+All take turns: every repeat times each of them once, after one that does not count. A ratio is the median over repeats
+of the ratio of times measured in the same repeat. Ours run whole epochs; the others `--peer-share` of one, and their
+times are scaled to it. Times of several runs at once are divided by their number.
 
 Also: seconds to compile an epoch, without JAX's caches; seconds from a process's start to the test accuracy of its
 first epoch, with an empty cache folder (cold) and with what that start left there (warm), and its peak memory; how an
@@ -52,6 +56,7 @@ if __name__ == "__main__":
 
 import dataclasses
 import functools
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -60,6 +65,7 @@ from typing import Annotated, Any
 import jax
 from timing.epochs import epoch_times
 from timing.gpu_study import STUDIED, defaults, study_results
+from timing.limits import limits, products
 from timing.peers import PeerName, find_peers
 from timing.scaling import scaling_times
 from timing.side_by_side import side_by_side_times
@@ -67,8 +73,8 @@ from timing.starts import data_options, start_times
 from timing.tables import report, tables
 from timing.variants import find_variants
 
-from mnist_jax.cli.arguments import DataArguments, LessonId, OutFolder, default_is, parsed
-from mnist_jax.cli.start import check_jax
+from mnist_jax.cli.arguments import DataArguments, LessonId, OutFolder, SharedJaxArguments, default_is, parsed
+from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.terminal import make_console, notifier, table, with_time_left
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
@@ -79,7 +85,7 @@ from mnist_jax.runs.provenance import command_line, environment
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Time an epoch of each lesson against the floor and against other ways to train it.
+    """Time an epoch of each lesson against other ways to train it and against the machine's limits.
 
     Attributes:
       lessons: lessons to time.
@@ -96,7 +102,7 @@ class Arguments:
 
     lessons: Annotated[tuple[LessonId, ...] | None, default_is(f"all; of the study {' '.join(STUDIED)}")] = None
     repeats: Annotated[int | None, default_is("5; of the study on a CPU 3")] = None
-    peers: Annotated[tuple[PeerName, ...] | None, default_is("the first four; of the study on a GPU all")] = None
+    peers: Annotated[tuple[PeerName, ...] | None, default_is("the first seven; of the study on a GPU all")] = None
     peer_share: Annotated[float | None, default_is("0.2; of the study 1, on a CPU 0.1")] = None
     start_repeats: int = 3
     scaling: bool = True
@@ -139,16 +145,18 @@ def measure(arguments: Arguments, data: Dataset) -> dict[str, Any]:
     # its own, and what this one has loaded so far the others load too.
     options = data_options(data, arguments.digits)
     starts = start_times(lessons, options, arguments.start_repeats, progress)
-    check_jax()
+    start_jax(SharedJaxArguments())
     settings = completed(settings, defaults(jax.default_backend(), gpu_study=study))
     repeats = settings["repeats"]
     config = json.loads(json.dumps(settings, default=str))
     notices: list[str] = []
     if load_average > (os.cpu_count() or 1) / 4:
         notices.append(f"The machine was busy (load average {load_average:.1f}): do not trust these times.")
-    peers, torch_environment = find_peers(settings["peers"], data.train, notices.append)
-    peers |= find_variants(settings["peers"], data, notices.append)
-    epochs = epoch_times(lessons, data, repeats, peers, settings["peer_share"], progress)
+    others, torch_environment = find_peers(settings["peers"], data.train, notices.append)
+    peers = {**find_variants(settings["peers"], data, notices.append), **others}
+    epochs = epoch_times(
+        lessons, data, repeats, peers, settings["peer_share"], progress, yardsticks={"product": products()}
+    )
     scaling = scaling_times(lessons, data, repeats, progress) if arguments.scaling else {}
     together = side_by_side_times(
         lessons, data, settings["replicas"], settings["replica_epochs"], progress, notices.append
@@ -161,6 +169,7 @@ def measure(arguments: Arguments, data: Dataset) -> dict[str, Any]:
         "environment": {**environment(), "load_average": load_average, **torch_environment},
         "notices": notices,
         **epochs,
+        "limits": limits(lessons, data, min(itertools.chain(*epochs["seconds"]["product"].values()))),
         **starts,
         "scaling": scaling,
         **together,

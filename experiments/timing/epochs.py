@@ -1,4 +1,4 @@
-"""Epochs timed in turns: ours, the floors' and the peers'; and seconds to compile ours."""
+"""Epochs timed in turns: ours and the peers'; and seconds to compile ours."""
 
 import itertools
 import math
@@ -13,9 +13,9 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from mnist_jax.data import Dataset
 from mnist_jax.lessons import Lesson
 from mnist_jax.runs.devices import Placement, Trainer, on_device
+from mnist_jax.runs.provenance import cores
 from mnist_jax.runs.records import Run
 from mnist_jax.train import TrainState
-from timing.floors import floors
 from timing.peers import Peer
 
 # Passes the parts of a measurement on, (what, lesson, ...), and shows how far it is.
@@ -23,37 +23,60 @@ Progress = Callable[[Sequence[tuple[Any, ...]]], Iterator[Any]]
 
 
 def epoch_times(
-    lessons: Mapping[str, Lesson], data: Dataset, repeats: int, peers: dict[str, Peer], share: float, progress: Progress
+    lessons: Mapping[str, Lesson],
+    data: Dataset,
+    repeats: int,
+    peers: Mapping[str, Peer],
+    share: float,
+    progress: Progress,
+    yardsticks: Mapping[str, Iterator[None]],
 ) -> dict[str, Any]:
-    """Seconds per epoch of ours, the floors and the peers, their ratios, and seconds to compile ours.
+    """Seconds per epoch and run of ours and the peers, their ratios, and seconds to compile ours.
 
-    Peers train on this share of an epoch, and their seconds are scaled to a whole one.
+    Peers train on this share of an epoch, ours in other ways on a whole one; seconds are scaled to a whole one. What
+    trains a run per core at a time counts for one of them.
+
+    Args:
+      lessons: lessons to time.
+      data: what is trained on.
+      repeats: number of repeats.
+      peers: other ways to train.
+      share: of an epoch, for those that are not ours.
+      progress: shows how far it is.
+      yardsticks: what is timed as it is, in the same turns.
     """
     placed, length = on_device(data), data.epoch_length
     started = {lesson_id: start(lesson, placed) for lesson_id, lesson in lessons.items()}
     compiling: dict[str, list[float]] = {lesson_id: [] for lesson_id in lessons}
     for _, lesson_id in progress(rounds("compile", repeats, lessons)):
         compiling[lesson_id].append(compile_seconds(*started[lesson_id]))
-    any_lesson = next(iter(lessons.values()))  # all have the same widths and batches
-    lowest = floors(any_lesson, placed)
-    examples = part_of_epoch(length, any_lesson.batch_size, share)
-    contestants: dict[str, dict[str, Iterator[None]]] = {}
-    for lesson_id, lesson in lessons.items():
-        contestants[lesson_id] = {**lowest, "ours": ours(*started[lesson_id])}
-        contestants[lesson_id] |= {name: peer(lesson, examples) for name, peer in peers.items()}
+    batch_size = next(iter(lessons.values())).batch_size  # all have the same
+    examples = {name: length if name.startswith("ours") else part_of_epoch(length, batch_size, share) for name in peers}
+    contestants = {
+        lesson_id: {
+            **yardsticks,
+            "ours": ours(*started[lesson_id]),
+            **{name: peer(lesson, examples[name]) for name, peer in peers.items()},
+        }
+        for lesson_id, lesson in lessons.items()
+    }
     seconds = in_turns(contestants, repeats, progress)
     for name, lesson_id in itertools.product(peers, lessons):
-        seconds[name][lesson_id] = [each * length / examples for each in seconds[name][lesson_id]]
+        parts = examples[name] / length * (cores() if name.endswith("per_core") else 1)
+        seconds[name][lesson_id] = [each / parts for each in seconds[name][lesson_id]]
     return {
-        **{f"{name}_seconds": statistics.median(itertools.chain(*seconds[name].values())) for name in lowest},
         "epoch_seconds": medians(seconds["ours"]),
         "peer_epoch_seconds": {name: medians(seconds[name]) for name in peers},
-        **{f"ratio_to_{name}": paired_ratios(seconds["ours"], seconds[name]) for name in lowest},
         "ratio_to_ours": {name: paired_ratios(seconds[name], seconds["ours"]) for name in peers},
+        "ratio_per_core": (
+            paired_ratios(seconds["torch_per_core"], seconds["ours_per_core"])
+            if {"torch_per_core", "ours_per_core"} <= set(peers)
+            else {}
+        ),
         "compile_seconds": medians(compiling),
         "seconds": seconds,
         "all_compile_seconds": compiling,
-        # Of all lessons, with floors and peers.
+        # Of all lessons, with peers.
         "peak_device_memory_bytes": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
     }
 

@@ -25,7 +25,7 @@ NEARLY = 0.95  # of the best throughput is as good
 OF_MEMORY = 0.9  # the rest is left for what is not planned, as copies that lie apart
 
 # Of options that the user did not give.
-USUAL = {"repeats": 5, "peers": get_args(PeerName)[:4], "peer_share": 0.2, "replicas": (), "replica_epochs": 10}
+USUAL = {"repeats": 5, "peers": get_args(PeerName)[:7], "peer_share": 0.2, "replicas": (), "replica_epochs": 10}
 IN_SMALL = USUAL | {"repeats": 3, "peer_share": 0.1, "replicas": (1, 2, 4), "replica_epochs": 1}
 IN_FULL = {
     "repeats": 5,

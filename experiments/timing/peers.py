@@ -11,8 +11,11 @@ from mnist_jax.lessons import Lesson
 from mnist_jax.train import Examples, init_state, train_step
 
 PeerName = Literal[
+    "ours_per_core",
+    "ours_split",
     "jax_step_loop",
     "torch_in_memory",
+    "torch_per_core",
     "torch_dataloader",
     "torch_compile",
     "torch_cuda_graph",
@@ -46,6 +49,8 @@ def find_peers(
                 notify(f"torch.compile fails here and is left out: {reason}.")
             if "torch_cuda_graph" in wanted and "torch_cuda_graph" not in peers:
                 notify("PyTorch has no CUDA here, so torch_cuda_graph is left out.")
+            if "torch_per_core" in wanted and "torch_per_core" not in peers:
+                notify("PyTorch trains on the GPU here, so torch_per_core is left out.")
     return {name: peer for name, peer in peers.items() if name in names}, environment
 
 

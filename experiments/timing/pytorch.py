@@ -18,9 +18,12 @@ from torch import nn
 
 from mnist_jax.errors import reason
 from mnist_jax.lessons import Lesson
+from mnist_jax.runs.provenance import cores
 from mnist_jax.train import Examples
+from timing.processes import in_processes
 
 DEVICE = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
+ELSEWHERE = {"cpu": "torch_cuda_graph", "cuda": "torch_per_core"}  # what makes no sense on a device
 
 
 def describe() -> dict[str, Any]:
@@ -29,16 +32,17 @@ def describe() -> dict[str, Any]:
 
 
 def peers(train: Examples) -> dict[str, Any]:
-    """The ways to train, by name; a CUDA graph needs CUDA."""
+    """The ways to train, by name; a CUDA graph needs CUDA, and a process per core is for the CPU."""
     images, labels = (torch.tensor(array).to(DEVICE) for array in train)
     tensors = images.float() / 255, labels.long()
     found = {
         "torch_in_memory": functools.partial(in_memory, tensors),
+        "torch_per_core": functools.partial(per_core, train),
         "torch_dataloader": functools.partial(dataloader, train),
         "torch_compile": functools.partial(in_memory, tensors, compiled=True),
         "torch_cuda_graph": functools.partial(in_memory, tensors, graphed=True),
     }
-    return found if DEVICE == "cuda" else {name: way for name, way in found.items() if name != "torch_cuda_graph"}
+    return {name: way for name, way in found.items() if name != ELSEWHERE[DEVICE]}
 
 
 def in_memory(tensors: tuple[Any, Any], lesson: Lesson, examples: int, **how: bool) -> Iterator[None]:
@@ -51,6 +55,17 @@ def in_memory(tensors: tuple[Any, Any], lesson: Lesson, examples: int, **how: bo
             yield images[indices], labels[indices]
 
     return epochs(lesson, batches, **how)
+
+
+def per_core(train: Examples, lesson: Lesson, examples: int) -> Iterator[None]:
+    """Train a net in each of as many processes as there are cores, on a thread each, as `in_memory` does."""
+    return in_processes(cores(), on_one_thread, train, lesson, examples)
+
+
+def on_one_thread(train: Examples, lesson: Lesson, examples: int) -> Iterator[None]:
+    """`in_memory` on one thread of this process."""
+    torch.set_num_threads(1)
+    return peers(train)["torch_in_memory"](lesson, examples)
 
 
 def dataloader(train: Examples, lesson: Lesson, examples: int) -> Iterator[None]:

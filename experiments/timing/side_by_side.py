@@ -1,18 +1,11 @@
-"""Whole runs side by side, the memory that they take and the traffic that they reach.
+"""Whole runs side by side, the memory that they take and the traffic that they reach."""
 
-A step must move at least the weights: read in the forward and in the backward pass (the first kernel's second read,
-which is not needed, is counted too), the gradient written and read, the weight written, and what the optimizer keeps
-read and written. Nets that stay in a cache can do more than a copy of a large array.
-"""
-
-import functools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.errors import JaxRuntimeError
 
 from mnist_jax.data import Dataset
@@ -20,10 +13,8 @@ from mnist_jax.lessons import Lesson
 from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.records import Run
-from mnist_jax.train import init_state
 from timing.epochs import Progress, compile_seconds, elapsed, ours, start
-
-COPIED = 256 * 2**20  # bytes
+from timing.limits import bytes_per_step, copy_bandwidth
 
 
 def side_by_side_times(
@@ -82,22 +73,3 @@ def trained_side_by_side(lesson: Lesson, data: Dataset, count: int, epochs: int)
         "bytes_per_step": bytes_per_step(lesson),
         "gigabytes_per_second": moved / sum(seconds) / devices / 1e9,
     }
-
-
-def bytes_per_step(lesson: Lesson) -> int:
-    """The least that a step of one net must move, in float32."""
-    state = jax.eval_shape(functools.partial(init_state, lesson), jax.random.key(0))
-    kept = sum(leaf.size for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim)
-    return 4 * (5 * lesson.parameters + 2 * kept)
-
-
-def copy_bandwidth() -> float:
-    """Bytes per second that the first device reads and writes in adding 1 to an array in its place."""
-    add = jax.jit(lambda array: array + 1, donate_argnums=0)
-    arrays = [jnp.zeros(COPIED // 4, jnp.float32)]
-
-    def copy() -> None:
-        arrays.append(jax.block_until_ready(add(arrays.pop())))
-
-    copy()  # compiles
-    return 2 * COPIED / statistics.median(elapsed(copy) for _ in range(5))

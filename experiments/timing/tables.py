@@ -12,8 +12,11 @@ from timing.gpu_study import MOST_EPOCHS, NEARLY, OF_MEMORY
 from timing.starts import KINDS
 
 PEERS = {
-    "jax_step_loop": "JAX, a call a step",
+    "ours_per_core": "a run per core",
+    "ours_split": "split over the cores",
+    "jax_step_loop": "JAX, a call per step",
     "torch_in_memory": "PyTorch, in memory",
+    "torch_per_core": "PyTorch, a process per core",
     "torch_dataloader": "PyTorch, DataLoader",
     "torch_compile": "torch.compile",
     "torch_cuda_graph": "PyTorch, CUDA graph",
@@ -61,16 +64,27 @@ def _what_was_timed(results: Mapping[str, Any]) -> str:
 
 def _cells(results: Mapping[str, Any], lesson_id: str) -> dict[str, str]:
     """Of a lesson's row."""
+    limits, seconds = results["limits"], results["epoch_seconds"][lesson_id]
+    flops, bytes_moved = limits["epoch_gigaflops"][lesson_id], limits["epoch_gigabytes"][lesson_id]
+    together = results["peer_epoch_seconds"].get("ours_per_core", {}).get(lesson_id)
     others = results["ratio_to_ours"].items()
     cells = {
         "lesson": lesson_id,
-        "floor (s)": f"{statistics.median(results['seconds']['floor'][lesson_id]):.2f}",
-        "ours (s)": f"{results['epoch_seconds'][lesson_id]:.2f}",
-        "ours / floor": f"{results['ratio_to_floor'][lesson_id]:.2f}x",
-        "ours / tuned floor": f"{results['ratio_to_tuned_floor'][lesson_id]:.2f}x",
-        **{f"{PEERS[name]} / ours": f"{ratios[lesson_id]:.1f}x" for name, ratios in others},
-        "compile (s)": f"{results['compile_seconds'][lesson_id]:.1f}",
+        "one run (s)": f"{seconds:.2f}",
+        "of the product rate": f"{flops / seconds / limits['product_gigaflops_per_second']:.0%}",
+        "of the copy rate": f"{bytes_moved / seconds / limits['copy_gigabytes_per_second']:.0%}",
     }
+    if together:
+        cells["a run per core (s/run)"] = f"{together:.2f}"
+        cells["a run per core, of the product rate"] = (
+            f"{flops / together / limits['product_gigaflops_per_second']:.0%}"
+        )
+    for name, ratios in others:
+        if not name.endswith("per_core"):
+            cells[f"{PEERS[name]} / one run"] = f"{ratios[lesson_id]:.2f}x"
+    if results["ratio_per_core"]:
+        cells[f"{PEERS['torch_per_core']} / a run per core"] = f"{results['ratio_per_core'][lesson_id]:.2f}x"
+    cells["compile (s)"] = f"{results['compile_seconds'][lesson_id]:.1f}"
     if started := results["first_epoch_seconds"]:
         cells["first epoch, cold / warm (s)"] = " / ".join(f"{started[kind][lesson_id]:.1f}" for kind in KINDS)
         cells["peak memory (MB)"] = f"{results['peak_memory_bytes'][lesson_id] / 1e6:,.0f}"
@@ -78,15 +92,21 @@ def _cells(results: Mapping[str, Any], lesson_id: str) -> dict[str, str]:
 
 
 def _caption(results: Mapping[str, Any]) -> str:
-    share, found = results["config"]["peer_share"], results["environment"]
+    share, found, limits = results["config"]["peer_share"], results["environment"], results["limits"]
     sentences = [
         f"{_what_was_timed(results)}.",
         f"Seconds are medians, of an epoch of {results['data']['epoch_length']:,} examples; ratios are medians of the "
         "ratios of times taken in the same repeat.",
-        "Floor: the epoch's matrix products and a bare update in one jit; tuned: with the compiler's options of ours.",
+        f"Rates: {limits['product_gigaflops_per_second']:.0f} GFLOP/s of a large matrix product on all cores, where an "
+        f"epoch's products are {min(limits['epoch_gigaflops'].values()):.1f} GFLOP, and "
+        f"{limits['copy_gigabytes_per_second']:.0f} GB/s of a copy of a large array, where an epoch's weights make "
+        f"{min(limits['epoch_gigabytes'].values()):.0f} to {max(limits['epoch_gigabytes'].values()):.0f} GB of traffic "
+        "at least; what stays in a cache can be faster.",
     ]
-    if results["ratio_to_ours"] and share < 1:
-        sentences.append(f"The others were timed on {share:.0%} of an epoch, scaled to a whole one.")
+    if any(not name.startswith("ours") for name in results["ratio_to_ours"]) and share < 1:
+        sentences.append(
+            f"JAX with a call per step and PyTorch were timed on {share:.0%} of an epoch, scaled to a whole."
+        )
     if "torch" in found:
         device = {"cpu": "the CPU", "cuda": "the GPU"}[found["torch_device"]]
         sentences.append(f"PyTorch {found['torch']} on {device}, {count_of(found['torch_threads'], 'thread')}.")
@@ -101,9 +121,9 @@ def _caption(results: Mapping[str, Any]) -> str:
 def _cells_side_by_side(entry: Mapping[str, Any]) -> dict[str, str]:
     return {
         "lesson": entry["lesson"],
-        "replicas": str(entry["replicas"]),
+        "runs": str(entry["replicas"]),
         "seconds": f"{entry['seconds']:.1f}",
-        "seconds a replica": f"{entry['seconds_per_replica']:.2f}",
+        "seconds per run": f"{entry['seconds_per_replica']:.2f}",
         "compile (s)": f"{entry['compile_seconds']:.1f}",
         **({"memory (GB)": f"{entry['memory_bytes'] / 1e9:.2f}"} if "memory_bytes" in entry else {}),
         "GB/s": f"{entry['gigabytes_per_second']:.1f}",
@@ -116,9 +136,9 @@ def _caption_side_by_side(results: Mapping[str, Any]) -> str:
     not_there = " Not measured on a GPU." if results["environment"]["backend"] == "cpu" else ""
     return (
         f"{count_of(results['config']['replica_epochs'], 'epoch')} of so many runs side by side on "
-        f"{count_of(devices, 'device')} ({results['device']}), without compilation and evaluation. GB/s: what the "
-        f"weights' least traffic comes to on one device; a copy reaches {results['copy_gigabytes_per_second']:.0f}."
-        f"{not_there}"
+        f"{count_of(devices, 'device')} ({results['device']}), without compilation and evaluation. GB/s: the "
+        "weights' least traffic on one device, over the seconds; a copy reaches "
+        f"{results['copy_gigabytes_per_second']:.0f}.{not_there}"
     )
 
 
@@ -147,7 +167,7 @@ def _caption_study(results: Mapping[str, Any]) -> str:
 
 def _rows_throughput(results: Mapping[str, Any]) -> list[dict[str, str]]:
     """A row for each contestant alone, and for each number of ours side by side."""
-    names = {"floor": "floor", "ours": "ours", **PEERS}
+    names = {"ours": "ours", **PEERS}
     rows = {
         names[name]: {lesson_id: 1 / (EPOCHS * statistics.median(times)) for lesson_id, times in seconds.items()}
         for name, seconds in results["seconds"].items()

@@ -1,4 +1,4 @@
-"""Ours, compiled with other options of XLA than by default."""
+"""Ours on other devices, or compiled with other options of XLA, than by default."""
 
 import dataclasses
 import functools
@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import jax
 
 from mnist_jax.data import Dataset
-from mnist_jax.lessons import Lesson
-from mnist_jax.runs.devices import on_device
+from mnist_jax.lessons import LESSONS, Lesson
+from mnist_jax.runs.devices import Placement, on_device
+from mnist_jax.runs.records import Run
+from mnist_jax.runs.sharding import divides
 from timing.epochs import ours, start
 from timing.peers import Peer
 
@@ -26,17 +28,28 @@ OPTIONS = {
 
 
 def find_variants(names: Collection[str], data: Dataset, notify: Callable[[str], object]) -> dict[str, Peer]:
-    """Those of the named variants that the backend has; `notify` receives a sentence about who is left out."""
-    options = OPTIONS.get(jax.default_backend(), {})
-    if left_out := [name for name in names if name.startswith("ours") and name not in options]:
-        notify(f"Left out, because this is no GPU: {', '.join(left_out)}.")
-    found = [name for name in names if name in options]
-    placed = on_device(data) if found else data
-    return {name: functools.partial(variant, placed, options[name]) for name in found}
+    """Those of the named variants that this machine has; `notify` receives a sentence about who is left out."""
+    placed, count, backend = on_device(data), len(jax.devices()), jax.default_backend()
+    found: dict[str, Peer] = {
+        name: functools.partial(compiled_with, placed, options) for name, options in OPTIONS.get(backend, {}).items()
+    }
+    if backend == "cpu" and count > 1:
+        found["ours_per_core"] = functools.partial(placed_as, data, count, Placement())
+        if all(divides(lesson, count) for lesson in LESSONS.values()):
+            found["ours_split"] = functools.partial(placed_as, data, 1, Placement(devices_per_run=count))
+    if left_out := [name for name in names if name.startswith("ours") and name not in found]:
+        notify(f"Left out, because this is no machine for them: {', '.join(left_out)}.")
+    return {name: variant for name, variant in found.items() if name in names}
 
 
-def variant(data: Dataset, options: Mapping[str, str], lesson: Lesson, examples: int) -> Iterator[None]:
+def compiled_with(data: Dataset, options: Mapping[str, str], lesson: Lesson, examples: int) -> Iterator[None]:
     """Train on so many examples, compiled with these options, for each `next`."""
     trainer, states = start(lesson, dataclasses.replace(data, epoch_length=examples))
     trainer.compile(states, options)
     yield from ours(trainer, states)
+
+
+def placed_as(data: Dataset, runs: int, placement: Placement, lesson: Lesson, examples: int) -> Iterator[None]:
+    """Train so many runs on so many examples, so placed, for each `next`."""
+    seeds = [Run(seed) for seed in range(runs)]
+    yield from ours(*start(lesson, dataclasses.replace(data, epoch_length=examples), seeds, placement))

@@ -2,19 +2,19 @@
 
 import dataclasses
 import json
-import statistics
 import sys
 
 import pytest
 from helpers import script
 from PIL import Image
-from timing import gpu_study, scaling, side_by_side
+from timing import gpu_study, limits, scaling
 
 from mnist_jax import LESSONS
 from mnist_jax.cli.arguments import DataArguments
 from mnist_jax.runs.provenance import environment
 
-PEERS = ["jax_step_loop", "torch_in_memory", "torch_dataloader"]  # torch.compile takes too long for a test
+# torch.compile takes too long for a test.
+PEERS = ["ours_per_core", "ours_split", "jax_step_loop", "torch_in_memory", "torch_per_core", "torch_dataloader"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def one_thread():
 def test_from_end_to_end(run_main, study, toy_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "EXAMPLES", 64)
     monkeypatch.setattr(scaling, "SCALES", {"examples": (32, 64), "batch_size": (32,), "width": (0.5,)})
-    monkeypatch.setattr(side_by_side, "COPIED", 2**20)
+    monkeypatch.setattr(limits, "COPIED", 2**20)
+    monkeypatch.setattr(limits, "SIDE", 64)
     folder = tmp_path / "out"
     arguments = ["--lessons", "mlp", "--repeats", 1, "--start-repeats", 0, "--replicas", 2, "--replica-epochs", 2]
     arguments += ["--peers", *PEERS, "--peer-share", 0.5, "--data", toy_folder, "--out", folder]
@@ -56,20 +57,28 @@ def test_from_end_to_end(run_main, study, toy_folder, tmp_path, monkeypatch):
 
     speed = json.loads((folder / "speed.json").read_text())
     seconds = speed["seconds"]
-    assert list(seconds) == ["floor", "tuned_floor", "ours", *PEERS]
+    assert list(seconds) == ["product", "ours", *PEERS]
     assert speed["device"].endswith("CPU cores")
     assert speed["repeats"] == speed["config"]["repeats"] == 1
     assert speed["environment"].items() >= environment().items()
     assert speed["environment"]["torch_threads"] == 1
-    for floor in ("floor", "tuned_floor"):
-        assert speed[f"{floor}_seconds"] == statistics.median(seconds[floor]["mlp"])
-        ratio = seconds["ours"]["mlp"][0] / speed[f"{floor}_seconds"]
-        assert speed[f"ratio_to_{floor}"] == {"mlp": pytest.approx(ratio)}
+    assert speed["limits"]["product_gigaflops_per_second"] == 2 * 64**3 / seconds["product"]["mlp"][0] / 1e9
     assert speed["epoch_seconds"] == {"mlp": seconds["ours"]["mlp"][0]}
     assert speed["peer_epoch_seconds"] == {peer: {"mlp": seconds[peer]["mlp"][0]} for peer in PEERS}
     for peer in PEERS:
         ratio = seconds[peer]["mlp"][0] / seconds["ours"]["mlp"][0]
         assert speed["ratio_to_ours"][peer] == {"mlp": pytest.approx(ratio)}
+    ratio = seconds["torch_per_core"]["mlp"][0] / seconds["ours_per_core"]["mlp"][0]
+    assert speed["ratio_per_core"] == {"mlp": pytest.approx(ratio)}
+    header, _, row = (folder / "README.md").read_text().splitlines()[:3]
+    cells = dict(zip(header.split(" | "), row.split(" | "), strict=True))
+    rates = speed["limits"]
+    for way, taken in (("of the product rate", "ours"), ("a run per core, of the product rate", "ours_per_core")):
+        share = rates["epoch_gigaflops"]["mlp"] / seconds[taken]["mlp"][0] / rates["product_gigaflops_per_second"]
+        assert cells[way] == f"{share:.0%}"
+    share = rates["epoch_gigabytes"]["mlp"] / seconds["ours"]["mlp"][0] / rates["copy_gigabytes_per_second"]
+    assert cells["of the copy rate"] == f"{share:.0%}"
+    assert f"{ratio:.2f}x" == cells["PyTorch, a process per core / a run per core"]
     assert speed["compile_seconds"]["mlp"] > 0
     assert speed["first_epoch_seconds"] == speed["peak_memory_bytes"] == {}
     assert speed["scaling"]["examples"]["work"] == [32, 64]
@@ -108,7 +117,8 @@ def test_pytorch_peers_are_left_out_without_pytorch(study, toy_folder, tmp_path,
 def test_gpu_study_in_small(run_main, study, toy_folder, tmp_path, monkeypatch):
     """Without PyTorch; what is shown is made of the file alone."""
     monkeypatch.setitem(sys.modules, "timing.pytorch", None)  # tyro would miss torch itself
-    monkeypatch.setattr(side_by_side, "COPIED", 2**20)
+    monkeypatch.setattr(limits, "COPIED", 2**20)
+    monkeypatch.setattr(limits, "SIDE", 64)
     monkeypatch.setattr(gpu_study, "MOST_EPOCHS", 2)
     folder = tmp_path / "out"
     arguments = ["--gpu-study", "--lessons", "mlp", "--repeats", 1, "--start-repeats", 0, "--no-scaling"]
@@ -117,7 +127,7 @@ def test_gpu_study_in_small(run_main, study, toy_folder, tmp_path, monkeypatch):
     assert (status, err) == (0, "")
     speed = json.loads((folder / "speed.json").read_text())
     assert speed["device"].endswith("CPU cores")
-    assert speed["peer_epoch_seconds"].keys() == {"jax_step_loop"}
+    assert speed["peer_epoch_seconds"].keys() == {"ours_per_core", "ours_split", "jax_step_loop"}
     chosen = {"lessons": ["mlp"], "replicas": [1, 8], "peer_share": 0.1, "replica_epochs": 1, "gpu_study": True}
     assert {name: speed["config"][name] for name in chosen} == chosen
     assert len(speed["study"]["runs"]["mlp"]["test_correct"]) == 2

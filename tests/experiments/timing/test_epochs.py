@@ -43,8 +43,8 @@ def test_all_are_timed_once_per_repeat_after_a_warm_up(clock):
     assert parts == [(what, lesson) for what in ("warm-up", "repeat 1", "repeat 2") for lesson in ("mlp", "adam")]
 
 
-def test_seconds_of_peers_are_of_a_whole_epoch(dataset, clock, monkeypatch):
-    """A peer trains on 32 of the 66 examples."""
+def test_seconds_are_of_a_whole_epoch_and_of_one_run(dataset, clock, monkeypatch):
+    """A peer trains on 32 of the 66 examples, ours on all; on three cores three runs take a turn."""
 
     def lasting(seconds):
         while True:
@@ -54,16 +54,22 @@ def test_seconds_of_peers_are_of_a_whole_epoch(dataset, clock, monkeypatch):
     def peer(lesson, examples):
         return lasting(examples / 16)
 
-    monkeypatch.setattr(epochs, "floors", lambda *_: {"floor": lasting(1), "tuned_floor": lasting(2)})
     monkeypatch.setattr(epochs, "start", lambda *_: ())
     monkeypatch.setattr(epochs, "ours", lambda: lasting(3))
     monkeypatch.setattr(epochs, "compile_seconds", lambda: 5)
-    found = epochs.epoch_times({"mlp": LESSONS["mlp"]}, dataset, 2, {"peer": peer}, 0.4, iter)
-    assert found["peer_epoch_seconds"] == {"peer": {"mlp": 66 / 16}}
-    assert found["ratio_to_ours"] == {"peer": {"mlp": pytest.approx(66 / 16 / 3)}}
-    assert (found["floor_seconds"], found["tuned_floor_seconds"]) == (1, 2)
-    assert (found["ratio_to_floor"], found["ratio_to_tuned_floor"]) == ({"mlp": 3}, {"mlp": 1.5})
+    monkeypatch.setattr(epochs, "cores", lambda: 3)
+    peers = dict.fromkeys(["ours_split", "ours_per_core", "torch_in_memory", "torch_per_core"], peer)
+    found = epochs.epoch_times({"mlp": LESSONS["mlp"]}, dataset, 2, peers, 0.4, iter, {"product": lasting(7)})
+    whole = 66 / 16
+    seconds = {"ours_split": whole, "ours_per_core": whole / 3, "torch_in_memory": whole, "torch_per_core": whole / 3}
+    assert found["peer_epoch_seconds"] == {name: {"mlp": pytest.approx(each)} for name, each in seconds.items()}
+    assert found["ratio_to_ours"] == {name: {"mlp": pytest.approx(each / 3)} for name, each in seconds.items()}
+    assert found["ratio_per_core"] == {"mlp": pytest.approx(1)}
     assert (found["epoch_seconds"], found["compile_seconds"]) == ({"mlp": 3}, {"mlp": 5})
+    assert found["seconds"]["product"] == {"mlp": [7, 7]}
+    del peers["torch_per_core"]
+    found = epochs.epoch_times({"mlp": LESSONS["mlp"]}, dataset, 2, peers, 0.4, iter, {})
+    assert found["ratio_per_core"] == {}
 
 
 def test_ratios_are_paired():

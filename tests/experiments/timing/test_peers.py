@@ -122,10 +122,35 @@ def test_without_cuda_there_is_no_cuda_graph(pytorch, toy):
     assert notices == ["PyTorch has no CUDA here, so torch_cuda_graph is left out."]
 
 
-def test_with_cuda_all_ways_are_there(pytorch, toy, monkeypatch):
+def test_a_process_per_core_is_for_the_cpu(pytorch, toy, monkeypatch):
     monkeypatch.setattr(pytorch, "DEVICE", "cuda")
     monkeypatch.setattr("torch.Tensor.to", lambda tensor, _: tensor)
-    assert set(pytorch.peers(toy)) == {name for name in get_args(peers.PeerName) if name.startswith("torch")}
+    notices = []
+    found, _ = peers.find_peers(["torch_in_memory", "torch_per_core"], toy, notices.append)
+    assert list(found) == ["torch_in_memory"]
+    assert notices == ["PyTorch trains on the GPU here, so torch_per_core is left out."]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_all_ways_are_there_but_one(pytorch, toy, monkeypatch, device):
+    monkeypatch.setattr(pytorch, "DEVICE", device)
+    monkeypatch.setattr("torch.Tensor.to", lambda tensor, _: tensor)
+    ways = {name for name in get_args(peers.PeerName) if name.startswith("torch")}
+    assert ways - set(pytorch.peers(toy)) == {pytorch.ELSEWHERE[device]}
+
+
+def test_each_process_trains_on_one_thread(pytorch, toy, monkeypatch):
+    import torch
+
+    started, threads = [], []
+    monkeypatch.setattr(pytorch, "cores", lambda: 3)
+    monkeypatch.setattr(pytorch, "in_processes", lambda *given: started.append(given))
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    pytorch.peers(toy)["torch_per_core"](LESSONS["mlp"], 64)
+    ((count, work, *arguments),) = started
+    assert (count, threads) == (3, [])
+    next(work(*arguments))
+    assert threads == [1]
 
 
 @pytest.fixture

@@ -1,20 +1,14 @@
-"""Memory traffic of a step, runs side by side, and what does not fit."""
+"""Runs side by side, and what does not fit."""
 
 from types import SimpleNamespace
 
 import pytest
 from jax.errors import JaxRuntimeError
 from timing import side_by_side
-from timing.side_by_side import bytes_per_step, copy_bandwidth, side_by_side_times
+from timing.limits import bytes_per_step
+from timing.side_by_side import side_by_side_times
 
 from mnist_jax import LESSONS
-
-
-def test_bytes_per_step():
-    """Weights read twice and written, gradients written and read; momentum is a number a weight, Adam's state two."""
-    mlp = 784 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10
-    assert bytes_per_step(LESSONS["mlp"]) == 4 * mlp * (5 + 2)
-    assert bytes_per_step(LESSONS["adam"]) == 4 * (mlp + 2 * (512 + 256)) * (5 + 4)
 
 
 @pytest.fixture
@@ -46,12 +40,6 @@ def test_traffic_is_that_of_one_device(dataset, started):
         assert entry["nets_per_second"] == entry["replicas"] / 20  # a net is 10 epochs
         assert entry["memory_bytes"] == 1_000 * entry["replicas"]
         assert entry["gigabytes_per_second"] == entry["share_of_copy"] == pytest.approx(runs_per_device * moved / 6e9)
-
-
-def test_a_copy_reads_and_writes(monkeypatch):
-    monkeypatch.setattr(side_by_side, "COPIED", 2**20)
-    monkeypatch.setattr(side_by_side, "elapsed", lambda _: 0.5)
-    assert copy_bandwidth() == 2**22
 
 
 @pytest.mark.parametrize("fails", ["start", "compile_seconds", "elapsed"])

@@ -1,4 +1,4 @@
-"""Ours with other options of XLA."""
+"""Ours on other devices, or with other options of XLA."""
 
 import dataclasses
 
@@ -8,6 +8,7 @@ import pytest
 from timing import epochs, variants
 
 from mnist_jax import LESSONS
+from mnist_jax.runs.devices import Placement
 
 MLP = dataclasses.replace(LESSONS["mlp"], hidden=(8, 4))
 
@@ -22,10 +23,37 @@ def test_xla_knows_the_options(options):
             lowered.compile(compiler_options=wrong)
 
 
-def test_a_cpu_has_none(dataset):
+def test_what_this_machine_has_not_is_left_out(dataset):
     notices = []
     assert variants.find_variants(["torch_in_memory", "ours_loop_unrolled"], dataset, notices.append) == {}
-    assert notices == ["Left out, because this is no GPU: ours_loop_unrolled."]
+    assert notices == ["Left out, because this is no machine for them: ours_loop_unrolled."]
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "placement"), [("ours_per_core", 4, Placement()), ("ours_split", 1, Placement(devices_per_run=4))]
+)
+def test_cores_are_used_in_two_ways(dataset, monkeypatch, name, runs, placement):
+    """On four devices (conftest.py): a run on each, or one on all."""
+    started = []
+
+    def start(lesson, data, runs, placement):
+        started.append((data.epoch_length, len(set(runs)), placement))
+        return epochs.start(lesson, data, runs, placement)
+
+    monkeypatch.setattr(variants, "start", start)
+    found = variants.find_variants([name], dataset, pytest.fail)
+    next(found[name](MLP, 64))
+    assert started == [(64, runs, placement)]
+
+
+@pytest.mark.parametrize(("count", "left_out"), [(1, ["ours_per_core", "ours_split"]), (3, ["ours_split"])])
+def test_cores_that_cannot_be_used_are_left_out(dataset, monkeypatch, count, left_out):
+    """One is no more than one run has, and three do not divide 512 units."""
+    monkeypatch.setattr(jax, "devices", lambda: [None] * count)
+    notices = []
+    found = variants.find_variants(["ours_per_core", "ours_split"], dataset, notices.append)
+    assert notices == [f"Left out, because this is no machine for them: {', '.join(left_out)}."]
+    assert set(found) == {"ours_per_core", "ours_split"} - set(left_out)
 
 
 def test_named_variant_is_ours_with_its_options(dataset, monkeypatch):
@@ -48,4 +76,4 @@ def test_named_variant_is_ours_with_its_options(dataset, monkeypatch):
 
 def test_options_reach_the_compiler(dataset):
     with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_any'"):
-        next(variants.variant(dataset, {"xla_any": "x"}, MLP, 32))
+        next(variants.compiled_with(dataset, {"xla_any": "x"}, MLP, 32))

@@ -1,7 +1,7 @@
 """The table of a run's lessons: accuracy, what each change gained, and what the notebooks printed."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnist_jax.lessons import LESSONS, changes, lesson_of_json, position, what_changed
@@ -17,8 +17,6 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         lines = ["One seed cannot tell a small gain from chance; --seeds 5 can."]
     if not _compared(results):
         lines.append("What the notebooks printed stands beside results on all of MNIST with --split notebooks.")
-    if (count := results["environment"].get("lessons_at_a_time", 1)) > 1:
-        lines.append(f"Seconds: with {count} lessons training at the same time, which slows each on a CPU.")
     return lines
 
 
@@ -53,7 +51,7 @@ def surprises(results: Mapping[str, Any]) -> list[str]:
 def header(results: Mapping[str, Any]) -> list[str]:
     """The table's columns."""
     notebook = ["notebook", "difference"] if _compared(results) else []
-    return ["lesson", "what it changes", "test accuracy", "gain", *notebook, "seconds/epoch"]
+    return ["lesson", "what it changes", "test accuracy", "gain", *notebook]
 
 
 def rows(results: Mapping[str, Any]) -> list[list[str]]:
@@ -81,16 +79,9 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
                 f"{mean:.2f}{spread} %{diverged}",
                 gain(correct, finals[place - 1], images) if place - 1 in finals else "",
                 *notebook,
-                _median(second for run in entry["seconds"] for second in run),
             ]
         )
     return cells
-
-
-def _median(seconds: Iterable[float]) -> str:
-    """To a tenth of a second; nothing for a net that was not trained here."""
-    known = list(seconds)
-    return f"{statistics.median(known):.1f}" if known else ""
 
 
 def gain(correct: Sequence[int], before: Sequence[int], images: int) -> str:

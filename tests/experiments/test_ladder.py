@@ -75,19 +75,18 @@ def results_of(epochs=2, **lessons):
         lesson_id: {
             "diverged": [False] * len(runs),
             "test_correct": [[round(10_000 * accuracy) for accuracy in run] for run in runs],
-            "seconds": [[1.0, 3.0]] * len(runs),
         }
         for lesson_id, runs in lessons.items()
     }
     data = {"name": "MNIST", "split": "notebooks", "test": 10_000}
-    return {"data": data, "config": {"epochs": epochs, "seeds": [0]}, "environment": {}, "lessons": entries}
+    return {"data": data, "config": {"epochs": epochs, "seeds": [0]}, "lessons": entries}
 
 
 def test_rows_state_gain_and_difference():
     results = results_of(mlp=[[0.5, 0.89], [0.5, 0.91]], dropout=[[0.95], [0.6, 0.98]], he=[[0.5, 0.9], [0.5, 0.9]])
     results["lessons"]["dropout"]["diverged"] = [True, False]
     first, second, third = ladder.rows(results)
-    assert first[2:] == ["90.00 ± 1.41 %", "", "59.94 %", "+30.06", "2.0"]
+    assert first[2:] == ["90.00 ± 1.41 %", "", "59.94 %", "+30.06"]
     # Differences 6 and 7: mean 6.5, standard error 0.5, t(0.975, 1) = 12.706.
     assert second[2:4] == ["96.50 ± 2.12 % (1 diverged)", "+6.50 [+0.15, +12.85]"]
     assert third[3] == ""  # batch_norm, the lesson before he, was not run
@@ -129,14 +128,6 @@ def test_changed_lesson_is_not_compared_with_the_notebook():
     results["config"]["lessons"] = {"adam": {**course, "hidden": [3]}}
     assert "notebook" not in ladder.header(results)
     assert ladder.rows(results)[0][1].endswith("adam 0.01; other hidden")
-
-
-def test_seconds_of_lessons_that_trained_at_the_same_time_are_called_so():
-    results = results_of(mlp=[[0.5, 0.9]])
-    for environment in ({}, {"lessons_at_a_time": 1}):
-        assert "Seconds" not in " ".join(ladder.notes({**results, "environment": environment}))
-    notes = ladder.notes({**results, "environment": {"lessons_at_a_time": 2}})
-    assert notes[-1].startswith("Seconds: with 2 lessons training at the same time")
 
 
 def test_gain_of_diverged_runs_states_its_epoch():

@@ -41,12 +41,13 @@ out with `--peers`. On a CPU it runs on a small scale, with up to 4 runs side by
 Written to DIR: `speed.json` (every time), `README.md`, `speed.png`. The times are worthless on a machine that is busy
 with something else, PyTorch's most of all: its threads wait for each other many times per step.
 
-Answer, on two CPU cores: an epoch takes 1.09 to 1.43 seconds, 1.0 to 1.3 times the floor and 1.1 to 1.5 times the tuned
-one. The step loop takes 1.3 to 1.8 times as long as ours, PyTorch 2.1 to 3.3 times in memory (`torch.compile` does not
-help) and 5.0 to 5.6 times behind a DataLoader. Recorded in experiments/results/speed by
+Answer, on two CPU cores (AMD EPYC): an epoch takes 0.64 to 0.80 seconds, which is 38 to 47 % of the rate of a large
+matrix product. With a run per core it takes 0.49 to 0.66 seconds per run; a run that is split over the cores takes 1.03
+to 1.12 times as long. The step loop takes 1.50 to 1.62 times as long, PyTorch 2.68 to 4.70 times in memory
+(`torch.compile` does not help) and 5.27 to 7.00 times behind a DataLoader; a PyTorch process per core 2.83 to 7.52
+times as long as our run per core. Recorded in experiments/results/speed by
 
-    python experiments/speed.py --data data/mnist --peer-share 0.1 --replicas 1 8 --replica-epochs 1 \
-      --out experiments/results/speed
+    python experiments/speed.py --data data/mnist --peer-share 0.1 --out experiments/results/speed
 """
 
 from mnist_jax.cli.program import exit_on_user_error, guard

@@ -200,8 +200,8 @@ def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
     `scaling` is examples, batch_size and width -> `values`, `work` and lesson -> `seconds`, repeats per value.
     """
     words = {
-        "examples": ("examples an epoch", "examples"),
-        "batch_size": ("examples a batch", "steps"),
+        "examples": ("examples per epoch", "examples"),
+        "batch_size": ("examples per batch", "steps"),
         "width": ("hidden widths, times (512, 256)", "parameters"),
     }
     figure = _titled(title, 12, 4.2)
@@ -224,7 +224,7 @@ def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
         _plain_ticks(axes)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-    figure.axes[0].set(ylabel="seconds an epoch")
+    figure.axes[0].set(ylabel="seconds per epoch")
     return as_png(figure)
 
 

@@ -126,10 +126,18 @@ def test_running_variance_answer():
 
 def test_the_speed_s_answer():
     table, *_ = (RECORDED / "speed" / "README.md").read_text().split("\n\n")
-    rows = [[cell.strip().rstrip("x") for cell in line.split("|")[3:9]] for line in table.splitlines()[2:]]
-    ours, *ratios = ([float(cell) for cell in column] for column in zip(*rows, strict=True))
-    said = [f"{min(ours):.2f} to {max(ours):.2f}", *(f"{min(column):.1f} to {max(column):.1f}" for column in ratios)]
-    assert re.findall(r"[\d.]+ to [\d.]+", answer("speed")) == said
+    header, _, *rows = (line.strip("| ").split(" | ") for line in table.splitlines())
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    order = ["one run (s)", "of the product rate", "a run per core (s/run)", "split over the cores / one run"]
+    order += [f"{name} / one run" for name in ("JAX, a call per step", "PyTorch, in memory", "PyTorch, DataLoader")]
+    order += ["PyTorch, a process per core / a run per core"]
+    said = []
+    for name in order:
+        low, *_, high = sorted((cell.rstrip("%x") for cell in columns[name]), key=float)
+        said.append(f"{low} to {high}")
+    assert re.findall(r"[\d.]+ to [\d.]+", " ".join(answer("speed").split())) == said
+    compiled, eager = (columns[f"{name} / one run"] for name in ("torch.compile", "PyTorch, in memory"))
+    assert all(float(a.rstrip("x")) > float(b.rstrip("x")) for a, b in zip(compiled, eager, strict=True))
 
 
 @pytest.mark.parametrize("study", ["initialisation", "optimizers", "reproduce_notebooks", "sgd_vs_adam"])

@@ -53,7 +53,6 @@ class _Environment(Struct):
     commit: str | None = None
     dirty: bool | None = None
     settings: dict[str, Any] = {}
-    lessons_at_a_time: _Size = 1  # of a study of lessons
 
 
 class _Run(Struct):

@@ -48,7 +48,6 @@ def without(name):
         (("environment", "commit"), 5, "Expected `str | null`, got `int` - at `$.environment.commit`"),
         (("environment", "dirty"), 1, "Expected `bool | null`, got `int` - at `$.environment.dirty`"),
         (("environment", "settings"), None, "Expected `object`, got `null` - at `$.environment.settings`"),
-        (("environment", "lessons_at_a_time"), 0, "Expected `int` >= 1 - at `$.environment.lessons_at_a_time`"),
         (("config", "jax"), [], "Expected `object`, got `array` - at `$.config.jax`"),
         (("resumed_in",), [{"jax": "0.1"}], "Object missing required field `flax` - at `$.resumed_in[0]`"),
         (("lessons", "cnn"), {"test_correct": []}, "Object missing required field `seeds` - at `$.lessons.cnn`"),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from helpers.lessons import NARROW, exact, first_and_last_quick
 
-from mnist_jax import LESSONS, data, optimizer, train_epoch
-from mnist_jax.runs import devices
+from mnist_jax import LESSONS, data, init_state, optimizer, train_epoch
+from mnist_jax.runs import devices, sharding
 from mnist_jax.runs import loop as experiment
 from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.devices import Placement, Trainer
@@ -136,6 +136,19 @@ def test_each_device_has_its_share_of_the_units_and_their_moments(dataset):
     states, _, _ = trainer.epoch(states)
     assert shares(states) == expected
     assert shares(trainer.restored(states, trainer.arrays(states, 1))) == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "share"),
+    [("fc1", (784,), (784,)), ("fc1", (16,), (4,)), ("fc1", (1,), (1,)), ("fc2", (1, 8), (1, 8)), ("fc3", (), ())],
+)
+def test_what_an_optimizer_keeps_is_split_only_along_units(layer, shape, share):
+    """As Adafactor's sums over rows and over columns, and its placeholders of one number; 784, 16, 8 and 10 units."""
+    state = init_state(NARROW["mlp"], jax.random.key(0))
+    state = dataclasses.replace(state, opt_state={layer: {"kernel": np.zeros(shape)}})
+    mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(1, 4), ("run", sharding.AXIS))
+    states = devices._grouped(sharding.split, mesh)(jax.tree.map(lambda leaf: leaf[None], state))
+    assert states.opt_state[layer]["kernel"].addressable_shards[0].data.shape == (1, *share)
 
 
 def test_a_split_net_adds_up_over_devices(dataset):

@@ -33,8 +33,8 @@ def epoch_times(
 ) -> dict[str, Any]:
     """Seconds per epoch and run of ours and the peers, their ratios, and seconds to compile ours.
 
-    Peers train on this share of an epoch, ours in other ways on a whole one; seconds are scaled to a whole one. What
-    trains a run per core at a time counts for one of them.
+    Peers train on this share of an epoch, ours in other ways on a whole one; seconds are scaled to a whole one. Those
+    of several runs at once are divided by their number.
 
     Args:
       lessons: lessons to time.
@@ -61,8 +61,9 @@ def epoch_times(
         for lesson_id, lesson in lessons.items()
     }
     seconds = in_turns(contestants, repeats, progress)
+    at_once = {"ours_per_core": len(jax.devices()), "torch_per_core": cores()}
     for name, lesson_id in itertools.product(peers, lessons):
-        parts = examples[name] / length * (cores() if name.endswith("per_core") else 1)
+        parts = examples[name] / length * at_once.get(name, 1)
         seconds[name][lesson_id] = [each / parts for each in seconds[name][lesson_id]]
     return {
         "epoch_seconds": medians(seconds["ours"]),

@@ -1,7 +1,7 @@
 """The machine's limits: how fast it makes large matrix products, and how fast it copies.
 
-An epoch must make its matrix products and move its weights. How long that takes at these rates is what no program can
-be faster than, as long as it computes in float32 and the weights do not stay in a cache.
+An epoch must make its matrix products and move its weights. No program that computes in float32 can do that faster than
+at these rates, unless the weights stay in a cache.
 """
 
 import functools
@@ -28,8 +28,8 @@ COPIED = 256 * 2**20  # bytes
 def products() -> Iterator[None]:
     """Make a large float32 product for each `next`, with all cores or on the first device."""
     if jax.default_backend() == "cpu":
-        # numpy's BLAS reads its variables when it is loaded; some that a machine may set choose the kernels of another.
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+        # numpy's BLAS reads its variables when it is loaded: they may choose an older processor's kernels, or threads.
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS_", "OMP_"))}
         return in_processes(1, numpy_products, SIDE, environment=plain)
     return jax_products(SIDE)
 

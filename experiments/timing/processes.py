@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
@@ -42,7 +43,9 @@ def in_processes(
 
 
 def _serve(connection: Connection, work: Callable[..., Iterator[None]], arguments: tuple[Any, ...]) -> None:
-    with contextlib.suppress(EOFError):
-        for _ in work(*arguments) if connection.recv() is None else ():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process; this one needs no traceback
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the other end is closed
+        connection.recv()
+        for _ in work(*arguments):
             connection.send(None)
             connection.recv()

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -73,18 +74,21 @@ def test_each_turn_makes_a_product(way, monkeypatch):
     assert made == [(8, 8)] * 2
 
 
-def test_variables_that_choose_kernels_do_not_reach_the_product(monkeypatch):
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+def test_variables_that_choose_kernels_or_threads_do_not_reach_the_product(monkeypatch):
     given = []
     monkeypatch.setattr(limits, "in_processes", lambda *_, environment: given.append(environment))
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("COLOUR", "red")
     limits.products()
-    assert given[0] == {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    assert not {"OPENBLAS_CORETYPE", "OMP_NUM_THREADS"} & given[0].keys()
+    assert given[0]["COLOUR"] == "red"
 
 
 @pytest.mark.slow
 def test_processes_work_at_once_in_turns(tmp_path, monkeypatch):
     monkeypatch.setenv("COLOUR", "red")
-    turns = in_processes(2, note, str(tmp_path), False, environment={**os.environ, "COLOUR": "blue"})
+    turns = in_processes(2, note, str(tmp_path), 2, False, environment={**os.environ, "COLOUR": "blue"})
     assert os.environ["COLOUR"] == "red"
     for turn in range(2):
         next(turns)
@@ -97,8 +101,19 @@ def test_processes_work_at_once_in_turns(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_process_that_fails_ends_the_measurement(tmp_path, capfd):
-    turns = in_processes(1, note, str(tmp_path), True)
+    turns = in_processes(1, note, str(tmp_path), 1, True)
     next(turns)
     with pytest.raises(EOFError):
         next(turns)
     assert "as it must" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_interrupted_processes_end_without_a_traceback(tmp_path, capfd):
+    turns = in_processes(1, note, str(tmp_path), 1, False)
+    next(turns)
+    (left,) = tmp_path.iterdir()
+    os.kill(int(left.name.split("-")[1]), signal.SIGINT)
+    with pytest.raises((EOFError, OSError)):
+        next(turns)
+    assert capfd.readouterr().err == ""

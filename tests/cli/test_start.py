@@ -93,33 +93,36 @@ from mnist_jax.runs import provenance
 provenance.cores = lambda: 3
 sys.modules["mnist_jax.cli.start"].cores = provenance.cores
 with exit_on_user_error():
-    start_jax(SharedJaxArguments(compilation_cache=False, cpu_devices=eval(sys.argv[1])))
+    sys.modules["mnist_jax.runs.processes"].join = lambda: None
+    start_jax(SharedJaxArguments(compilation_cache=False, **eval(sys.argv[1])))
     print(len(jax.devices()))
 """
 
 
-def cpu_devices(flag, **variables):
+def cpu_devices(flags, **variables):
     names = ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
     environment = {name: value for name, value in os.environ.items() if name not in names} | variables
-    command = [sys.executable, "-c", DEVICES, repr(flag)]
+    command = [sys.executable, "-c", DEVICES, repr(flags)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     return done.stdout.strip() or done.stderr
 
 
 @pytest.mark.parametrize(
-    ("flag", "variables", "count"),
+    ("flags", "variables", "count"),
     [
-        (None, {}, "3"),
-        (1, {}, "1"),
-        (None, {"JAX_NUM_CPU_DEVICES": "2"}, "2"),
-        (5, {"JAX_NUM_CPU_DEVICES": "2"}, "5"),
-        (None, {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}, "4"),
+        ({}, {}, "3"),
+        ({"cpu_devices": 1}, {}, "1"),
+        ({}, {"JAX_NUM_CPU_DEVICES": "2"}, "2"),
+        ({"cpu_devices": 5}, {"JAX_NUM_CPU_DEVICES": "2"}, "5"),
+        ({}, {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}, "4"),
+        ({"distributed": True}, {}, "1"),
+        ({"distributed": True, "cpu_devices": 2}, {}, "2"),
     ],
 )
-def test_a_cpu_is_as_many_devices_as_cores_unless_the_user_says(flag, variables, count):
-    assert cpu_devices(flag, **variables) == count
+def test_a_cpu_is_as_many_devices_as_cores_unless_the_user_says(flags, variables, count):
+    assert cpu_devices(flags, **variables) == count
 
 
 @pytest.mark.parametrize("flag", [0, -2, 1025])
 def test_impossible_numbers_of_cpu_devices_are_refused(flag):
-    assert cpu_devices(flag) == f"error: A CPU can be 1 to 1,024 devices, not {flag}.\n"
+    assert cpu_devices({"cpu_devices": flag}) == f"error: A CPU can be 1 to 1,024 devices, not {flag}.\n"

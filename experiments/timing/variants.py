@@ -38,7 +38,7 @@ def find_variants(names: Collection[str], data: Dataset, notify: Callable[[str],
         if all(divides(lesson, count) for lesson in LESSONS.values()):
             found["ours_split"] = functools.partial(placed_as, data, 1, Placement(devices_per_run=count))
     if left_out := [name for name in names if name.startswith("ours") and name not in found]:
-        notify(f"Left out, because this is no machine for them: {', '.join(left_out)}.")
+        notify(f"Left out, because they cannot run on these devices: {', '.join(left_out)}.")
     return {name: variant for name, variant in found.items() if name in names}
 
 

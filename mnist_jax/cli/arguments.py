@@ -85,7 +85,7 @@ class SharedJaxArguments(JaxArguments):
 
     Attributes:
       distributed: this is one of several processes that share the work with `jax.distributed`.
-      cpu_devices: number of devices that the CPU is; each trains runs of its own.
+      cpu_devices: number of devices that the CPU counts as; each trains its own runs.
     """
 
     distributed: bool = False

@@ -20,7 +20,7 @@ _EXTRAS = {"An NVIDIA GPU": "cuda13", "A Google TPU": "tpu"}
 
 
 def start_jax(arguments: JaxArguments) -> None:
-    """Join other processes, make a device of each core, find compiled programs, and check that JAX computes.
+    """Join other processes, make each core a device, find compiled programs, and check that JAX computes.
 
     Raises:
       UserError: the other processes are not found, the CPU cannot be so many devices, or as `check_jax`.

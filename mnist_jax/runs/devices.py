@@ -32,8 +32,8 @@ MOST_BYTES = 2**34
 SIDE_BY_SIDE = {"cpu": 1, "gpu": 32, "tpu": 32}
 
 # Of an epoch. By default XLA copies a kernel on the CPU before each step that updates it in place, which takes a
-# seventh of a lesson's time; regions of the program's order show that nothing reads it any more. And it uses half of an
-# AVX-512 register: with the whole an epoch of `adam` takes a sixth to a fifth less time, of the others 5 to 8 % less.
+# seventh of a lesson's time; regions of the program's order show that nothing reads it any more. It also uses half of
+# each AVX-512 register: with whole registers an epoch of `adam` takes a sixth less time, of the others 5 to 8 % less.
 COMPILER_OPTIONS = {"cpu": {"xla_cpu_copy_insertion_use_region_analysis": True, "xla_cpu_prefer_vector_width": 512}}
 
 
@@ -57,9 +57,9 @@ class Placement:
         return self.devices or jax.devices()
 
     def apart(self, runs: int, most: int) -> list["Placement"]:
-        """Placements on devices of their own for up to `most` lessons at a time, with a device for each of `runs` runs.
+        """Placements that share no device, for up to `most` lessons at a time, each with devices for `runs` runs.
 
-        This one alone where the devices are too few for two lessons, or those of several processes.
+        Only this one if there are too few devices for two lessons, or several processes.
         """
         devices, size = self.usable(), runs * self.devices_per_run
         count = min(most, len(devices) // size) if jax.process_count() == 1 else 1

@@ -66,8 +66,8 @@ def check_runs(
 
     Raises:
       UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks or that
-        is out of its range, a batch larger than the training data, float64 without jax_enable_x64, devices that cannot
-        share the batch evenly, or more runs side by side than fit.
+        is out of its range, a batch larger than the training data, float64 without jax_enable_x64, devices over which
+        the hidden units cannot be split evenly, or more runs side by side than fit.
       ValueError: runs with different hyperparameters.
     """
     if epochs < 1:

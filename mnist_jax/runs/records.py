@@ -47,7 +47,7 @@ class Epoch:
       test_correct: test images classified correctly.
       validation_correct: the same of validation images; None without a validation split.
       seconds: of training, without compilation and evaluation; runs side by side get an equal share each. Lessons
-        that train at the same time, on devices of their own, each have their whole time, in which they slow each other.
+        that train at the same time, on devices of their own, are each timed as one, though they slow each other down.
       tests: `test_correct` along the way, after every `test_every` steps of this epoch.
     """
 

@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 def call_in_turn(iterators: Sequence[Iterator[Callable[[], object]]]) -> None:
     """Call in this thread what iterators yield, as it comes, until all have ended.
 
-    Each iterator runs in a thread, and goes on only when what it yielded last has returned. After an error the others
-    stop at their next yield, and then it is raised.
+    Each iterator runs in a thread, not always the same one, and continues only when what it yielded last has returned.
+    After an error the others stop at their next yield, and then it is raised.
     """
     with ThreadPoolExecutor(len(iterators)) as threads:
         under_way = {threads.submit(next, iterator, None): iterator for iterator in iterators}

@@ -23,10 +23,10 @@ def test_xla_knows_the_options(options):
             lowered.compile(compiler_options=wrong)
 
 
-def test_what_this_machine_has_not_is_left_out(dataset):
+def test_what_these_devices_cannot_run_is_left_out(dataset):
     notices = []
     assert variants.find_variants(["torch_in_memory", "ours_loop_unrolled"], dataset, notices.append) == {}
-    assert notices == ["Left out, because this is no machine for them: ours_loop_unrolled."]
+    assert notices == ["Left out, because they cannot run on these devices: ours_loop_unrolled."]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_cores_that_cannot_be_used_are_left_out(dataset, monkeypatch, count, lef
     monkeypatch.setattr(jax, "devices", lambda: [None] * count)
     notices = []
     found = variants.find_variants(["ours_per_core", "ours_split"], dataset, notices.append)
-    assert notices == [f"Left out, because this is no machine for them: {', '.join(left_out)}."]
+    assert notices == [f"Left out, because they cannot run on these devices: {', '.join(left_out)}."]
     assert set(found) == {"ours_per_core", "ours_split"} - set(left_out)
 
 

@@ -83,6 +83,10 @@ def test_environments_are_compared_except_for_program_and_python(monkeypatch):
     provenance._own_checkout.cache_clear()
 
 
+def test_lessons_at_a_time_change_no_rounding():
+    assert environment_changes({"lessons_at_a_time": 1}, {"lessons_at_a_time": 2}) == []
+
+
 def test_what_an_old_record_does_not_say_is_no_change():
     now = environment()
     old = {name: now[name] for name in ("jax", "flax", "optax", "python", "backend", "device")}

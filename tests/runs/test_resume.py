@@ -84,6 +84,17 @@ def train(toy_folder, out, *more):
     return ["train", "mlp", "--hidden", 8, "--epochs", 2, "--data", toy_folder, "--out", out, *more]
 
 
+def test_a_run_that_is_done_is_neither_trained_nor_shown_again(run_main, toy_folder, tmp_path):
+    out = tmp_path / "run"
+    status, printed, _ = run_main(cli.main, *train(toy_folder, out))
+    assert (status, printed.count("train loss")) == (0, 2)
+    (out / RESULTS).unlink()
+    status, printed, _ = run_main(cli.main, *train(toy_folder, out, "--resume"))
+    assert (status, printed.count("train loss")) == (0, 0)
+    assert (out / JOURNAL).read_text().count("test_correct") == 1
+    assert (out / RESULTS).exists()
+
+
 def test_run_resumed_elsewhere_is_reported(run_main, toy_folder, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:

@@ -2,7 +2,7 @@ r"""Which of optax's optimizers trains this net best, each at its own learning r
 
     python experiments/optimizers.py --data FOLDER --out DIR
 
-gives every optimizer that the project knows the same budget of tuning (optax's defaults, every learning rate of the
+gives seven optimizers the same budget of tuning (optax's defaults, every learning rate of the
 grid, chosen by validation accuracy), and its best rate five fresh seeds, paired. sgd stands twice, without momentum
 and with 0.9. Written to DIR: `runs.jsonl` (every run), `results.json`, `README.md`, `optimizers.png`. Interrupted, it
 continues with `--resume`.
@@ -28,13 +28,14 @@ from mnist_jax.cli.arguments import ComparisonArguments, parsed
 from mnist_jax.cli.comparison import run_comparison
 from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.terminal import make_console
-from mnist_jax.optimizers import OPTIMIZERS
 from mnist_jax.runs.files import TABLE
 from mnist_jax.studies.stats import Interval, all_pairs
 from mnist_jax.studies.tuning import Contestant, contestant, learning_rates
 from mnist_jax.views.comparison import comparison_table, what_was_compared
 from mnist_jax.views.figures import optimizers_figure
 from mnist_jax.views.words import count_of
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "nadam")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Arguments(ComparisonArguments):
 
 
 def contestants(rates: tuple[float, ...]) -> list[Contestant]:
-    """Every optimizer with optax's defaults, and sgd with momentum 0.9."""
+    """Each optimizer with optax's defaults, and sgd with momentum 0.9."""
     plain = [contestant(name, rates) for name in OPTIMIZERS]
     return [*plain, contestant("sgd", rates, momentum=0.9)]
 

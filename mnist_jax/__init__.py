@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from mnist_jax.errors import UserError
     from mnist_jax.lessons import LESSONS, Lesson
     from mnist_jax.model import Network
-    from mnist_jax.optimizers import OPTIMIZERS, Optimizer, optimizer
+    from mnist_jax.optimizers import (
+        OPTIMIZERS,
+        Optimizer,
+        Schedule,
+        Transformation,
+        optimizer,
+        register,
+        schedule,
+        transformation,
+    )
     from mnist_jax.train import (
         Examples,
         Metrics,
@@ -35,15 +44,20 @@ __all__ = [
     "Metrics",
     "Network",
     "Optimizer",
+    "Schedule",
     "TrainState",
+    "Transformation",
     "UserError",
     "evaluate",
     "init_state",
     "logits",
     "optimizer",
     "predict",
+    "register",
+    "schedule",
     "train_epoch",
     "train_step",
+    "transformation",
 ]
 
 

@@ -4,10 +4,10 @@ import dataclasses
 import math
 from itertools import pairwise
 from reprlib import repr as short
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from mnist_jax.errors import UserError, check_choice
-from mnist_jax.optimizers import Optimizer, is_number, is_whole, optimizer
+from mnist_jax.optimizers import Optimizer, Schedule, Transformation, is_number, is_whole, optimizer
 
 IMAGE_SHAPE = (28, 28)
 PIXELS = math.prod(IMAGE_SHAPE)
@@ -190,20 +190,54 @@ def position(lesson_id: str) -> int:
     return list(LESSONS).index(lesson_id)
 
 
+# Of an optimizer; not in old records, and so in no new one that has none.
+_ADDED: dict[str, Any] = {"schedule": None, "chain": ()}
+
+
+def lesson_to_json(lesson: Lesson) -> dict[str, Any]:
+    """The lesson's fields, as results.json and the names of checkpoints have them."""
+    values = dataclasses.asdict(lesson)
+    chosen = values["optimizer"]
+    values["optimizer"] = {name: chosen[name] for name in chosen if name not in _ADDED or chosen[name] != _ADDED[name]}
+    return values
+
+
 def lesson_of_json(values: Any) -> Lesson:
-    """The lesson of which `values` is `dataclasses.asdict`, as JSON gives it back.
+    """The lesson of which `values` is `lesson_to_json`, as JSON gives it back.
 
     Raises:
       UserError: it is none.
     """
-    if not _has_fields(values, Lesson) or not _has_fields(values["optimizer"], Optimizer):
-        raise UserError("The run's lesson is not one that this version of the program writes.")
-    chosen = Optimizer(**{name: _tupled(value) for name, value in values["optimizer"].items()})
-    return Lesson(**{**values, "hidden": _tupled(values["hidden"]), "optimizer": chosen})
+    if not isinstance(values, dict) or not isinstance(values.get("optimizer"), dict):
+        raise _other_lesson()
+    chosen = {**_ADDED, **values["optimizer"]}
+    schedule, chain = chosen["schedule"], chosen["chain"]
+    chosen["schedule"] = None if schedule is None else _value(Schedule, schedule)
+    chosen["chain"] = [_value(Transformation, link) for link in chain] if isinstance(chain, list) else chain
+    return cast(Lesson, _value(Lesson, {**values, "optimizer": _value(Optimizer, chosen)}))
 
 
-def _has_fields(values: Any, kind: type[Lesson | Optimizer]) -> bool:
-    return isinstance(values, dict) and set(values) == {field.name for field in dataclasses.fields(kind)}
+def _value(kind: type[Any], fields: Any) -> Any:
+    """A dataclass of its fields, as JSON has them."""
+    if not isinstance(fields, dict) or set(fields) != {field.name for field in dataclasses.fields(kind)}:
+        raise _other_lesson()
+    return kind(**{name: _tupled(value) for name, value in fields.items()})
+
+
+def _other_lesson() -> UserError:
+    return UserError("The run's lesson is not one that this version of the program writes.")
+
+
+def for_run(lesson: Lesson, *, steps_per_epoch: int, epochs: int) -> Lesson:
+    """The lesson for a run of this length, on which its schedule depends; without a schedule the lesson as it is.
+
+    Raises:
+      UserError: see `Optimizer.for_run`.
+    """
+    if lesson.optimizer.schedule is None:
+        return lesson
+    known = lesson.optimizer.for_run(steps_per_epoch=steps_per_epoch, epochs=epochs)
+    return dataclasses.replace(lesson, optimizer=known)
 
 
 def _tupled(value: Any) -> Any:

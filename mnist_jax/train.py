@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from optax.contrib import ScheduleFreeState, schedule_free_eval_params
 
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import CLASSES, IMAGE_SHAPE, Lesson, check_batches
@@ -99,21 +100,38 @@ def init_state(
       UserError: a hyperparameter that the lesson's optimizer does not have, another kind of key, or float64 without
         jax_enable_x64.
     """
+    numbers = {name: jnp.asarray(value, lesson.dtype) for name, value in (hyperparameters or {}).items()}
+    state = init_net(lesson, key)
+    return dataclasses.replace(state, opt_state=lesson.optimizer.transformation(numbers).init(state.params))
+
+
+def init_net(lesson: Lesson, key: jax.Array) -> TrainState:
+    """The same without an optimizer's state: enough for a net that is not trained any more.
+
+    Raises:
+      UserError: another kind of key, or float64 without jax_enable_x64.
+    """
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
         raise UserError("The key must be one of `jax.random.key(seed)`; for several at once use jax.vmap.")
     check_dtype(lesson)
-    numbers = {name: jnp.asarray(value, lesson.dtype) for name, value in (hyperparameters or {}).items()}
     params_key, order_key, dropout_key = jax.random.split(key, 3)
     variables = Network(lesson).init(params_key, jnp.zeros((1, *IMAGE_SHAPE), jnp.uint8), train=False)
     return TrainState(
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=lesson.optimizer.transformation(numbers).init(variables["params"]),
+        opt_state=(),
         order_key=order_key,
         dropout_key=dropout_key,
         step=jnp.zeros((), jnp.int32),
         lesson=lesson,
     )
+
+
+def scheduled_rate(state: TrainState) -> jax.Array | None:
+    """The learning rate of the latest step, of each where there are several states; None without a schedule."""
+    if state.lesson.optimizer.schedule is None:
+        return None
+    return cast(jax.Array, state.opt_state.hyperparams["learning_rate"])
 
 
 def one_hot(labels: jax.Array, dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array:
@@ -155,8 +173,16 @@ def train_step(state: TrainState, batch: Examples) -> tuple[TrainState, jax.Arra
     """
     _check(batch)
     (loss, batch_stats), grads = jax.value_and_grad(batch_loss, has_aux=True)(state.params, state, batch)
+
+    def value(params: Any, obj_fn: object = None) -> jax.Array:
+        del obj_fn  # line searches hand on what they do not know, and Sophia alone knows the function by this name
+        return batch_loss(params, state, batch)[0]
+
     with jax.numpy_dtype_promotion("standard"):  # optax raises a traced float to the power of an int32 count
-        updates, opt_state = state.lesson.optimizer.transformation().update(grads, state.opt_state, state.params)
+        # Each takes of these what it needs: Polyak's step size the loss, line searches and Hessians the function.
+        updates, opt_state = state.lesson.optimizer.transformation().update(
+            grads, state.opt_state, state.params, value=loss, grad=grads, value_fn=value, obj_fn=value
+        )
     state = dataclasses.replace(
         state,
         params=optax.apply_updates(state.params, updates),
@@ -259,6 +285,20 @@ def _train_in_order(state: TrainState, examples: Examples, order: jax.Array) -> 
     return state, total
 
 
+def evaluation_params(state: TrainState) -> Any:
+    """The parameters to evaluate a net with: those that are trained, or their average that the optimizer keeps.
+
+    Optax's schedule-free optimizers take gradients at one point, and their result is another.
+    """
+
+    def is_averaging(part: Any) -> bool:
+        return isinstance(part, ScheduleFreeState)
+
+    parts = filter(is_averaging, jax.tree.leaves(state.opt_state, is_leaf=is_averaging))
+    with jax.numpy_dtype_promotion("standard"):  # the optimizer may keep them in another dtype
+        return functools.reduce(lambda params, part: schedule_free_eval_params(part, params), parts, state.params)
+
+
 @jax.jit
 def logits(state: TrainState, images: jax.Array) -> jax.Array:
     """The network's `[n, 10]` outputs for uint8 `[n, 28, 28]`: no dropout, running averages in batch norm.
@@ -266,7 +306,7 @@ def logits(state: TrainState, images: jax.Array) -> jax.Array:
     Raises:
       UserError: images of another shape or dtype.
     """
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    variables = {"params": evaluation_params(state), "batch_stats": state.batch_stats}
     return cast(jax.Array, Network(state.lesson).apply(variables, images, train=False))
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_jax import LESSONS, UserError, init_state, optimizer
+from mnist_jax import LESSONS, UserError, init_state, optimizer, schedule
 from mnist_jax.lessons import (
     ACTIVATIONS,
     ADAM,
@@ -18,11 +18,13 @@ from mnist_jax.lessons import (
     MLP,
     Lesson,
     changes,
+    for_run,
     lesson_by_id,
     lesson_of_json,
+    lesson_to_json,
     what_changed,
 )
-from mnist_jax.optimizers import OPTIMIZERS, Optimizer, hyperparameter_names
+from mnist_jax.optimizers import OPTIMIZERS, Optimizer, Schedule, Transformation, hyperparameter_names
 
 IDS = ["mlp", "dropout", "relu", "batch_norm", "he", "adam"]
 
@@ -48,7 +50,7 @@ def test_each_lesson_changes_one_thing(lesson_id, field, value):
 
 
 def test_first_lesson_matches_the_notebook():
-    assert dataclasses.asdict(MLP) == {
+    assert lesson_to_json(MLP) == {
         "hidden": (512, 256),
         "activation": "sigmoid",
         "dropout_rate": 0.0,
@@ -120,14 +122,38 @@ def test_parameters_are_counted_without_allocation(lesson_id):
         assert lesson.parameters == sum(leaf.size for leaf in jax.tree.leaves(made))
 
 
+SGD = {"name": "sgd", "learning_rate": 0.1, "hyperparameters": []}
+CONSTANT = {"name": "constant", "numbers": [], "steps": None, "epochs": None}
+
+
 def as_json(lesson):
-    return json.loads(json.dumps(dataclasses.asdict(lesson)))
+    return json.loads(json.dumps(lesson_to_json(lesson)))
 
 
 @pytest.mark.parametrize("lesson_id", LESSONS)
 def test_lesson_json_round_trip(lesson_id):
     lesson = dataclasses.replace(LESSONS[lesson_id], hidden=(5, 4), dtype="float64")
     assert lesson_of_json(as_json(lesson)) == lesson
+
+
+def test_a_lesson_is_read_without_what_it_names():
+    chain = (Transformation("cut", (("at", 2.0), ("off", None))), Transformation("turn"))
+    named = Optimizer("mine:made", 0.1, (("fast", True), ("gain", 2.0)), Schedule("wave", (("ups", 3.0),)), chain)
+    lesson = dataclasses.replace(ADAM, optimizer=named)
+    assert lesson_of_json(as_json(lesson)) == lesson
+
+
+def test_schedule_and_chain_round_trip():
+    chosen = optimizer("adam", 0.01, schedule=schedule("exponential_decay", decay_rate=0.1, staircase=True))
+    chosen = dataclasses.replace(chosen, chain=(Transformation("clip_by_global_norm", (("max_norm", 1.0),)),))
+    lesson = dataclasses.replace(ADAM, optimizer=chosen)
+    assert lesson_of_json(as_json(lesson)) == lesson
+    known = for_run(lesson, steps_per_epoch=10, epochs=2)
+    assert lesson_of_json(as_json(known)) == known != lesson
+
+
+def test_lesson_without_schedule_and_chain_is_written_as_before():
+    assert set(as_json(ADAM)["optimizer"]) == {"name", "learning_rate", "hyperparameters"}
 
 
 @pytest.mark.parametrize(
@@ -148,11 +174,18 @@ def test_lesson_json_round_trip(lesson_id):
         ({"optimizer": {}}, "not one that this version"),
         ({"optimizer": {"name": "sgd", "learning_rate": True, "hyperparameters": []}}, "learning rate"),
         ({"optimizer": {"name": "sgd", "learning_rate": "1", "hyperparameters": []}}, "learning rate"),
+        ({"optimizer": {**SGD, "schedule": []}}, "not one that this version"),
+        ({"optimizer": {**SGD, "schedule": {"name": "constant"}}}, "not one that this version"),
+        ({"optimizer": {**SGD, "schedule": {**CONSTANT, "steps": 0}}}, "Python ints from 1"),
+        ({"optimizer": {**SGD, "schedule": {**CONSTANT, "numbers": [3]}}}, "pairs"),
+        ({"optimizer": {**SGD, "chain": [3]}}, "not one that this version"),
+        ({"optimizer": {**SGD, "chain": "clip"}}, "must be a tuple of Transformations, not 'clip'"),
+        ({"optimizer": {**SGD, "chain": [{"name": 7, "arguments": []}]}}, "must be a str"),
         ({"optimizer": {"name": ["sgd"], "learning_rate": 1, "hyperparameters": []}}, "optimizer"),
         ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": 7}}, "pairs"),
         ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": ["ab", 7]}}, "pairs"),
         ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": [["momentum"]]}}, "pairs"),
-        ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": [["momentum", None]]}}, "momentum"),
+        ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": [["momentum", []]]}}, "momentum"),
         ({"optimizer": {"name": "sgd", "learning_rate": 1, "hyperparameters": [[[], 1]]}}, "pairs"),
         ({"optimizer": {"name": "adam", "learning_rate": 1, "hyperparameters": [["b2", 0.9], ["b1", 0]]}}, "order"),
         ({"optimizer": {"name": "adam", "learning_rate": 1, "hyperparameters": [["b1", 0.9], ["b1", 0]]}}, "once"),
@@ -230,8 +263,8 @@ def made_or_refused(base, fields, optimizer_arguments):
     assert lesson.dtype in DTYPES
     assert isinstance(lesson.optimizer, Optimizer)
     for number in (lesson.optimizer.learning_rate, *dict(lesson.optimizer.hyperparameters).values()):
-        assert isinstance(number, int | float)
-        assert 0 <= number < 2**128
+        assert isinstance(number, int | float | str | None)
+        assert not isinstance(number, int | float) or 0 <= number < 2**128
     assert str(lesson.optimizer)
     return True
 

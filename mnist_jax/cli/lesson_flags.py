@@ -1,14 +1,47 @@
 """A lesson on the command line: its flags are the fields of `Lesson` and `Optimizer`, their defaults its values."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import tyro
 
 from mnist_jax.cli.arguments import OptimizerName, subcommands
+from mnist_jax.errors import UserError
 from mnist_jax.lessons import IDEAS, LESSONS, Lesson
-from mnist_jax.optimizers import Optimizer, optimizer
+from mnist_jax.optimizers import Optimizer, Schedule, Transformation, optimizer, schedule
+from mnist_jax.optimizers.parameters import Value
+
+
+def _schedule(words: Sequence[str]) -> Schedule:
+    """Of a name, and names each with its value.
+
+    Raises:
+      UserError: there is no such schedule, or it has no such numbers.
+    """
+    name, *rest = words or [""]
+    if len(rest) % 2:
+        raise UserError(f"Each name after --schedule {name} must have its number; {rest[-1]!r} has none.")
+    return schedule(name, **dict(zip(rest[::2], map(_setting, rest[1::2]), strict=True)))
+
+
+def _setting(word: str) -> Value:
+    """A number, true or false, or else the word itself."""
+    if word in ("true", "false"):
+        return word == "true"
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
+_SCHEDULE = tyro.constructors.PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="NAME [NAME NUMBER ...]",
+    instance_from_str=_schedule,
+    is_instance=lambda value: isinstance(value, Schedule | None),
+    str_from_instance=lambda value: [str(value or "none")],
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +51,8 @@ class _OptimizerFlags(Optimizer):
     Attributes:
       name: another one than the lesson's keeps the learning rate and has optax's defaults for the rest.
       hyperparameters: further numbers of the optimizer, as `b1 0.9 b2 0.99`; what is not named stays.
+      schedule: how the learning rate changes, and its numbers, as `warmup_cosine_decay warmup_fraction 0.05`; a length
+        is so many epochs, fraction of the run, or steps.
     """
 
     name: Annotated[OptimizerName, tyro.conf.arg(name="optimizer")]
@@ -27,6 +62,8 @@ class _OptimizerFlags(Optimizer):
             metavar="NAME NUMBER ...", help_behavior_hint=lambda default: f"(default: {default or 'as in optax'})"
         ),
     ] = ()
+    schedule: Annotated[Schedule | None, _SCHEDULE] = None
+    chain: tyro.conf.Suppress[tuple[Transformation, ...]] = ()
 
     def __post_init__(self) -> None:
         pass  # `_changed` makes what checks itself, when all flags are read
@@ -49,10 +86,10 @@ def _changed(base: Lesson, lesson: _LessonFlags) -> Lesson:
       UserError: there is no such lesson.
     """
     old, new = base.optimizer, lesson.optimizer
-    kept = old.hyperparameters if new.name == old.name else ()
+    kept: Any = old.hyperparameters if new.name == old.name else ()
     # A default comes back as the same object: the user may give the same numbers to another optimizer.
     given = () if new.hyperparameters is old.hyperparameters else new.hyperparameters
-    chosen = optimizer(new.name, new.learning_rate, **{**dict(kept), **dict(given)})
+    chosen = optimizer(new.name, new.learning_rate, schedule=new.schedule, **{**dict(kept), **dict(given)})
     return Lesson(**{**vars(lesson), "optimizer": chosen})
 
 

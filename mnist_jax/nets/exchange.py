@@ -16,14 +16,14 @@ import numpy as np
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError, check_choice, reason
-from mnist_jax.lessons import CLASSES, IMAGE_SHAPE, PIXELS, Lesson, lesson_by_id, lesson_of_json
+from mnist_jax.lessons import CLASSES, IMAGE_SHAPE, PIXELS, Lesson, lesson_by_id, lesson_of_json, lesson_to_json
 from mnist_jax.nets.trained import TrainedNet
 from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.files import CHECKPOINTS, RESULTS, make_folder, write_results
 from mnist_jax.runs.provenance import describe_run
 from mnist_jax.runs.records import RunRecord, lesson_entry
 from mnist_jax.runs.states import state_arrays
-from mnist_jax.train import TrainState, evaluate, init_state, logits
+from mnist_jax.train import TrainState, evaluate, evaluation_params, init_net, logits
 
 Format = Literal["safetensors", "stablehlo"]
 FORMATS = get_args(Format)
@@ -46,7 +46,7 @@ def pytorch_tensors(state: TrainState) -> dict[str, np.ndarray]:
       `.running_var` `[512]` and `.num_batches_tracked` (a scalar, int64: the steps taken), and so on.
     """
     tensors = {}
-    for layer, arrays in state.params.items():
+    for layer, arrays in evaluation_params(state).items():
         names = _names(layer)
         for name, array in arrays.items():
             tensors[f"{layer}.{names[name]}"] = _turned(name, np.asarray(array))
@@ -58,7 +58,7 @@ def pytorch_tensors(state: TrainState) -> dict[str, np.ndarray]:
 
 
 def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: int = 0) -> TrainState:
-    """The state with the net of `pytorch_tensors`; its optimizer's and random streams begin again.
+    """The state with the net of `pytorch_tensors`; it has no optimizer's state, and its random streams begin again.
 
     Args:
       tensors: all of the net's, and no others; `num_batches_tracked` may be missing.
@@ -68,7 +68,7 @@ def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: in
     Raises:
       UserError: a tensor is missing, of another shape or dtype, not finite, or no part of the net.
     """
-    start = functools.partial(init_state, lesson)
+    start = functools.partial(init_net, lesson)
     state = jax.eval_shape(start, jax.random.key(seed))  # all is checked before any of the net is made
     names = {
         **{(layer, name): f"{layer}.{_names(layer)[name]}" for layer in state.params for name in state.params[layer]},
@@ -131,7 +131,7 @@ def safetensors_file(net: TrainedNet) -> bytes:
 
     metadata = {
         _LESSON_ID: net.lesson_id,
-        _LESSON: json.dumps(dataclasses.asdict(net.state.lesson)),
+        _LESSON: json.dumps(lesson_to_json(net.state.lesson)),
         _ENVIRONMENTS: json.dumps(net.environments),
     }
     return save(pytorch_tensors(net.state), metadata=metadata)
@@ -147,8 +147,7 @@ def stablehlo_file(net: TrainedNet) -> bytes:
 
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *IMAGE_SHAPE), jnp.uint8)
-    state = dataclasses.replace(net.state, opt_state={})  # of which there would be as much again
-    program = jax.jit(functools.partial(logits, state))
+    program = jax.jit(functools.partial(logits, net.state))
     return bytes(export.export(program, platforms=("cpu", "cuda", "rocm", "tpu"))(images).serialize())
 
 

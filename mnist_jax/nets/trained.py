@@ -1,7 +1,6 @@
 """Trained nets of a run's folder: found, and read without touching anything."""
 
 import dataclasses
-import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +16,8 @@ from mnist_jax.lessons import LESSONS, Lesson, lesson_of_json
 from mnist_jax.runs.checkpoints import last_checkpoint
 from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS, RUNS
 from mnist_jax.runs.schema import fault
-from mnist_jax.runs.states import key_of_arrays, state_of_arrays
-from mnist_jax.train import TrainState, init_state, logits
+from mnist_jax.runs.states import net_of_arrays
+from mnist_jax.train import TrainState, logits
 
 LATEST = "latest"  # in place of a folder: the newest in runs/
 
@@ -31,7 +30,7 @@ class TrainedNet:
       lesson_id: what it was trained as.
       seed: of its run.
       epoch: how many epochs it had; 0 for one that was imported.
-      state: of one run, without an axis of runs.
+      state: of one run, without an axis of runs; its parameters are those to evaluate, and it has no optimizer's state.
       environments: in which its run was begun and resumed, as results.json has them; none where it was read from a
         file of its own.
     """
@@ -219,9 +218,7 @@ def _read_row(group: Path, lesson: Lesson, lesson_id: str, seed: int) -> tuple[T
         raise UserError(f"The checkpoint in {group} is of another version of this program; train again.") from error
     if row is None:
         return None, []
-    # Keys of the run's own kind, whichever this process has: no number depends on them any more.
-    like = jax.eval_shape(functools.partial(init_state, lesson), key_of_arrays(arrays, seed))
-    return TrainedNet(lesson_id, seed, checkpoint.epoch, state_of_arrays(arrays, like)), losses
+    return TrainedNet(lesson_id, seed, checkpoint.epoch, net_of_arrays(arrays, lesson, seed)), losses
 
 
 def probabilities(net: TrainedNet, images: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import Lesson
+from mnist_jax.lessons import Lesson, lesson_to_json
 from mnist_jax.runs import sharding
 from mnist_jax.runs.records import Run
 from mnist_jax.runs.states import state_arrays, state_of_arrays
@@ -133,7 +133,7 @@ class Trainer:
         usable = placement.usable()
         useful = len(usable) if jax.process_count() > 1 else len(runs) * devices_per_run
         devices = np.array(usable[:useful]).reshape(-1, devices_per_run)
-        self._what = [dataclasses.asdict(lesson), data.describe(), test_every]
+        self._what = [lesson_to_json(lesson), data.describe(), test_every]
         self._mesh = Mesh(devices, ("run", sharding.AXIS))
         self._platform = devices[0, 0].platform
         at_most = placement.side_by_side or min(SIDE_BY_SIDE[self._platform], most_side_by_side(lesson, data))

@@ -8,13 +8,13 @@ import jax
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import Lesson, check_activations, check_batches
+from mnist_jax.lessons import Lesson, check_activations, check_batches, for_run
 from mnist_jax.optimizers import is_whole
 from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.devices import Placement, Trainer, check_placement, fetched, largest_evaluation
 from mnist_jax.runs.records import Epoch, Run, RunRecord
 from mnist_jax.runs.states import other_version
-from mnist_jax.train import TrainState, check_dtype
+from mnist_jax.train import TrainState, check_dtype, scheduled_rate
 
 EPOCHS = 10  # as in the notebooks
 MOST_STEPS = 2**31 - 1  # of a run: an int32 counts them
@@ -52,6 +52,7 @@ def train_runs(
       UserError: see `check_runs`.
     """
     check_runs(lesson, data, runs, epochs=epochs, placement=placement)
+    lesson = for_run(lesson, steps_per_epoch=data.steps(lesson), epochs=epochs)
     trainer = Trainer(lesson, data, runs, placement, test_every=test_every)
     groups = [runs[first : first + trainer.width] for first in range(0, len(runs), trainer.width)]
     return itertools.chain.from_iterable(
@@ -66,8 +67,9 @@ def check_runs(
 
     Raises:
       UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks or that
-        is out of its range, a batch larger than the training data, float64 without jax_enable_x64, devices over which
-        the hidden units cannot be split evenly, or more runs side by side than fit.
+        is out of its range, a schedule that does not fit the run, a batch larger than the training data, float64
+        without jax_enable_x64, devices over which the hidden units cannot be split evenly, or more runs side by side
+        than fit.
       ValueError: runs with different hyperparameters.
     """
     if epochs < 1:
@@ -76,8 +78,6 @@ def check_runs(
         raise UserError("At least one run is needed; there is none.")
     if not all(is_whole(run.seed) and 0 <= run.seed < 2**32 for run in runs):
         raise UserError(f"Seeds must be Python ints from 0 to {2**32 - 1}.")
-    for hyperparameters in {run.hyperparameters for run in runs}:
-        lesson.optimizer.check(dict(hyperparameters))
     if len({tuple(name for name, _ in run.hyperparameters) for run in runs}) > 1:
         raise ValueError("All runs must give the same hyperparameters; their values may differ.")
     if lesson.batch_size > data.train.size:
@@ -90,6 +90,9 @@ def check_runs(
     check_activations(lesson, largest_evaluation(data))
     if epochs * data.steps(lesson) > MOST_STEPS:
         raise UserError(f"A run may take at most {MOST_STEPS:,} steps; train fewer epochs.")
+    lesson = for_run(lesson, steps_per_epoch=data.steps(lesson), epochs=epochs)
+    for hyperparameters in {run.hyperparameters for run in runs}:
+        lesson.optimizer.check(dict(hyperparameters))
     check_placement(placement, lesson, data, len(runs))
 
 
@@ -147,7 +150,7 @@ def _train_epoch(
         loss.block_until_ready()
         seconds = time.perf_counter() - began
         tested, validated = trainer.evaluate(states)
-    loss, tests, tested, validated = fetched((loss, tests, tested, validated))
+    loss, tests, tested, validated, rates = fetched((loss, tests, tested, validated, scheduled_rate(states)))
     return states, [
         Epoch(
             run=run,
@@ -158,6 +161,7 @@ def _train_epoch(
             validation_correct=None if validated is None else int(validated.correct[i]),
             seconds=seconds / len(group),
             tests=tuple(map(int, tests[i])),
+            learning_rate=None if rates is None else float(rates[i]),
         )
         for i, run in enumerate(group)
     ]

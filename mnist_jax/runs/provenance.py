@@ -1,7 +1,6 @@
 """What made a result: data, settings, program, versions and device."""
 
 import contextlib
-import dataclasses
 import enum
 import functools
 import math
@@ -18,7 +17,7 @@ from typing import Any
 import jax
 
 from mnist_jax.data import Dataset
-from mnist_jax.lessons import Lesson
+from mnist_jax.lessons import Lesson, lesson_to_json
 from mnist_jax.runs.checkout import checkout
 
 # Settings of JAX that change which numbers are computed, and those that may change how they are rounded. No version of
@@ -80,7 +79,7 @@ def describe_run(
         "config": {
             "command": command,
             **settings,
-            "lessons": {key: dataclasses.asdict(lesson) for key, lesson in lessons.items()},
+            "lessons": {key: lesson_to_json(lesson) for key, lesson in lessons.items()},
             "jax": numerics(),
         },
         "environment": environment(),

@@ -49,6 +49,7 @@ class Epoch:
       seconds: of training, without compilation and evaluation; runs side by side get an equal share each. Lessons
         that train at the same time, on devices of their own, are each timed as one, though they slow each other down.
       tests: `test_correct` along the way, after every `test_every` steps of this epoch.
+      learning_rate: of its last step; None without a schedule.
     """
 
     run: Run
@@ -59,6 +60,7 @@ class Epoch:
     validation_correct: int | None
     seconds: float
     tests: tuple[int, ...] = ()
+    learning_rate: float | None = None
 
     @property
     def diverged(self) -> bool:
@@ -75,6 +77,7 @@ class RunRecord:
       test_correct, test_loss, train_loss, seconds: see `Epoch`.
       validation_correct: None without a validation split.
       tests: None without tests along the way.
+      learning_rates: of each epoch's last step; None without a schedule.
       diverged: whether its last epoch did.
     """
 
@@ -85,6 +88,7 @@ class RunRecord:
     validation_correct: list[int] | None = None
     seconds: list[float]
     tests: list[list[int]] | None = None
+    learning_rates: list[float | None] | None = None
     diverged: bool
 
     @classmethod
@@ -92,6 +96,7 @@ class RunRecord:
         """The record of a run's epochs so far, at least one."""
         validated = [epoch.validation_correct for epoch in epochs if epoch.validation_correct is not None]
         tests = [list(epoch.tests) for epoch in epochs]
+        rates = [_finite(epoch.learning_rate) for epoch in epochs if epoch.learning_rate is not None]
         return cls(
             seed=epochs[0].run.seed,
             test_correct=[epoch.test_correct for epoch in epochs],
@@ -100,6 +105,7 @@ class RunRecord:
             validation_correct=validated or None,
             seconds=[epoch.seconds for epoch in epochs],
             tests=tests if any(tests) else None,
+            learning_rates=rates or None,
             diverged=epochs[-1].diverged,
         )
 
@@ -115,6 +121,7 @@ class RunRecord:
                 validation_correct=None if self.validation_correct is None else self.validation_correct[place],
                 seconds=self.seconds[place],
                 tests=() if self.tests is None else tuple(self.tests[place]),
+                learning_rate=None if self.learning_rates is None else _float(self.learning_rates[place]),
             )
             for place in range(len(self.test_correct))
         ]

@@ -1,14 +1,21 @@
 """States as named arrays, as a checkpoint holds them, and back."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from optax.contrib import ScheduleFreeState
 
 from mnist_jax.errors import UserError
-from mnist_jax.train import TrainState
+from mnist_jax.lessons import Lesson
+from mnist_jax.train import TrainState, evaluation_params, init_net
+
+_OPTIMIZER = "opt_state."
+_AVERAGING = ".weight_sum"  # an array of `ScheduleFreeState`, and of nothing else in optax
 
 
 def state_arrays(state: TrainState) -> dict[str, jax.Array]:
@@ -18,16 +25,38 @@ def state_arrays(state: TrainState) -> dict[str, jax.Array]:
     return {_name(path, leaf, impl): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves}
 
 
-def key_of_arrays(arrays: Mapping[str, Any], seed: int) -> jax.Array:
-    """`jax.random.key(seed)` of the implementation that the random keys among `state_arrays` have.
+def net_of_arrays(arrays: Mapping[str, np.ndarray], lesson: Lesson, seed: int) -> TrainState:
+    """The net of the state whose `state_arrays` these are: its parameters are those to evaluate it with.
+
+    The optimizer is not looked up, and need not be there; it is known by its arrays' names if it averages parameters.
+
+    Args:
+      arrays: name -> array.
+      lesson: of the net.
+      seed: of the run.
 
     Raises:
-      UserError: this JAX has none of that name.
+      UserError: see `state_of_arrays`.
     """
+    # Keys of the run's own kind, whichever this process has: no number depends on them any more.
     try:
-        return jax.random.key(seed, impl=_key_impl(arrays))
-    except ValueError as error:
+        key = jax.random.key(seed, impl=_key_impl(arrays))
+    except ValueError as error:  # this JAX has none of that name
         raise other_version() from error
+    like = jax.eval_shape(functools.partial(init_net, lesson), key)
+    own = {name: array for name, array in arrays.items() if not name.startswith(_OPTIMIZER)}
+    state = state_of_arrays(own, like)
+    names = jax.tree_util.tree_map_with_path(lambda path, leaf: _name(path, leaf, ""), like.params)
+    averaging = tuple(
+        ScheduleFreeState(
+            b1=arrays[f"{part}.b1"],
+            z=jax.tree.map(lambda name, part=part: jnp.asarray(arrays[f"{part}.z.{name}"]), names),
+            **dict.fromkeys(("weight_sum", "step_count", "max_lr", "base_optimizer_state")),
+        )
+        for part in (name.removesuffix(_AVERAGING) for name in arrays if name.endswith(_AVERAGING))
+    )
+    params = evaluation_params(dataclasses.replace(state, opt_state=averaging))
+    return dataclasses.replace(state, params=params)
 
 
 def _key_impl(arrays: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import LESSONS, Lesson
+from mnist_jax.lessons import LESSONS, Lesson, for_run
 from mnist_jax.optimizers import Optimizer, optimizer
 from mnist_jax.runs.devices import Placement, Trainer, on_device
 from mnist_jax.runs.loop import check_runs
@@ -96,7 +96,7 @@ def learning_rates(low: float, high: float, count: int) -> tuple[float, ...]:
     return rates
 
 
-def contestant(name: str, rates: Sequence[float], /, **hyperparameters: float) -> Contestant:
+def contestant(name: str, rates: Sequence[float], /, **hyperparameters: Any) -> Contestant:
     """An optimizer with optax's defaults, except for `hyperparameters`.
 
     Raises:
@@ -302,7 +302,10 @@ def steps_to(
 def seconds_alone(lessons: Mapping[str, Lesson], data: Dataset, repeats: int = 3) -> dict[str, list[float]]:
     """Label -> seconds per epoch of one run by itself, compiled as its runs were, `repeats` of them taken in turn."""
     run, placed = Run(0), on_device(data)
-    trainers = {label: Trainer(lesson, placed, [run]) for label, lesson in lessons.items()}
+    trainers = {
+        label: Trainer(for_run(lesson, steps_per_epoch=data.steps(lesson), epochs=repeats + 1), placed, [run])
+        for label, lesson in lessons.items()
+    }
     states = {label: trainer.start([run]) for label, trainer in trainers.items()}
     seconds: dict[str, list[float]] = {label: [] for label in lessons}
     for repeat in range(repeats + 1):  # the first compiles, and does not count

@@ -17,7 +17,7 @@ from mnist_jax.nets.trained import TrainedNet, probabilities
 from mnist_jax.runs.files import TABLE
 from mnist_jax.runs.provenance import numerics
 from mnist_jax.studies.stats import calibration, expected_calibration_error, fractions, ladder_gains
-from mnist_jax.train import Examples, init_state
+from mnist_jax.train import Examples, init_net
 from mnist_jax.views import ladder
 from mnist_jax.views.facts import facts
 from mnist_jax.views.figures import curves_of_lessons, gains_figure
@@ -280,7 +280,7 @@ def _weights(net: TrainedNet, is_start_known: bool) -> Picture:
     final = _kernels(net.state.params)
     initial = None
     if net.epoch and is_start_known:  # an imported net's never is
-        initial = _kernels(init_state(net.state.lesson, jax.random.key(net.seed)).params)
+        initial = _kernels(init_net(net.state.lesson, jax.random.key(net.seed)).params)
     spreads = ", ".join(
         f"{layer} {f'{initial[layer].std():.3g} to ' if initial else ''}{kernel.std():.3g}"
         for layer, kernel in final.items()

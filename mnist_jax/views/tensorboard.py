@@ -115,6 +115,8 @@ def epoch_points(
         if epoch.validation_correct is not None and data.validation is not None:
             scalars["accuracy/validation"] = epoch.validation_correct / data.validation.size
         scalars |= {"loss/train": epoch.train_loss, "loss/test": epoch.test_loss, "seconds/epoch": epoch.seconds}
+        if epoch.learning_rate is not None:
+            scalars["learning_rate"] = epoch.learning_rate
         yield epoch.number, scalars
         if epoch.tests:
             within = dict(zip(itertools.count(test_every, test_every), epoch.tests, strict=False))

@@ -32,7 +32,7 @@ from mnist_jax.cli import commands as cli
 from mnist_jax.cli.arguments import subcommands
 from mnist_jax.lessons import ACTIVATIONS, DTYPES, IDEAS, INITIALISATIONS, Lesson
 from mnist_jax.nets.exchange import FORMATS
-from mnist_jax.optimizers import OPTIMIZERS, Optimizer, optimizer
+from mnist_jax.optimizers import OPTIMIZERS, Optimizer, optimizer, schedule
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -148,7 +148,8 @@ def test_every_lesson_field_is_an_option_with_its_value_as_default(lesson_id):
     lesson = LESSONS[lesson_id]
     numbers = shown(sum(lesson.optimizer.hyperparameters, ())) or "as in optax"
     values = vars(lesson) | vars(lesson.optimizer) | {"optimizer": lesson.optimizer.name, "hyperparameters": numbers}
-    for name in {field.name for kind in (Lesson, Optimizer) for field in dataclasses.fields(kind)} - {"name"}:
+    values["schedule"] = "none"
+    for name in {field.name for kind in (Lesson, Optimizer) for field in dataclasses.fields(kind)} - {"name", "chain"}:
         option = re.escape(f"--{name.replace('_', '-')}")
         described = re.search(
             rf" {option}(?:, --no-[\w-]+)? (?!--)(.*?) \(default: (.*?)\)", help_of("mnist-jax", "train", lesson_id)
@@ -176,6 +177,21 @@ CHANGED = {
     # The numbers that the lesson's own optimizer has, but said.
     "--optimizer rmsprop --hyperparameters momentum 0.5": {"optimizer": optimizer("rmsprop", 0.01, momentum=0.5)},
     "--optimizer rmsprop": {"optimizer": optimizer("rmsprop", 0.01)},
+    "--schedule constant": {"optimizer": optimizer("sgd", 0.01, momentum=0.5, schedule=schedule("constant"))},
+    "--optimizer adam --schedule warmup_cosine_decay_schedule warmup_fraction 0.05": {
+        "optimizer": optimizer("adam", 0.01, schedule=schedule("warmup_cosine_decay", warmup_fraction=0.05))
+    },
+    "--optimizer adam --schedule exponential_decay decay_rate 0.1 staircase true": {
+        "optimizer": optimizer("adam", 0.01, schedule=schedule("exponential_decay", decay_rate=0.1, staircase=True))
+    },
+    "--schedule piecewise_interpolate at_0.5_fraction 0.1 interpolate_type cosine": {
+        "optimizer": optimizer(
+            "sgd",
+            0.01,
+            momentum=0.5,
+            schedule=schedule("piecewise_interpolate", interpolate_type="cosine", **{"at_0.5_fraction": 0.1}),
+        )
+    },
 }
 
 

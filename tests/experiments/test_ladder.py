@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import pytest
@@ -6,6 +5,7 @@ from helpers import script
 from PIL import Image
 
 from mnist_jax import LESSONS
+from mnist_jax.lessons import lesson_to_json
 from mnist_jax.studies import published
 from mnist_jax.views import ladder
 
@@ -122,7 +122,7 @@ def test_notebooks_are_compared_only_where_fair():
 
 def test_changed_lesson_is_not_compared_with_the_notebook():
     results = results_of(adam=[[0.5, 0.9]])
-    course = json.loads(json.dumps(dataclasses.asdict(LESSONS["adam"])))
+    course = json.loads(json.dumps(lesson_to_json(LESSONS["adam"])))
     results["config"]["lessons"] = {"adam": course}
     assert "notebook" in ladder.header(results)
     results["config"]["lessons"] = {"adam": {**course, "hidden": [3]}}

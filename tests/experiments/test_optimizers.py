@@ -5,12 +5,11 @@ import pytest
 from helpers import script
 from scipy.stats import binom
 
-from mnist_jax import OPTIMIZERS
-
 
 def test_every_optimizer_appears_once_plus_sgd_with_momentum():
     made = script("optimizers").contestants((0.01, 0.1))
-    assert [entrant.label for entrant in made] == [*OPTIMIZERS, "sgd, momentum 0.9"]
+    names = ["sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "nadam"]
+    assert [entrant.label for entrant in made] == [*names, "sgd, momentum 0.9"]
     assert {entrant.learning_rates for entrant in made} == {(0.01, 0.1)}
 
 

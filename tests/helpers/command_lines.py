@@ -38,7 +38,7 @@ BAD = {
     "epochs": (["mlp", "--epochs", "0"], "at least 1"),
     "seed": (["mlp", "--seed", "-1"], "0 to"),
     "batch": (["mlp", "--batch-size", "71"], "larger than the 66 training images"),
-    "epsilon infinite": (["adam", "--hyperparameters", "eps", "inf"], "at least 0"),
+    "epsilon infinite": (["adam", "--hyperparameters", "eps", "inf"], "float32"),
     "learning rate as hyperparameter": (["mlp", "--hyperparameters", "learning_rate", "0.1"], "momentum"),
     "batch norm of one": (["he", "--batch-size", "1"], "at least 2"),
     "last batch of one": (["he", "--batch-size", "13"], "66 examples in batches of 13 leave one over"),

@@ -11,6 +11,7 @@ from safetensors.numpy import save
 
 from mnist_jax import LESSONS, UserError, init_state
 from mnist_jax.cli import commands as cli
+from mnist_jax.lessons import lesson_to_json
 from mnist_jax.nets.exchange import exported, pytorch_tensors, read_safetensors, state_of_tensors
 
 LAYERS = {"fc1": (784, 512), "fc2": (512, 256), "fc3": (256, 10)}
@@ -104,7 +105,7 @@ def test_tensors_of_another_net_are_refused(tensors, says, run_main, tmp_path):
 
 def saying(lesson, **changed):
     """A file of a small net whose metadata say this of its lesson."""
-    values = {**dataclasses.asdict(lesson), **changed}
+    values = {**lesson_to_json(lesson), **changed}
     metadata = {"mnist_jax.lesson_id": "adam", "mnist_jax.lesson": json.dumps(values)}
     return save(pytorch_tensors(init_state(lesson, jax.random.key(0))), metadata=metadata)
 
@@ -131,7 +132,7 @@ SMALL = dataclasses.replace(LESSONS["adam"], hidden=(3,))
 )
 def test_claimed_sizes_are_checked_before_allocation(content, says, tmp_path, monkeypatch):
     (tmp_path / "net").write_bytes(content)
-    monkeypatch.setattr("mnist_jax.nets.exchange.init_state", failing)
+    monkeypatch.setattr("mnist_jax.nets.exchange.init_net", failing)
     with pytest.raises(UserError, match=says):
         read_safetensors(tmp_path / "net", "adam")
 
@@ -143,7 +144,7 @@ def test_tensors_are_checked_before_a_net_is_made(monkeypatch):
         assert isinstance(key, jax.core.Tracer)
         return init_state(lesson, key)
 
-    monkeypatch.setattr("mnist_jax.nets.exchange.init_state", traced_only)
+    monkeypatch.setattr("mnist_jax.nets.exchange.init_net", traced_only)
     lesson = dataclasses.replace(LESSONS["relu"], hidden=(100_000, 200))
     with pytest.raises(UserError, match=r"fc1\.bias is missing"):
         state_of_tensors({"fc1.weight": np.zeros((3, 784), np.float32)}, lesson)

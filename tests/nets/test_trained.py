@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from mnist_jax import LESSONS, UserError, data, evaluate
 from mnist_jax.cli import commands as cli
-from mnist_jax.lessons import lesson_of_json
+from mnist_jax.lessons import lesson_of_json, lesson_to_json
 from mnist_jax.nets.trained import find_nets, read_nets, read_run, run_folder
 from mnist_jax.runs.checkpoints import Checkpoints, last_checkpoint
 from mnist_jax.runs.devices import Placement
@@ -48,6 +49,16 @@ def test_net_is_read_as_its_run_left_it(toy_ladder, lesson_id, seed):
 
 def test_all_lessons_are_read_in_course_order_with_first_seed(toy_ladder):
     assert [(net.lesson_id, net.seed) for net in read_nets(toy_ladder)] == [(lesson_id, 0) for lesson_id in LESSONS]
+
+
+def test_a_net_is_read_without_its_optimizer(copy):
+    (net,) = read_nets(copy, lesson_id="adam")
+    results = json.loads((copy / RESULTS).read_text())
+    results["config"]["lessons"]["adam"]["optimizer"]["name"] = "no_such_module:made"
+    (copy / RESULTS).write_text(json.dumps(results))
+    (again,) = read_nets(copy, lesson_id="adam")
+    chex.assert_trees_all_equal(again.state.params, net.state.params)
+    assert again.state.lesson.optimizer.name == "no_such_module:made"
 
 
 @pytest.mark.parametrize("side_by_side", [1, 2, 3])
@@ -183,7 +194,7 @@ def test_ladder_resumes_a_partly_finished_group(copy, toy_ladder):
 
 
 def as_json(lesson):
-    return json.loads(json.dumps(dataclasses.asdict(lesson)))
+    return json.loads(json.dumps(lesson_to_json(lesson)))
 
 
 @pytest.mark.parametrize(

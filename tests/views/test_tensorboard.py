@@ -1,5 +1,6 @@
 """Event files, read back with a reader of the test's own, hold what results.json and the journal hold."""
 
+import dataclasses
 import json
 import math
 import struct
@@ -17,7 +18,7 @@ from mnist_jax.cli import commands as cli
 from mnist_jax.cli.terminal import EpochProgress
 from mnist_jax.runs.journal import JOURNAL
 from mnist_jax.runs.records import Epoch, Run
-from mnist_jax.views.tensorboard import BY_STEP, EVENTS, EventFiles
+from mnist_jax.views.tensorboard import BY_STEP, EVENTS, EventFiles, epoch_points
 
 
 def crc32c(data):
@@ -238,6 +239,14 @@ def test_comparison_has_one_folder_per_setting_and_tests_by_step(dataset, tmp_pa
     assert again.keys() == found.keys()
     for run, tags in found.items():
         assert_same(again[run], tags)
+
+
+def test_rate_of_a_schedule_is_a_curve(dataset):
+    epoch = Epoch(Run(0), 1, 0.1, 0.2, 18, None, 1.0)
+    ((_, plain),) = epoch_points([epoch], dataset)
+    assert list(epoch_points([dataclasses.replace(epoch, learning_rate=0.5)], dataset)) == [
+        (1, {**plain, "learning_rate": 0.5})
+    ]
 
 
 def test_test_after_the_last_step_is_the_epoch_end(dataset, tmp_path):

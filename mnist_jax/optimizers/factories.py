@@ -1,0 +1,121 @@
+"""optax's functions that make optimizers, and those that make what may stand before one: found by looking."""
+
+import functools
+import inspect
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import jax
+import optax
+import optax.contrib
+
+from mnist_jax.errors import UserError, check_choice
+from mnist_jax.optimizers.parameters import Factory, parameters, signature
+
+_RATES = ("learning_rate", "max_learning_rate")
+
+# What cannot train here, and why.
+REFUSED = {
+    name: f"{name} needs the gradient of each example by itself, and a step here has the batch's mean only."
+    for name in ("contrib.dpsgd", "contrib.differentially_private_aggregate")
+}
+
+
+def _makers(module: ModuleType, prefix: str = "") -> Iterator[tuple[str, Factory]]:
+    """Name -> public function that makes a transformation, and of which all that it needs can be set."""
+    for name, made in vars(module).items():
+        if name.startswith("_") or inspect.isclass(made) or not callable(made):
+            continue
+        try:
+            shape = inspect.signature(made)
+        except ValueError:  # of a type's alias
+            continue
+        returns = str(shape.return_annotation)
+        is_maker = "GradientTransformation" in returns and "Callable" not in returns
+        if (is_maker or (shape.return_annotation is shape.empty and _has_rate(made))) and not _unknown(made):
+            yield f"{prefix}{name}", made
+
+
+def _has_rate(factory: Factory) -> bool:
+    return next(iter(signature(factory)), None) in _RATES
+
+
+def _unknown(factory: Factory) -> list[str]:
+    """Arguments that are needed and of which no value can be told by numbers and words."""
+    needed = [name for name, argument in signature(factory).items() if argument.default is argument.empty]
+    return [name for name in needed if name not in parameters(factory)]
+
+
+def _is_optimizer(name: str, factory: Factory) -> bool:
+    return _has_rate(factory) and not name.removeprefix("contrib.").startswith("scale_by_")
+
+
+def _taking_learning_rate(factory: Factory) -> Factory:
+    """The same with its first argument called so."""
+    shape = inspect.signature(factory)
+    first, *rest = shape.parameters.values()
+
+    @functools.wraps(factory)
+    def renamed(learning_rate: Any, **others: Any) -> optax.GradientTransformation:
+        return factory(learning_rate, **others)
+
+    learning_rate = first.replace(name="learning_rate", annotation=float)
+    renamed.__signature__ = shape.replace(parameters=[learning_rate, *rest])  # type: ignore[attr-defined]
+    return renamed
+
+
+_FOUND = dict([*_makers(optax), *_makers(optax.contrib, "contrib.")])
+
+OPTIMIZERS: dict[str, Factory] = {
+    name: _taking_learning_rate(factory)
+    for name, factory in _FOUND.items()
+    if _is_optimizer(name, factory) and name not in REFUSED
+}
+TRANSFORMATIONS: dict[str, Factory] = {
+    name: factory for name, factory in _FOUND.items() if not _is_optimizer(name, factory) and name not in REFUSED
+}
+
+
+def register(name: str, factory: Factory) -> None:
+    """Make an optimizer of one's own known, for `optimizer(name, ...)`.
+
+    Args:
+      name: not one of optax's.
+      factory: as optax's are: its first argument is the learning rate, and what else it needs can be set.
+
+    Raises:
+      UserError: it is not such a function, or optax has one of that name.
+    """
+    if name in _FOUND or f"contrib.{name}" in _FOUND:
+        raise UserError(f"optax has a {name} of its own; choose another name for yours.")
+    if not callable(factory) or not _has_rate(factory):
+        raise UserError(f"The first argument of {name} must be called learning_rate.")
+    made = _taking_learning_rate(factory)
+    if unknown := _unknown(made):
+        raise UserError(f"{name} needs {unknown[0]}; give it a default, or annotate it as a float or an int.")
+    if name in OPTIMIZERS:
+        jax.clear_caches()  # programs with the one of that name are compiled
+    OPTIMIZERS[name] = made
+
+
+def optimizer_factory(name: str) -> Factory:
+    """The function that makes the optimizer; those of `optax.contrib` may be named without `contrib.`.
+
+    Raises:
+      UserError: there is none, or it cannot train here.
+    """
+    return _looked_up("optimizer", name, OPTIMIZERS)
+
+
+def transformation_factory(name: str) -> Factory:
+    """The same of what may stand before an optimizer."""
+    return _looked_up("transformation", name, TRANSFORMATIONS)
+
+
+def _looked_up(what: str, name: str, known: Mapping[str, Factory]) -> Factory:
+    full = name if name in _FOUND or f"contrib.{name}" not in _FOUND else f"contrib.{name}"
+    if full in REFUSED:
+        raise UserError(REFUSED[full])
+    check_choice(what, full, known)
+    return known[full]

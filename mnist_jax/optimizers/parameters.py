@@ -1,0 +1,202 @@
+"""The arguments that a function of optax takes: which of them are settings, of what kind, and in what range."""
+
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from reprlib import repr as short
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import optax
+
+from mnist_jax.errors import UserError, check_choice
+
+Value = float | bool | int | str | None  # as JSON holds it
+Pairs = tuple[tuple[str, Value], ...]
+Factory = Callable[..., optax.GradientTransformation]
+
+KERNELS = "kernels"  # in place of a mask: weights of layers, without biases and batch norm
+
+# Of float32, in which they are used: outside these a number would become 0 or infinity.
+SMALLEST, LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+
+# Weights of running averages: outside [0, 1) the average grows without bound. So does one that float32 rounds to 1.
+_AVERAGES = {"momentum", "decay", "rho", "beta", "b1", "b2", "b3", "adam_b1", "adam_b2"}
+
+_FLOATS = ("bfloat16", "float16", "float32")
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number: JSON and Python take True for 1."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a number, whole or not, as JSON can hold it."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """An argument that can be set.
+
+    Attributes:
+      name: of the argument.
+      kind: of its values: a number is traced, all else changes the program.
+      choices: the words that it takes.
+      default: optax's.
+      is_optional: whether None is a value of it.
+    """
+
+    name: str
+    kind: Literal["number", "whole", "word", "switch"]
+    default: Any
+    choices: tuple[str, ...] = ()
+    is_optional: bool = False
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether optax has no default."""
+        return self.default is inspect.Parameter.empty
+
+    def check(self, value: Value) -> None:
+        """Raise `UserError` unless this argument takes the value."""
+        if value is None and self.is_optional:
+            return
+        if self.kind == "number":
+            self._check_number(value)
+        elif self.kind == "whole":
+            least = int(bool(self.default) or self.name.endswith("_steps"))
+            if not is_whole(value) or not least <= typing.cast(int, value) < 2**31:
+                raise UserError(f"{self.name} must be a whole number of at least {least}, not {value!r}.")
+        elif self.kind == "word" and not isinstance(value, bool):
+            check_choice(self.name, typing.cast(str, value), self.choices)
+        elif not isinstance(value, bool) or not isinstance(self.default, bool):
+            raise UserError(f"{self.name} must be {' or '.join(self.choices) or 'True or False'}, not {value!r}.")
+
+    def _check_number(self, value: Any) -> None:
+        # Others of these names, as the beta of optimistic_adam_v2, are factors, which optax sets to 1.
+        is_average = self.name in _AVERAGES and self.default != 1
+        below = np.float32(1) if is_average else np.float32("inf")
+        if not is_number(value) or not (value == 0 or SMALLEST <= value <= LARGEST) or np.float32(value) >= below:
+            limits = "at least 0 and below 1" if is_average else "at least 0"
+            raise UserError(f"{self.name} must be a Python number {limits} that float32 holds, not {value!r}.")
+
+
+@functools.cache
+def signature(factory: Factory) -> Mapping[str, inspect.Parameter]:
+    """The factory's arguments by name."""
+    return inspect.signature(factory).parameters
+
+
+@functools.cache
+def parameters(factory: Factory) -> Mapping[str, Parameter]:
+    """The arguments that can be set, in the factory's order, by name."""
+    found = (_parameter(argument) for argument in signature(factory).values())
+    settable = {parameter.name: parameter for parameter in found if parameter is not None}
+    if "key" in settable:  # of random numbers; optax's `seed` is its old name
+        settable.pop("seed", None)
+    return settable
+
+
+def _parameter(argument: inspect.Parameter) -> Parameter | None:
+    """What can be set of an argument; None for functions, arrays and the like."""
+    name, default = argument.name, argument.default
+    kinds = set(_kinds(argument.annotation))
+    optional = default is None or type(None) in kinds
+    if name == "key":
+        return Parameter(name, "whole", 0)
+    if name.endswith("mask"):
+        return Parameter(name, "word", default, (KERNELS,), optional)
+    if "dtype" in name:
+        return Parameter(name, "word", default, _FLOATS, optional)
+    if isinstance(default, bool):
+        return Parameter(name, "switch", default)
+    if isinstance(default, str):
+        words = typing.get_args(argument.annotation)
+        return Parameter(name, "word", default, words, optional) if words else None  # which there are is not known
+    is_unset = default is None or default is argument.empty
+    if is_whole(default) or (is_unset and int in kinds and float not in kinds):
+        return Parameter(name, "whole", default, (), optional)
+    if isinstance(default, float) or (is_unset and float in kinds and not _is_tree(kinds)):
+        return Parameter(name, "number", default, (), optional)
+    return None
+
+
+def _kinds(annotation: Any) -> Iterable[Any]:
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return [annotation]
+    return [kind for part in typing.get_args(annotation) for kind in _kinds(part)]
+
+
+def _is_tree(kinds: Iterable[Any]) -> bool:
+    """Whether a whole tree of arrays is taken, of which a number would be a leaf."""
+    return any(typing.get_origin(kind) in (Iterable, Mapping) for kind in kinds)
+
+
+def of_kernels(tree: Any) -> Any:
+    """The mask of the word `kernels`: of the same structure, True at the kernels of dense layers."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: getattr(path[-1], "key", None) == "kernel", tree)
+
+
+def check_values(name: str, settable: Mapping[str, Parameter], values: Mapping[str, Value]) -> None:
+    """Raise `UserError` unless what is called `name` takes these values, and needs no others."""
+    for key, value in values.items():
+        check_choice(f"hyperparameter of {name}", key, sorted(settable))
+        settable[key].check(value)
+    missing = [key for key, parameter in settable.items() if parameter.is_needed and key not in values]
+    if missing:
+        raise UserError(f"{name} needs {' and '.join(missing)}.")
+
+
+def factory_arguments(factory: Factory, values: Mapping[str, Value]) -> dict[str, Any]:
+    """What the factory is given for these values."""
+    known = parameters(factory)
+    given = {"key": 0, **values} if "key" in known else values
+    return {name: _argument(value, known[name]) for name, value in given.items()}
+
+
+def _argument(value: Value, parameter: Parameter) -> Any:
+    if parameter.name.endswith("mask") and value == KERNELS:
+        return of_kernels
+    # As a float: optax would hold the number 1 as an integer.
+    return float(value) if parameter.kind == "number" and value is not None else value
+
+
+def static_arguments(factory: Factory, values: Mapping[str, Value]) -> set[str]:
+    """Names of the arguments, given or not, that change the program."""
+    known = parameters(factory)
+    return {
+        name
+        for name, argument in signature(factory).items()
+        if name not in known or known[name].kind != "number" or values.get(name, argument.default) is None
+    }
+
+
+def check_form(what: str, name: object, called: str, pairs: object) -> None:
+    """Raise `UserError` unless they are a name, and (name, value) pairs sorted by name."""
+    if not isinstance(name, str):
+        raise UserError(f"The name of the {what} must be a str, not {short(name)}.")
+    if not isinstance(pairs, tuple) or not all(map(_is_pair, pairs)):
+        raise UserError(f"The {called} must be a tuple of (name, value) pairs, not {short(pairs)}.")
+    names = [name for name, _ in pairs]
+    if names != sorted(set(names)):
+        raise UserError(f"Each of the {called} must be given once, in the order of their names, not {names}.")
+    for key, value in pairs:
+        if not (value is None or isinstance(value, bool | str) or (is_number(value) and abs(value) <= LARGEST)):
+            raise UserError(
+                f"{key} must be a Python number that float32 holds, a bool, a str or None, not {short(value)}."
+            )
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
+
+
+def words(pairs: Pairs) -> str:
+    """As `, b1 0.9, nesterov true`."""
+    return "".join(f", {key} {f'{value:g}' if is_number(value) else str(value).lower()}" for key, value in pairs)

@@ -1,0 +1,300 @@
+"""Learning-rate schedules of optax by name: how the rate of a run changes from step to step.
+
+A `Schedule` is a shape by which the optimizer's learning rate is multiplied at each step. The learning rate itself
+stays a traced value of the optimizer's state, so one compiled program serves a whole grid of them.
+"""
+
+import dataclasses
+import functools
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mnist_jax.errors import UserError, check_choice, reason
+from mnist_jax.optimizers.parameters import LARGEST, Pairs, Value, check_form, is_number, is_whole, words
+
+_UNITS = ("epochs", "fraction", "steps")
+_AT = re.compile(rf"at_([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)_({'|'.join(_UNITS)})")  # one of optax's boundaries
+_MOST_STEPS = 2**31 - 1  # optax counts them in int32
+
+# Where optax has no default; `init_value` is 1 in a schedule that begins at its peak.
+_DEFAULTS = {"value": 1.0, "peak_value": 1.0, "init_value": 0.0, "end_value": 0.0}
+_REST_OF_RUN = ("decay_steps", "transition_steps")  # their default
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """The name of one of optax's schedules, and its numbers; `schedule()` makes one with keywords, and checks it.
+
+    Attributes:
+      name: of optax's function, without the suffix `_schedule`.
+      numbers: (name, value) pairs sorted by name; what is not named keeps its default.
+      steps: of the whole run; None until `for_run` says how many.
+      epochs: of the whole run; None as `steps`.
+
+    Raises:
+      UserError: a field of another form.
+    """
+
+    name: str
+    numbers: Pairs = ()
+    steps: int | None = None
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        check_form("schedule", self.name, "numbers", self.numbers)
+        for count in (self.steps, self.epochs):
+            if count is not None and (not is_whole(count) or not 1 <= count <= _MOST_STEPS):
+                raise UserError(f"A run's steps and epochs are Python ints from 1 to {_MOST_STEPS:,}, not {count!r}.")
+
+    def __str__(self) -> str:
+        return f"{self.name}{words(self.numbers)}"
+
+    def check(self) -> None:
+        """Raise what `schedule()` would."""
+        _check(self)
+
+    def for_run(self, *, steps_per_epoch: int, epochs: int) -> "Schedule":
+        """The same for a run of this length; one that knows its run stays as it is.
+
+        Raises:
+          UserError: see `schedule()` and `shape`.
+        """
+        if self.steps is not None:
+            return self
+        chosen = dataclasses.replace(self, steps=steps_per_epoch * epochs, epochs=epochs)
+        chosen.shape()
+        return chosen
+
+    def shape(self) -> Callable[[jax.typing.ArrayLike], jax.Array]:
+        """What the learning rate is multiplied by at a step, counted from 0: optax's schedule with a peak of 1.
+
+        Raises:
+          UserError: see `schedule()`; the run is not known yet, or too short.
+        """
+        self.check()
+        if self.steps is None or self.epochs is None:
+            raise UserError(
+                f"The schedule {self.name} depends on the length of the run; call "
+                "mnist_jax.lessons.for_run(lesson, steps_per_epoch=..., epochs=...) first."
+            )
+        try:
+            function = _factories()[self.name](**_arguments(self, self.steps, self.epochs))
+        except ValueError as error:
+            raise UserError(
+                f"The schedule {self} does not fit a run of {self.steps:,} steps ({reason(error)})."
+            ) from error
+
+        def shape(count: jax.typing.ArrayLike) -> jax.Array:
+            with jax.numpy_dtype_promotion("standard"):  # optax divides an int32 count by a float
+                return jnp.asarray(function(count))
+
+        return shape
+
+
+class RateState(NamedTuple):
+    """Where a schedule stands.
+
+    Attributes:
+      step: int32, steps taken.
+      peak: the learning rate that the shape is multiplied by.
+    """
+
+    step: jax.Array
+    peak: jax.Array
+
+
+class ScheduledRate(NamedTuple):
+    """The learning rate as a stateful schedule of optax, for `optax.inject_hyperparams`: a shape times a traced peak.
+
+    Attributes:
+      shape: of `Schedule`.
+      peak: that the state begins with.
+    """
+
+    shape: Callable[[jax.typing.ArrayLike], jax.Array]
+    peak: jax.typing.ArrayLike
+
+    def init(self) -> RateState:
+        """The state before the first step."""
+        dtype = getattr(self.peak, "dtype", jax.dtypes.canonicalize_dtype(float))
+        return RateState(jnp.zeros((), jnp.int32), jnp.asarray(self.peak, dtype))
+
+    def update(self, state: RateState, **_: Any) -> RateState:
+        """The state after one more step."""
+        return RateState(optax.safe_increment(state.step), state.peak)
+
+    def __call__(self, state: RateState, **_: Any) -> jax.Array:
+        """The rate of the next step."""
+        return state.peak * self.shape(state.step).astype(state.peak.dtype)
+
+
+def schedule(name: str, /, **numbers: Value) -> Schedule:
+    """One of optax's schedules, with its numbers as keywords.
+
+        schedule("cosine_decay")
+        schedule("warmup_cosine_decay", warmup_fraction=0.05)
+        schedule("exponential_decay", decay_rate=0.1)
+        schedule("piecewise_constant", at_5_epochs=0.1, at_8_epochs=0.1)
+
+    Lengths do not depend on the run: optax's `warmup_steps` is given as `warmup_epochs`, `warmup_fraction` (of the run)
+    or `warmup_steps`, `transition_begin` as `transition_begin_epochs` and so on. They are rounded to steps, to one at
+    least. `decay_steps` and `transition_steps` are by default the rest of the run.
+
+    Values (`init_value`, `peak_value`, `end_value`) are fractions of the optimizer's learning rate. Where optax has no
+    default, that of the peak is 1, those before it and at the end are 0.
+
+    Optax's `boundaries_and_scales` is given boundary by boundary, as `at_5_epochs=0.1`.
+
+    Args:
+      name: of the function in optax, with or without its suffix `_schedule`; see `schedule_names`.
+      numbers: its arguments, as above.
+
+    Raises:
+      UserError: a schedule that optax does not have or that has no form here, a number that it does not take or that is
+        outside its range, or one that is missing.
+    """
+    chosen = Schedule(name.removesuffix("_schedule"), tuple(sorted(numbers.items())))
+    chosen.check()
+    return chosen
+
+
+def schedule_names() -> list[str]:
+    """Those of optax's schedules that `schedule()` makes."""
+    return [name for name in _factories() if "other" not in _kinds(name).values()]
+
+
+@functools.cache
+def _factories() -> Mapping[str, Callable[..., optax.Schedule]]:
+    """Optax's functions that return a schedule, by name without the suffix `_schedule`."""
+    return {
+        name.removesuffix("_schedule"): function
+        for name, function in sorted(vars(optax.schedules).items())
+        if inspect.isfunction(function) and inspect.signature(function).return_annotation == optax.Schedule
+    }
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(_factories()[name]).parameters
+
+
+@functools.cache
+def _kinds(name: str) -> Mapping[str, str]:
+    """What each parameter of optax's function is: `other` for what has no form here."""
+
+    def kind(annotation: Any) -> str:
+        if annotation in (plain := {int: "length", bool: "switch", str: "word"}):
+            return plain[annotation]
+        choices = typing.get_args(annotation) or (annotation,)
+        return "number" if float in choices else "boundaries" if dict[int, float] in choices else "other"
+
+    return {key: kind(parameter.annotation) for key, parameter in _parameters(name).items()}
+
+
+@functools.cache
+def _spellings(name: str) -> Mapping[str, tuple[str, str]]:
+    """What a schedule's numbers are called here: name -> (optax's parameter, unit of a length)."""
+    return {
+        (f"{key.removesuffix('_steps')}_{unit}" if unit else key): (key, unit)
+        for key, kind in _kinds(name).items()
+        if kind != "boundaries"
+        for unit in (_UNITS if kind == "length" else [""])
+    }
+
+
+def _check(chosen: Schedule) -> None:
+    """See `schedule()`."""
+    name = chosen.name
+    others = [key for key, kind in _kinds(name).items() if kind == "other"] if name in _factories() else []
+    if others:
+        raise UserError(
+            f"The schedule {name} cannot be given by names and numbers, as its {others[0]}; choose one of: "
+            f"{', '.join(schedule_names())}."
+        )
+    check_choice("schedule", name, schedule_names())
+    kinds, spellings = _kinds(name), _spellings(name)
+    has_boundaries = "boundaries" in kinds.values()
+    given: dict[str, Value] = {}
+    for key, value in chosen.numbers:
+        if has_boundaries and _AT.fullmatch(key):
+            _check_number(key, value, zero=True)
+            continue
+        check_choice(f"number of {name}", key, [*spellings, *(["at_5_epochs and the like"] if has_boundaries else [])])
+        parameter, unit = spellings[key]
+        if parameter in given:
+            raise UserError(f"{key} gives the {parameter} of {name} for the second time; once is enough.")
+        given[parameter] = value
+        _check_setting(key, value, kinds[parameter], unit, default=_defaults(name).get(parameter))
+    missing = set(kinds) - set(given) - set(_defaults(name))
+    if missing:
+        ways = [key for key, (parameter, _) in spellings.items() if parameter == min(missing)]
+        raise UserError(f"The schedule {name} needs {' or '.join(ways)}.")
+    shares = [value for key, value in {**_defaults(name), **given}.items() if key.startswith("pct_")]
+    if shares != sorted(set(shares)) or 1 in shares:
+        raise UserError(f"The pct_... of {name} must be below 1, each above the one before it, not {shares}.")
+
+
+def _defaults(name: str) -> Mapping[str, Any]:
+    """Optax's and ours; None for the rest of the run, and for no boundaries."""
+    own = {**_DEFAULTS, **dict.fromkeys(_REST_OF_RUN)}
+    parameters = _parameters(name)
+    if "peak_value" not in parameters:
+        own["init_value"] = 1.0
+    return {
+        key: own[key] if parameter.default is parameter.empty else parameter.default
+        for key, parameter in parameters.items()
+        if parameter.default is not parameter.empty or key in own
+    }
+
+
+def _check_setting(key: str, value: Value, kind: str, unit: str, *, default: Any) -> None:
+    if kind in ("switch", "word"):
+        form, what = (bool, "True or False") if kind == "switch" else (str, "a word")
+        if not isinstance(value, form):
+            raise UserError(f"{key} must be {what}, not {value!r}.")
+        return
+    # Optax would never leave a warm-up of no steps, and divides by others.
+    zero = default == 0 or key.endswith("value")
+    _check_number(key, value, zero=zero, most=1 if unit == "fraction" else LARGEST)
+
+
+def _check_number(key: str, value: Any, *, zero: bool, most: float = LARGEST) -> None:
+    """Raise `UserError` unless it is a number above 0, or 0 where that is allowed, and at most `most`."""
+    if not is_number(value) or not (value >= 0 if zero else value > 0) or not value <= most:
+        lower = "of at least 0" if zero else "above 0"
+        upper = f" and at most {most}" if most < LARGEST else " that float32 holds"
+        raise UserError(f"{key} must be a Python number {lower}{upper}, not {value!r}.")
+
+
+def _arguments(chosen: Schedule, steps: int, epochs: int) -> dict[str, Any]:
+    """What optax's function takes for a run of this length."""
+    sizes = {"epochs": steps / epochs, "fraction": steps, "steps": 1}
+
+    def in_steps(amount: Any, unit: str) -> int:
+        return max(1, round(min(amount * sizes[unit], _MOST_STEPS))) if amount else 0
+
+    name, boundaries = chosen.name, {}
+    arguments = dict(_defaults(name))
+    for key, value in chosen.numbers:
+        if match := _AT.fullmatch(key):
+            if (step := in_steps(float(match[1]), match[2])) in boundaries:
+                raise ValueError(f"two changes are at step {step:,}")
+            boundaries[step] = value
+        else:
+            parameter, unit = _spellings(name)[key]
+            arguments[parameter] = in_steps(value, unit) if unit else value
+    # Optax's `decay_steps` includes the warm-up, `transition_steps` begins after it.
+    begin = arguments.get("warmup_steps", 0) + arguments.get("transition_begin", 0)
+    rest = {"decay_steps": steps, "transition_steps": steps - begin}
+    left = {key: rest[key] for key in rest if key in arguments and arguments[key] is None}
+    if min(left.values(), default=1) < 1:
+        raise ValueError(f"nothing is left of it after the first {begin:,}")
+    arguments |= left
+    arguments |= {key: boundaries for key, kind in _kinds(name).items() if kind == "boundaries"}
+    return arguments

@@ -1,0 +1,223 @@
+"""optax's optimizers as values.
+
+An `Optimizer` is a value, so a lesson can hold it, two can be compared and jit can take it as static. The
+numbers in it become traced values of the optimizer's state (`optax.inject_hyperparams`): one compiled program
+serves every learning rate, and `jax.vmap` can run over them. What else can be set changes the program.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from reprlib import repr as short
+from typing import Any
+
+import jax
+import optax
+
+from mnist_jax.errors import UserError, check_choice
+from mnist_jax.optimizers.factories import optimizer_factory, transformation_factory
+from mnist_jax.optimizers.parameters import (
+    LARGEST,
+    SMALLEST,
+    Pairs,
+    Parameter,
+    Value,
+    check_form,
+    check_values,
+    factory_arguments,
+    is_number,
+    parameters,
+    static_arguments,
+    words,
+)
+from mnist_jax.optimizers.schedules import Schedule, ScheduledRate
+
+# They estimate a step size, or a curvature, from their first step.
+_NEVER_FROM_0 = ("lbfgs", "prodigy", "dadapt_adamw")
+_UNSCHEDULED = {"rprop": "takes the learning rate as each weight's first step size, which it then changes itself"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Transformation:
+    """What stands before the optimizer in a chain, such as `clip_by_global_norm`; `transformation()` makes one.
+
+    Attributes:
+      name: of the function of optax that makes it.
+      arguments: (name, value) pairs sorted by name; what is not named keeps optax's default.
+
+    Raises:
+      UserError: not of this form; whether there is such a transformation, `check` says.
+    """
+
+    name: str
+    arguments: Pairs = ()
+
+    def __post_init__(self) -> None:
+        check_form("transformation", self.name, "arguments", self.arguments)
+
+    def __str__(self) -> str:
+        return f"{self.name}{words(self.arguments)}"
+
+    def check(self) -> None:
+        """Raise `UserError` unless optax has it, with these arguments."""
+        check_values(self.name, parameters(transformation_factory(self.name)), dict(self.arguments))
+
+    def transformation(self) -> Any:
+        """The optax gradient transformation; its numbers are constants of the program."""
+        factory = transformation_factory(self.name)
+        return factory(**factory_arguments(factory, dict(self.arguments)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """An optax optimizer and its numbers; `optimizer()` makes one with keywords.
+
+    Attributes:
+      name: a key of `OPTIMIZERS`.
+      learning_rate: step size, above 0.
+      hyperparameters: optax's other arguments as (name, value) pairs sorted by name; what is not named keeps
+        optax's default.
+      schedule: how the learning rate changes, of which `learning_rate` is the peak; None if it does not.
+      chain: what gradients go through before the optimizer, in this order.
+
+    Raises:
+      UserError: not of this form; whether there is such an optimizer, `check` says: a run can be read without it.
+    """
+
+    name: str
+    learning_rate: float
+    hyperparameters: Pairs = ()
+    schedule: Schedule | None = None
+    chain: tuple[Transformation, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not is_number(self.learning_rate) or not SMALLEST <= self.learning_rate <= LARGEST:
+            raise UserError(
+                f"The learning rate must be a Python number above 0 that float32 holds, not {self.learning_rate!r}."
+            )
+        check_form("optimizer", self.name, "hyperparameters", self.hyperparameters)
+        if not isinstance(self.schedule, Schedule | None):
+            raise UserError(f"The schedule must be a Schedule or None, not {short(self.schedule)}.")
+        if not isinstance(self.chain, tuple) or not all(isinstance(link, Transformation) for link in self.chain):
+            raise UserError(f"The chain must be a tuple of Transformations, not {short(self.chain)}.")
+
+    def __str__(self) -> str:
+        before = "".join(f"{link}, then " for link in self.chain)
+        scheduled = "" if self.schedule is None else f", {self.schedule}"
+        return f"{before}{self.name} {self.learning_rate:g}{words(self.hyperparameters)}{scheduled}"
+
+    def check(self, overrides: Mapping[str, float] | None = None) -> None:
+        """Raise `UserError` unless optax has this optimizer, and it takes these numbers, each within its range."""
+        given = dict(overrides or {})
+        Optimizer(self.name, given.pop("learning_rate", self.learning_rate))
+        check_values(self.name, _hyperparameters(self.name), {**dict(self.hyperparameters), **given})
+        for link in self.chain:
+            link.check()
+        if self.schedule is not None:
+            self.schedule.check()
+            if self._plain_name in _UNSCHEDULED:
+                raise UserError(f"{self.name} {_UNSCHEDULED[self._plain_name]}, so that no schedule would change it.")
+        self._check_traced(overrides or {})
+
+    def transformation(self, overrides: Mapping[str, jax.typing.ArrayLike] | None = None) -> Any:
+        """The optax gradient transformation, its numbers traced values in `opt_state.hyperparams`.
+
+        Args:
+          overrides: values, possibly traced, in place of some of this optimizer's numbers. They matter to
+            `init` only: `update` takes what the state holds.
+
+        Raises:
+          UserError: there is no such optimizer, or an override of a number that it does not have.
+        """
+        self._check_traced(overrides or {})
+        factory = optimizer_factory(self.name)
+        own = {**dict(self.hyperparameters), "learning_rate": self.learning_rate}
+        chained = _chained(factory, self.chain) if self.chain else factory
+        injected = optax.inject_hyperparams(chained, static_args=static_arguments(factory, own))
+        arguments = {**factory_arguments(factory, own), **(overrides or {})}
+        if self.schedule is not None:
+            arguments["learning_rate"] = ScheduledRate(self.schedule.shape(), arguments["learning_rate"])
+        return injected(**arguments)
+
+    def for_run(self, *, steps_per_epoch: int, epochs: int) -> "Optimizer":
+        """The optimizer for a run of this length, on which its schedule depends; without one the optimizer as it is.
+
+        Raises:
+          UserError: see `Schedule.for_run`; or a schedule that begins at 0 where the optimizer cannot.
+        """
+        if self.schedule is None:
+            return self
+        known = self.schedule.for_run(steps_per_epoch=steps_per_epoch, epochs=epochs)
+        if self._plain_name in _NEVER_FROM_0 and known.shape()(0) == 0:
+            raise UserError(
+                f"{self.name} cannot begin at a learning rate of 0; give the schedule an init_value above 0."
+            )
+        return dataclasses.replace(self, schedule=known)
+
+    @property
+    def _plain_name(self) -> str:
+        return self.name.removeprefix("contrib.")
+
+    def _check_traced(self, names: Mapping[str, Any]) -> None:
+        factory = optimizer_factory(self.name)
+        own = {**dict(self.hyperparameters), "learning_rate": self.learning_rate}
+        traced = parameters(factory).keys() - static_arguments(factory, own)
+        for key in names:
+            # A number that optax leaves out by default (sgd's momentum) changes the program, not only a value.
+            check_choice(f"traced hyperparameter of {self.name}", key, sorted(traced))
+
+
+def optimizer(
+    name: str,
+    learning_rate: float,
+    /,
+    *,
+    schedule: Schedule | None = None,
+    chain: tuple[Transformation, ...] = (),
+    **hyperparameters: Any,
+) -> Optimizer:
+    """`Optimizer` with the hyperparameters as keywords: `optimizer("sgd", 0.01, momentum=0.5)`.
+
+    Raises:
+      UserError: unknown name, unknown hyperparameter, or a value that it does not take.
+    """
+    chosen = Optimizer(name, learning_rate, tuple(sorted(hyperparameters.items())), schedule, tuple(chain))
+    chosen.check()
+    return chosen
+
+
+def transformation(name: str, /, *values: Value, **arguments: Value) -> Transformation:
+    """`Transformation` with its arguments as optax's function has them: `transformation("clip_by_global_norm", 1.0)`.
+
+    Raises:
+      UserError: unknown name, unknown argument, or a value that it does not take.
+    """
+    names = list(parameters(transformation_factory(name)))
+    if len(values) > len(names):
+        takes = f"these arguments, in this order: {', '.join(names)}" if names else "no arguments"
+        raise UserError(f"{name} takes {takes}; {len(values)} were given.")
+    placed = dict(zip(names, values, strict=False))
+    if both := sorted(placed.keys() & arguments.keys()):
+        raise UserError(f"{name} is given {both[0]} twice.")
+    chosen = Transformation(name, tuple(sorted({**placed, **arguments}.items())))
+    chosen.check()
+    return chosen
+
+
+def hyperparameter_names(name: str) -> list[str]:
+    """What can be set, beside the learning rate, of optax's optimizer of this name."""
+    return sorted(_hyperparameters(name))
+
+
+def _hyperparameters(name: str) -> dict[str, Parameter]:
+    return {key: found for key, found in parameters(optimizer_factory(name)).items() if key != "learning_rate"}
+
+
+def _chained(factory: Any, chain: tuple[Transformation, ...]) -> Any:
+    """A factory of the chain and the optimizer: the state's `hyperparams` are the optimizer's, as without a chain."""
+
+    @functools.wraps(factory)
+    def chained(**arguments: Any) -> optax.GradientTransformation:
+        return optax.chain(*(link.transformation() for link in chain), factory(**arguments))
+
+    return chained

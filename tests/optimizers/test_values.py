@@ -1,0 +1,294 @@
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mnist_jax import LESSONS, OPTIMIZERS, Optimizer, UserError, init_state, optimizer, train_step
+from mnist_jax.optimizers import Transformation, hyperparameter_names, register, transformation
+from mnist_jax.train import batch_loss
+
+PARAMS = {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)}
+GRADS = jax.tree.map(lambda p: 0.1 * p + 0.3, PARAMS)
+
+
+def test_sgd_with_momentum_matches_pytorch():
+    rate, momentum = 0.1, 0.5
+    transformation = optimizer("sgd", rate, momentum=momentum).transformation()
+    state, expected, velocity = transformation.init(PARAMS), PARAMS, jax.tree.map(jnp.zeros_like, PARAMS)
+    params = PARAMS
+    for _ in range(4):
+        updates, state = transformation.update(GRADS, state, params)
+        params = optax.apply_updates(params, updates)
+        velocity = jax.tree.map(lambda v, g: momentum * v + g, velocity, GRADS)
+        expected = jax.tree.map(lambda p, v: p - rate * v, expected, velocity)
+    chex.assert_trees_all_close(params, expected, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_hyperparameters_are_traced_values_of_the_state(name):
+    numbers = optimizer(name, 0.25).transformation().init(PARAMS).hyperparams
+    assert numbers["learning_rate"] == 0.25
+    assert set(numbers) <= {"learning_rate", *hyperparameter_names(name)}
+
+
+def test_whole_numbers_are_held_as_floats():
+    whole, floating = (optimizer("sgd", one, momentum=0 * one).transformation().init(PARAMS) for one in (1, 1.0))
+    chex.assert_trees_all_equal(whole, floating)
+    chex.assert_trees_all_equal_dtypes(whole, floating)
+
+
+def test_each_optimizer_has_its_own_hyperparameters():
+    assert hyperparameter_names("sgd") == ["accumulator_dtype", "momentum", "nesterov"]
+    assert {"b1", "b2", "eps"} <= set(hyperparameter_names("adam"))
+    assert "weight_decay" in hyperparameter_names("adamw")
+    assert str(optimizer("adam", 0.01, b2=0.99, b1=0.8)) == "adam 0.01, b1 0.8, b2 0.99"
+    assert optimizer("adam", 0.01, b2=0.99, b1=0.8) == Optimizer("adam", 0.01, (("b1", 0.8), ("b2", 0.99)))
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "numbers", "says"),
+    [
+        ("adman", 0.01, {}, r"'adman'.*adam, .*adamw, .*sgd, .*yogi, .*contrib.muon, "),
+        ("sgd", 0.0, {}, "above 0"),
+        ("sgd", -1.0, {}, "above 0"),
+        ("sgd", float("nan"), {}, "above 0"),
+        ("sgd", float("inf"), {}, "above 0"),
+        ("sgd", 1e39, {}, "float32"),
+        ("sgd", 1e-46, {}, "float32"),
+        ("sgd", 0.01, {"learning_rate": 0.1}, "momentum"),
+        ("sgd", 0.01, {"name": 1}, "momentum"),
+        ("adam", 0.01, {"momentum": 0.5}, r"'momentum'.*b1, b2, eps"),
+        ("sgd", "0.01", {}, "above 0"),
+        ("sgd", True, {}, "above 0"),
+        ("sgd", np.float32(0.1), {}, r"Python number above 0 .*not np.float32\(0.1\)"),
+        ("sgd", 0.1, {"momentum": np.float32(0.5)}, "momentum must be a Python number"),
+        ("sgd", 0.1, {"momentum": "0.5"}, "momentum must be a Python number"),
+        ("sgd", 0.1, {"nesterov": 1}, "nesterov must be True or False, not 1"),
+        ("sgd", 0.1, {"accumulator_dtype": "int8"}, "bfloat16, float16, float32"),
+        ("sgd", 0.1, {"accumulator_dtype": True}, "bfloat16 or float16 or float32"),
+        ("adafactor", 0.1, {"min_dim_size_to_factor": 0}, "whole number of at least 1, not 0"),
+        ("adafactor", 0.1, {"min_dim_size_to_factor": 2**31}, "whole number"),
+        ("adafactor", 0.1, {"min_dim_size_to_factor": 8.0}, "whole number"),
+        ("contrib.schedule_free_sgd", 0.1, {"warmup_steps": 0}, "whole number of at least 1"),
+        ("adamw", 0.1, {"mask": "biases"}, "'biases'; choose one of: kernels"),
+        ("adamw", 0.1, {"mask": True}, "must be kernels"),
+        ("muon", 0.1, {"preconditioning": "none"}, "frobenius, spectral"),
+        ("muon", 0.1, {"ns_coeffs": 1.0}, "'ns_coeffs'; choose one of: adam_b1, "),
+        ("noisy_sgd", 0.1, {"seed": 1}, "'seed'; choose one of: eta, gamma, key"),
+        ("sgd", None, {}, "above 0"),
+        ("sgd", 10**400, {}, "above 0"),
+        (["sgd"], 0.01, {}, r"must be a str, not \['sgd'\]"),
+        ("sgd", 0.01, {"momentum": 1.0}, "below 1"),
+        ("sgd", 0.01, {"momentum": 1 - 1e-9}, "below 1 that float32 holds"),
+        ("adam", 0.01, {"b2": 1 - 1e-9}, "below 1 that float32 holds"),
+        ("adam", 0.01, {"eps": 1e-46}, "float32"),
+        ("adam", 0.01, {"eps": 1e39}, "float32"),
+        ("adam", 0.01, {"eps": "1"}, "must be a Python number"),
+        ("adam", 0.01, {"b1": False}, "must be a Python number"),
+        ("adam", 0.01, {"b1": None}, "must be a Python number"),
+        ("adam", 0.01, {"b1": -0.1}, "at least 0"),
+        ("adamw", 0.01, {"weight_decay": float("nan")}, "float32"),
+    ],
+)
+def test_invalid_values_are_refused(name, rate, numbers, says):
+    with pytest.raises(UserError, match=says):
+        optimizer(name, rate, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        ({"b1": 0.5}, "pairs"),
+        ([("b1", 0.5)], "pairs"),
+        (("b1", 0.5), "pairs"),
+        ((("b1", 0.5, 1),), "pairs"),
+        ((("b2", 0.5), ("b1", 0.5)), "in the order of their names"),
+        ((("b1", 0.5), ("b1", 0.6)), "once"),
+        (((1, 0.5), ("b1", 0.6)), "pairs"),
+    ],
+)
+def test_malformed_hyperparameters_are_refused(pairs, says):
+    with pytest.raises(UserError, match=says):
+        Optimizer("adam", 0.01, pairs)
+
+
+def test_unknown_hyperparameter_cannot_be_traced():
+    with pytest.raises(UserError, match="momentum"):
+        optimizer("sgd", 0.1).transformation({"momentum": 0.5})
+    with pytest.raises(UserError, match="traced hyperparameter of sgd 'momentum'"):
+        optimizer("sgd", 0.1).check({"momentum": 0.5})
+    optimizer("sgd", 0.1, momentum=0.9).check({"momentum": 0.5})
+
+
+def test_what_changes_the_program_is_static():
+    chosen = optimizer("adafactor", 0.1, min_dim_size_to_factor=2, factored=False, momentum=0.5)
+    state = chosen.transformation().init(PARAMS)
+    assert not {"min_dim_size_to_factor", "factored"} & set(state.hyperparams)
+    assert state.hyperparams["momentum"] == 0.5
+    assert len({chosen, optimizer("adafactor", 0.1, min_dim_size_to_factor=2, factored=True, momentum=0.5)}) == 2
+    for key in ("factored", "min_dim_size_to_factor"):
+        with pytest.raises(UserError, match=f"traced hyperparameter of adafactor '{key}'"):
+            chosen.transformation({key: 1})
+    assert "clipping_threshold" in state.hyperparams
+    without = optimizer("adafactor", 0.1, clipping_threshold=None).transformation().init(PARAMS)
+    assert "clipping_threshold" not in without.hyperparams
+    assert str(chosen) == "adafactor 0.1, factored false, min_dim_size_to_factor 2, momentum 0.5"
+
+
+def test_a_factor_may_be_1_where_an_average_may_not():
+    assert optimizer("optimistic_adam_v2", 0.1, beta=1.0).hyperparameters == (("beta", 1.0),)
+    with pytest.raises(UserError, match="below 1"):
+        optimizer("signum", 0.1, beta=1.0)
+
+
+def test_a_static_value_reaches_optax():
+    updates = [
+        made.update(GRADS, made.init(PARAMS), PARAMS)[0]
+        for made in (
+            optimizer("sgd", 0.1, momentum=0.9, nesterov=True).transformation(),
+            optax.sgd(0.1, momentum=0.9, nesterov=True),
+            optax.sgd(0.1, momentum=0.9),
+        )
+    ]
+    chex.assert_trees_all_close(updates[0], updates[1])
+    assert not np.allclose(updates[0]["bias"], updates[2]["bias"])
+
+
+def test_weight_decay_of_kernels_leaves_biases_and_batch_norm_alone():
+    params = init_state(dataclasses.replace(LESSONS["he"], hidden=(3,)), jax.random.key(0)).params
+    params = jax.tree.map(lambda part: part + 1, params)
+    still = jax.tree.map(jnp.zeros_like, params)
+    for chosen in (
+        optimizer("adamw", 0.1, weight_decay=0.5, mask="kernels"),
+        optimizer("sgd", 0.1, chain=[transformation("add_decayed_weights", 0.5, mask="kernels")]),
+    ):
+        made = chosen.transformation()
+        with jax.numpy_dtype_promotion("standard"):  # as in training
+            updates, _ = made.update(still, made.init(params), params)
+        for layer, arrays in updates.items():
+            for name, array in arrays.items():
+                expected = -0.05 * params[layer][name] if name == "kernel" else still[layer][name]
+                np.testing.assert_allclose(array, expected, rtol=1e-6)
+
+
+def test_a_chain_transforms_gradients_before_the_optimizer():
+    chain = (transformation("clip_by_global_norm", 0.25), transformation("scale", step_size=2.0))
+    made = optimizer("sgd", 0.5, chain=chain).transformation({"learning_rate": jnp.float32(0.1)})
+    updates, state = made.update(GRADS, made.init(PARAMS), PARAMS)
+    norm = optax.tree.norm(GRADS)
+    assert norm > 0.25
+    chex.assert_trees_all_close(updates, jax.tree.map(lambda g: -0.1 * 2 * g * 0.25 / norm, GRADS), rtol=1e-6)
+    assert state.hyperparams.keys() == {"learning_rate"}
+    assert str(optimizer("sgd", 0.5, chain=chain)) == (
+        "clip_by_global_norm, max_norm 0.25, then scale, step_size 2, then sgd 0.5"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "arguments", "says"),
+    [
+        ("clip_by_norm", (1.0,), {}, r"Unknown transformation 'clip_by_norm'.*clip_by_global_norm"),
+        ("adam", (1.0,), {}, "Unknown transformation 'adam'"),
+        ("clip_by_global_norm", (), {}, "clip_by_global_norm needs max_norm"),
+        ("clip_by_global_norm", (1.0, 2.0), {}, "these arguments, in this order: max_norm; 2 were given"),
+        ("clip_by_global_norm", (1.0,), {"max_norm": 1.0}, "max_norm twice"),
+        ("clip_by_global_norm", (-1.0,), {}, "at least 0"),
+        ("clip_by_global_norm", (1.0,), {"norm": 1.0}, "'norm'; choose one of: max_norm"),
+        ("zero_nans", (1.0,), {}, "takes no arguments; 1 were given"),
+    ],
+)
+def test_invalid_transformations_are_refused(name, values, arguments, says):
+    with pytest.raises(UserError, match=says):
+        transformation(name, *values, **arguments)
+
+
+def test_a_value_is_read_without_looking_up_what_it_names():
+    kept = Optimizer("mine:made", 0.1, (("gain", 2.0), ("on", True)), chain=(Transformation("cut", (("at", None),)),))
+    for refused in (kept.check, kept.transformation, kept.chain[0].check, kept.chain[0].transformation):
+        with pytest.raises(UserError, match="Unknown"):
+            refused()
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Register an optimizer for the time of a test."""
+
+    def make_known(name, factory):
+        monkeypatch.setitem(OPTIMIZERS, name, None)
+        register(name, factory)
+
+    return make_known
+
+
+def halving(learning_rate, *, gain: float = 1.0, plain: bool = False):
+    return optax.sgd(learning_rate * gain * (1 if plain else 0.5))
+
+
+def test_an_optimizer_of_ones_own_is_registered(registered):
+    registered("halving", halving)
+    assert hyperparameter_names("halving") == ["gain", "plain"]
+    for chosen, factor in (
+        (optimizer("halving", 0.1), 0.05),
+        (optimizer("halving", 0.1, gain=3.0), 0.15),
+        (optimizer("halving", 0.1, plain=True), 0.1),
+    ):
+        made = chosen.transformation()
+        updates, _ = made.update(GRADS, made.init(PARAMS), PARAMS)
+        chex.assert_trees_all_close(updates, jax.tree.map(lambda g, by=factor: -by * g, GRADS), rtol=1e-6)
+
+
+def test_a_name_registered_again_is_compiled_again(registered, toy):
+    lesson = dataclasses.replace(LESSONS["relu"], hidden=(3,))
+    steps = []
+    for gain in (1.0, 3.0):
+        registered("own", lambda learning_rate, gain=gain: optax.sgd(learning_rate * gain))
+        state = init_state(dataclasses.replace(lesson, optimizer=optimizer("own", 0.1)), jax.random.key(0))
+        before = np.array(state.params["fc1"]["bias"])
+        steps.append(train_step(state, toy)[0].params["fc1"]["bias"] - before)
+    np.testing.assert_allclose(steps[1], 3 * steps[0], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "factory", "says"),
+    [
+        ("sgd", halving, "optax has a sgd of its own"),
+        ("muon", halving, "optax has a muon of its own"),
+        ("own", lambda rate: optax.sgd(rate), "first argument of own must be called learning_rate"),
+        ("own", 3, "first argument"),
+        ("own", lambda learning_rate, inner: inner, "own needs inner; give it a default, or annotate it"),
+    ],
+)
+def test_what_is_no_optimizer_is_not_registered(name, factory, says):
+    with pytest.raises(UserError, match=says):
+        register(name, factory)
+
+
+def test_update_gets_the_loss_of_the_step_s_own_batch_with_its_dropout(registered, toy):
+    """As told to an optimizer that keeps what it is given."""
+
+    def keeping(learning_rate):
+        def update(updates, state, params, *, value, grad, value_fn, obj_fn):
+            del state
+            again, gradients = jax.value_and_grad(value_fn)(params)
+            return updates, (value, again, obj_fn(params), grad, gradients)
+
+        zeros = optax.GradientTransformationExtraArgs(
+            lambda params: (*[jnp.zeros(())] * 3, *[jax.tree.map(jnp.zeros_like, params)] * 2), update
+        )
+        return optax.chain(zeros, optax.scale(-learning_rate))
+
+    registered("keeping", keeping)
+    lesson = dataclasses.replace(LESSONS["he"], hidden=(6, 5), optimizer=optimizer("keeping", 0.1))
+    state = init_state(lesson, jax.random.key(0))
+    (expected, _), grads = jax.value_and_grad(batch_loss, has_aux=True)(state.params, state, toy)
+    after, loss = train_step(state, toy)
+    value, again, same, grad, gradients = after.opt_state.inner_state[0]
+    assert value == loss
+    np.testing.assert_allclose([again, same, loss], expected, rtol=1e-6)
+    chex.assert_trees_all_close(grad, grads, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(gradients, grads, rtol=1e-4, atol=1e-6)

@@ -2,9 +2,13 @@ r"""Which of optax's optimizers trains this net best, each at its own learning r
 
     python experiments/optimizers.py --data FOLDER --out DIR
 
-gives seven optimizers the same budget of tuning (optax's defaults, every learning rate of the
-grid, chosen by validation accuracy), and its best rate five fresh seeds, paired. sgd stands twice, without momentum
-and with 0.9. Written to DIR: `runs.jsonl` (every run), `results.json`, `README.md`, `optimizers.png`. Interrupted, it
+gives optimizers the same budget of tuning (optax's defaults, every learning rate of the grid, chosen by validation
+accuracy), and each one's best rate five fresh seeds, paired: seven of them, sgd twice, without momentum and with 0.9,
+or those after `--optimizers`, as in
+
+    python experiments/optimizers.py --optimizers adamw contrib.muon "sgd momentum=0.9 schedule=cosine"
+
+Written to DIR: `runs.jsonl` (every run), `results.json`, `README.md`, `optimizers.png`. Interrupted, it
 continues with `--resume`.
 
 Answer of a small study: most are not told apart. Shown to be better: adamw than rmsprop by 0.59 points [0.20, 0.99].
@@ -21,11 +25,12 @@ if __name__ == "__main__":
     guard()  # before the imports, which may fail too
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mnist_jax.cli.arguments import ComparisonArguments, parsed
-from mnist_jax.cli.comparison import run_comparison
+from mnist_jax.cli.arguments import ComparisonArguments, OptimizersOption, parsed
+from mnist_jax.cli.comparison import check_different, run_comparison
+from mnist_jax.cli.optimizer_words import optimizer_of
 from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.runs.files import TABLE
@@ -35,23 +40,25 @@ from mnist_jax.views.comparison import comparison_table, what_was_compared
 from mnist_jax.views.figures import optimizers_figure
 from mnist_jax.views.words import count_of
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "nadam")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(ComparisonArguments):
     """Tune all optimizers on one lesson's net and compare them."""
 
+    optimizers: OptimizersOption = (
+        *("sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "nadam"),
+        "sgd momentum=0.9",
+    )
     rates: int = 11
     lowest: float = 1e-5
     tuning_seeds: int = 1
     final_seeds: int = 5
 
 
-def contestants(rates: tuple[float, ...]) -> list[Contestant]:
-    """Each optimizer with optax's defaults, and sgd with momentum 0.9."""
-    plain = [contestant(name, rates) for name in OPTIMIZERS]
-    return [*plain, contestant("sgd", rates, momentum=0.9)]
+def contestants(optimizers: Sequence[str], rates: Sequence[float]) -> list[Contestant]:
+    """The optimizers of `--optimizers`, with optax's defaults for what is not said."""
+    said = map(optimizer_of, optimizers)
+    return [contestant(name, rates, **settings) for name, settings in said]
 
 
 def run(arguments: Arguments) -> None:
@@ -60,7 +67,9 @@ def run(arguments: Arguments) -> None:
         arguments = dataclasses.replace(arguments, rates=4, lowest=1e-3, tuning_seeds=1, final_seeds=2, epochs=1)
     rates = learning_rates(arguments.lowest, arguments.highest, arguments.rates)
     start_jax(arguments.jax)
-    groups = {entrant.label: [entrant] for entrant in contestants(rates)}
+    entrants = contestants(arguments.optimizers, rates)
+    check_different([entrant.label for entrant in entrants])
+    groups = {entrant.label: [entrant] for entrant in entrants}
     run_comparison("optimizers", groups, arguments, make_console(), verdict=verdict, report=report)
 
 

@@ -26,8 +26,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mnist_jax.cli.arguments import ComparisonArguments, OptimizerName, parsed
-from mnist_jax.cli.comparison import run_comparison
+from mnist_jax.cli.arguments import ComparisonArguments, OptimizersOption, parsed
+from mnist_jax.cli.comparison import check_different, run_comparison
+from mnist_jax.cli.optimizer_words import optimizer_of
 from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.errors import UserError
@@ -40,14 +41,13 @@ from mnist_jax.views.figures import curves_figure, learning_rates_figure
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(ComparisonArguments):
-    """Tune optimizers with the same budget and compare them on fresh seeds.
+    """Tune optimizers with the same budget and compare them on fresh seeds; the verdict is on the first two.
 
     Attributes:
-      optimizers: which; the verdict compares the second with the first.
-      momenta: sgd is tuned with each, and continues with the one of the best validation accuracy.
+      momenta: plain sgd is tuned with each, and continues with the one of the best validation accuracy.
     """
 
-    optimizers: tuple[OptimizerName, ...] = ("sgd", "adam")
+    optimizers: OptimizersOption = ("sgd", "adam")
     rates: int = 12
     lowest: float = 2.154e-4
     momenta: tuple[float, ...] = (0.0, 0.5, 0.9)
@@ -60,8 +60,7 @@ def run(arguments: Arguments) -> None:
     if arguments.quick:
         arguments = dataclasses.replace(arguments, rates=5, momenta=(0.9,), tuning_seeds=1, final_seeds=3, epochs=3)
     names = arguments.optimizers
-    if len(set(names)) < max(2, len(names)):
-        raise UserError(f"Name at least two different optimizers, not {' '.join(names) or 'none'}.")
+    check_different(names)
     rates = learning_rates(arguments.lowest, arguments.highest, arguments.rates)
     start_jax(arguments.jax)
     groups = {name: contestants(name, rates, arguments.momenta) for name in names}
@@ -79,12 +78,13 @@ def report(results: Mapping[str, Any]) -> dict[str, bytes]:
     }
 
 
-def contestants(name: str, rates: Sequence[float], momenta: Sequence[float]) -> list[Contestant]:
-    """An optimizer with optax's defaults; sgd once with each momentum."""
+def contestants(said: str, rates: Sequence[float], momenta: Sequence[float]) -> list[Contestant]:
+    """An optimizer with optax's defaults for what is not said; plain sgd once with each momentum."""
     if len(set(momenta)) < max(1, len(momenta)):
         raise UserError("Name at least one momentum, each once.")
-    if name != "sgd":
-        return [contestant(name, rates)]
+    name, settings = optimizer_of(said)
+    if said != "sgd":
+        return [contestant(name, rates, **settings)]
     return [contestant(name, rates, momentum=momentum) if momentum else contestant(name, rates) for momentum in momenta]
 
 

@@ -196,10 +196,13 @@ _ADDED: dict[str, Any] = {"schedule": None, "chain": ()}
 
 def lesson_to_json(lesson: Lesson) -> dict[str, Any]:
     """The lesson's fields, as results.json and the names of checkpoints have them."""
-    values = dataclasses.asdict(lesson)
-    chosen = values["optimizer"]
-    values["optimizer"] = {name: chosen[name] for name in chosen if name not in _ADDED or chosen[name] != _ADDED[name]}
-    return values
+    return {**dataclasses.asdict(lesson), "optimizer": optimizer_to_json(lesson.optimizer)}
+
+
+def optimizer_to_json(chosen: Optimizer) -> dict[str, Any]:
+    """The same of an optimizer's fields."""
+    values = dataclasses.asdict(chosen)
+    return {name: value for name, value in values.items() if name not in _ADDED or value != _ADDED[name]}
 
 
 def lesson_of_json(values: Any) -> Lesson:

@@ -22,9 +22,14 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:
     LessonId: TypeAlias = str
-    OptimizerName: TypeAlias = str
 else:
-    LessonId, OptimizerName = Literal[tuple(LESSONS)], Literal[tuple(OPTIMIZERS)]
+    LessonId = Literal[tuple(LESSONS)]
+
+# For the help: which there are.
+OPTIMIZER_NAMES = (
+    f"one of {', '.join(OPTIMIZERS)}, where `contrib.` may be left out; or MODULE:FUNCTION, of your own and called as "
+    "optax's are"
+)
 
 
 def default_is(words: str) -> Any:
@@ -37,6 +42,14 @@ OutFolder = Annotated[Path | None, default_is("a new one in runs")]
 DataDir = Annotated[Path | None, tyro.conf.arg(help="folder of TFDS's data"), default_is("TFDS's own")]
 SplitOption = Annotated[
     Split, tyro.conf.arg(help="55,000 / 5,000 / 10,000 images to train, validate and test, or 60,000 / none / 10,000")
+]
+OptimizersOption = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(
+        metavar="OPTIMIZER ...",
+        help="optimizers to compare, each a name, or in quotes with its settings, as `sgd momentum=0.9 "
+        f"schedule=cosine chain=clip_by_global_norm 1.0`: {OPTIMIZER_NAMES}",
+    ),
 ]
 
 

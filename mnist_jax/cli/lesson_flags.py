@@ -1,47 +1,31 @@
 """A lesson on the command line: its flags are the fields of `Lesson` and `Optimizer`, their defaults its values."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import tyro
 
-from mnist_jax.cli.arguments import OptimizerName, subcommands
-from mnist_jax.errors import UserError
+from mnist_jax.cli.arguments import OPTIMIZER_NAMES, subcommands
+from mnist_jax.cli.optimizer_words import chain_of, find_optimizer, hyperparameters_of, schedule_of
 from mnist_jax.lessons import IDEAS, LESSONS, Lesson
-from mnist_jax.optimizers import Optimizer, Schedule, Transformation, optimizer, schedule
-from mnist_jax.optimizers.parameters import Value
+from mnist_jax.optimizers import Optimizer, schedule_names
 
 
-def _schedule(words: Sequence[str]) -> Schedule:
-    """Of a name, and names each with its value.
-
-    Raises:
-      UserError: there is no such schedule, or it has no such numbers.
-    """
-    name, *rest = words or [""]
-    if len(rest) % 2:
-        raise UserError(f"Each name after --schedule {name} must have its number; {rest[-1]!r} has none.")
-    return schedule(name, **dict(zip(rest[::2], map(_setting, rest[1::2]), strict=True)))
-
-
-def _setting(word: str) -> Value:
-    """A number, true or false, or else the word itself."""
-    if word in ("true", "false"):
-        return word == "true"
-    try:
-        return float(word)
-    except ValueError:
-        return word
+def _words(metavar: str, nothing: str) -> Any:
+    """For `Annotated`: words, given as a list for `_changed` to read; a default stays the value that it is."""
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=metavar,
+        instance_from_str=list,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: _shown(value) if value else nothing.split(),
+    )
 
 
-_SCHEDULE = tyro.constructors.PrimitiveConstructorSpec(
-    nargs="*",
-    metavar="NAME [NAME NUMBER ...]",
-    instance_from_str=_schedule,
-    is_instance=lambda value: isinstance(value, Schedule | None),
-    str_from_instance=lambda value: [str(value or "none")],
-)
+def _shown(value: Any) -> list[str]:
+    """A value, in words."""
+    return [word for part in value for word in _shown(part)] if isinstance(value, tuple) else str(value).split()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,21 +33,36 @@ class _OptimizerFlags(Optimizer):
     """The lesson's optimizer.
 
     Attributes:
-      name: another one than the lesson's keeps the learning rate and has optax's defaults for the rest.
-      hyperparameters: further numbers of the optimizer, as `b1 0.9 b2 0.99`; what is not named stays.
-      schedule: how the learning rate changes, and its numbers, as `warmup_cosine_decay warmup_fraction 0.05`; a length
-        is so many epochs, fraction of the run, or steps.
+      hyperparameters: further settings of the optimizer, as `b1 0.9 nesterov true`, each a number, a word, true, false
+        or none; what is not named stays.
     """
 
-    name: Annotated[OptimizerName, tyro.conf.arg(name="optimizer")]
-    hyperparameters: Annotated[
-        tuple[tuple[str, float], ...],
+    name: Annotated[
+        str,
         tyro.conf.arg(
-            metavar="NAME NUMBER ...", help_behavior_hint=lambda default: f"(default: {default or 'as in optax'})"
+            name="optimizer",
+            metavar="NAME",
+            help="another one than the lesson's keeps the learning rate and has optax's defaults for the rest; "
+            f"{OPTIMIZER_NAMES}",
+        ),
+    ]
+    hyperparameters: Annotated[Any, _words("NAME VALUE ...", "as in optax")] = ()
+    schedule: Annotated[
+        Any,
+        _words("NAME [NAME VALUE ...]", "none"),
+        tyro.conf.arg(
+            help="how the learning rate changes, as `warmup_cosine warmup_fraction 0.05`; a length is so many epochs, "
+            f"fraction of the run, or steps; one of {', '.join(schedule_names())}"
+        ),
+    ] = None
+    chain: Annotated[
+        Any,
+        _words("NAME [VALUE ...] [NAME VALUE ...] ...", "none"),
+        tyro.conf.arg(
+            help="what gradients go through before the optimizer, in this order, as `clip_by_global_norm 1.0 "
+            "add_decayed_weights 1e-4 mask kernels`"
         ),
     ] = ()
-    schedule: Annotated[Schedule | None, _SCHEDULE] = None
-    chain: tyro.conf.Suppress[tuple[Transformation, ...]] = ()
 
     def __post_init__(self) -> None:
         pass  # `_changed` makes what checks itself, when all flags are read
@@ -86,10 +85,18 @@ def _changed(base: Lesson, lesson: _LessonFlags) -> Lesson:
       UserError: there is no such lesson.
     """
     old, new = base.optimizer, lesson.optimizer
-    kept: Any = old.hyperparameters if new.name == old.name else ()
-    # A default comes back as the same object: the user may give the same numbers to another optimizer.
-    given = () if new.hyperparameters is old.hyperparameters else new.hyperparameters
-    chosen = optimizer(new.name, new.learning_rate, schedule=new.schedule, **{**dict(kept), **dict(given)})
+    find_optimizer(new.name)
+    hyperparameters: dict[str, Any] = dict(old.hyperparameters if new.name == old.name else ())
+    if isinstance(new.hyperparameters, list):
+        hyperparameters |= hyperparameters_of(new.name, new.hyperparameters)
+    chosen = Optimizer(
+        new.name,
+        new.learning_rate,
+        tuple(sorted(hyperparameters.items())),
+        schedule_of(new.schedule) if isinstance(new.schedule, list) else new.schedule,
+        chain_of(new.chain) if isinstance(new.chain, list) else new.chain,
+    )
+    chosen.check()
     return Lesson(**{**vars(lesson), "optimizer": chosen})
 
 

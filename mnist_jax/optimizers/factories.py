@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
+from reprlib import repr as short
 from types import ModuleType
 from typing import Any
 
@@ -52,13 +53,16 @@ def _is_optimizer(name: str, factory: Factory) -> bool:
 
 
 def _taking_learning_rate(factory: Factory) -> Factory:
-    """The same with its first argument called so."""
+    """The same with its first argument called so; `UserError` where it makes no transformation."""
     shape = inspect.signature(factory)
     first, *rest = shape.parameters.values()
 
     @functools.wraps(factory)
     def renamed(learning_rate: Any, **others: Any) -> optax.GradientTransformation:
-        return factory(learning_rate, **others)
+        made = factory(learning_rate, **others)
+        if not isinstance(made, optax.GradientTransformation):
+            raise UserError(f"What makes an optimizer must return an optax.GradientTransformation, not {short(made)}.")
+        return made
 
     learning_rate = first.replace(name="learning_rate", annotation=float)
     renamed.__signature__ = shape.replace(parameters=[learning_rate, *rest])  # type: ignore[attr-defined]
@@ -89,7 +93,11 @@ def register(name: str, factory: Factory) -> None:
     """
     if name in _FOUND or f"contrib.{name}" in _FOUND:
         raise UserError(f"optax has a {name} of its own; choose another name for yours.")
-    if not callable(factory) or not _has_rate(factory):
+    try:
+        has_rate = callable(factory) and _has_rate(factory)
+    except ValueError:  # it is C's, and its arguments are not known
+        has_rate = False
+    if not has_rate:
         raise UserError(f"The first argument of {name} must be called learning_rate.")
     made = _taking_learning_rate(factory)
     if unknown := _unknown(made):

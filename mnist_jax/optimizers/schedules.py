@@ -153,14 +153,16 @@ def schedule(name: str, /, **numbers: Value) -> Schedule:
     Optax's `boundaries_and_scales` is given boundary by boundary, as `at_5_epochs=0.1`.
 
     Args:
-      name: of the function in optax, with or without its suffix `_schedule`; see `schedule_names`.
+      name: of the function in optax, with or without its suffixes `_schedule` and `_decay`; see `schedule_names`.
       numbers: its arguments, as above.
 
     Raises:
       UserError: a schedule that optax does not have or that has no form here, a number that it does not take or that is
         outside its range, or one that is missing.
     """
-    chosen = Schedule(name.removesuffix("_schedule"), tuple(sorted(numbers.items())))
+    plain = name.removesuffix("_schedule")
+    full = f"{plain}_decay" if f"{plain}_decay" in _factories() else plain
+    chosen = Schedule(full, tuple(sorted(numbers.items())))
     chosen.check()
     return chosen
 

@@ -102,9 +102,17 @@ class Optimizer:
             raise UserError(f"The chain must be a tuple of Transformations, not {short(self.chain)}.")
 
     def __str__(self) -> str:
+        return self._words(f"{self.name} {self.learning_rate:g}")
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables where learning rates have a column of their own."""
+        return self._words(self.name)
+
+    def _words(self, name: str) -> str:
         before = "".join(f"{link}, then " for link in self.chain)
         scheduled = "" if self.schedule is None else f", {self.schedule}"
-        return f"{before}{self.name} {self.learning_rate:g}{words(self.hyperparameters)}{scheduled}"
+        return f"{before}{name}{words(self.hyperparameters)}{scheduled}"
 
     def check(self, overrides: Mapping[str, float] | None = None) -> None:
         """Raise `UserError` unless optax has this optimizer, and it takes these numbers, each within its range."""

@@ -37,7 +37,7 @@ class Contestant:
 
     Attributes:
       label: its name in tables.
-      optimizer: its name, and the hyperparameters that stay.
+      optimizer: its name, and what stays.
       learning_rates: which are tried, ascending.
     """
 
@@ -97,14 +97,13 @@ def learning_rates(low: float, high: float, count: int) -> tuple[float, ...]:
 
 
 def contestant(name: str, rates: Sequence[float], /, **hyperparameters: Any) -> Contestant:
-    """An optimizer with optax's defaults, except for `hyperparameters`.
+    """An optimizer with optax's defaults, except for `hyperparameters`, which may be `schedule` and `chain` too.
 
     Raises:
-      UserError: an unknown name, or numbers outside their range.
+      UserError: an unknown name, or values that it does not take.
     """
     tried = [optimizer(name, rate, **hyperparameters) for rate in rates]
-    label = ", ".join([name, *(f"{key} {value:g}" for key, value in hyperparameters.items())])
-    return Contestant(label, tried[0], tuple(rates))
+    return Contestant(tried[0].label, tried[0], tuple(rates))
 
 
 def course_optimizers() -> dict[str, Optimizer]:

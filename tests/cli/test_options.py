@@ -32,7 +32,7 @@ from mnist_jax.cli import commands as cli
 from mnist_jax.cli.arguments import subcommands
 from mnist_jax.lessons import ACTIVATIONS, DTYPES, IDEAS, INITIALISATIONS, Lesson
 from mnist_jax.nets.exchange import FORMATS
-from mnist_jax.optimizers import OPTIMIZERS, Optimizer, optimizer, schedule
+from mnist_jax.optimizers import OPTIMIZERS, Optimizer, optimizer, schedule, transformation
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -83,7 +83,6 @@ CHOICES = [  # all types of which Python knows every value
     ("mnist-jax train mlp", "activation", ACTIVATIONS),
     ("mnist-jax train adam", "initialisation", INITIALISATIONS),
     ("mnist-jax train he", "dtype", DTYPES),
-    ("mnist-jax train relu", "optimizer", OPTIMIZERS),
     ("mnist-jax train dropout", "split", data.SPLITS),
     ("mnist-jax predict run image", "lesson", LESSONS),
     ("mnist-jax export run --out net", "lesson", LESSONS),
@@ -96,7 +95,6 @@ CHOICES = [  # all types of which Python knows every value
     ("initialisation", "lesson", LESSONS),
     ("optimizers", "lesson", LESSONS),
     ("sgd_vs_adam", "lesson", LESSONS),
-    ("sgd_vs_adam", "optimizers", OPTIMIZERS),
     ("speed", "lessons", LESSONS),
     ("speed", "peers", get_args(PeerName)),
 ]
@@ -111,6 +109,29 @@ def test_choices_are_listed_and_others_refused(run_main, command, option, choice
     assert (status, out) == (2, "")
     assert "invalid choice 'other'" in message(err)
     assert all(f"'{choice}'" in message(err) for choice in choices)
+
+
+OPTIMIZER_OPTIONS = [
+    ("mnist-jax train relu", ["--optimizer", "other"]),
+    ("sgd_vs_adam", ["--optimizers", "sgd", "other"]),
+    ("optimizers", ["--optimizers", "sgd", "other"]),
+]
+
+
+@pytest.mark.parametrize(("command", "options"), OPTIMIZER_OPTIONS)
+def test_optimizers_are_listed_once_and_others_refused(run_main, command, options):
+    program, *arguments = command.split()
+    names = ", ".join(OPTIMIZERS)
+    assert help_of(program, *arguments).count(names) == 1
+    status, out, err = run_main(main_of(program), *arguments, *options)
+    assert (status, out) == (2, "")
+    assert message(err) == f"error: Unknown optimizer 'other'; choose one of: {names}.\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH_HELP, ids=" ".join)
+def test_help_of_what_trains_no_single_lesson_lists_no_optimizers(command):
+    lists = command[:2] == ["mnist-jax", "train"] and len(command) == 3
+    assert ("contrib.muon, " in help_of(*command)) == (lists or command[0] in ("optimizers", "sgd_vs_adam"))
 
 
 @pytest.fixture
@@ -148,8 +169,8 @@ def test_every_lesson_field_is_an_option_with_its_value_as_default(lesson_id):
     lesson = LESSONS[lesson_id]
     numbers = shown(sum(lesson.optimizer.hyperparameters, ())) or "as in optax"
     values = vars(lesson) | vars(lesson.optimizer) | {"optimizer": lesson.optimizer.name, "hyperparameters": numbers}
-    values["schedule"] = "none"
-    for name in {field.name for kind in (Lesson, Optimizer) for field in dataclasses.fields(kind)} - {"name", "chain"}:
+    values |= {"schedule": "none", "chain": "none"}
+    for name in {field.name for kind in (Lesson, Optimizer) for field in dataclasses.fields(kind)} - {"name"}:
         option = re.escape(f"--{name.replace('_', '-')}")
         described = re.search(
             rf" {option}(?:, --no-[\w-]+)? (?!--)(.*?) \(default: (.*?)\)", help_of("mnist-jax", "train", lesson_id)
@@ -173,6 +194,26 @@ CHANGED = {
     "--optimizer adam": {"optimizer": optimizer("adam", 0.01)},
     "--optimizer lion --learning-rate 0.003 --hyperparameters b1 0.8 b2 0.95": {
         "optimizer": optimizer("lion", 0.003, b1=0.8, b2=0.95)
+    },
+    "--hyperparameters momentum none nesterov true": {
+        "optimizer": optimizer("sgd", 0.01, momentum=None, nesterov=True)
+    },
+    "--optimizer muon --hyperparameters ns_steps=3 nesterov=false": {
+        "optimizer": optimizer("muon", 0.01, ns_steps=3, nesterov=False)
+    },
+    "--chain clip_by_global_norm 1.0 --chain zero_nans": {  # of an option given twice the last counts
+        "optimizer": optimizer("sgd", 0.01, momentum=0.5, chain=(transformation("zero_nans"),))
+    },
+    "--optimizer adamw --chain clip_by_global_norm 1.0 add_decayed_weights 1e-4 mask kernels --schedule cosine": {
+        "optimizer": optimizer(
+            "adamw",
+            0.01,
+            schedule=schedule("cosine_decay"),
+            chain=(
+                transformation("clip_by_global_norm", 1.0),
+                transformation("add_decayed_weights", 1e-4, mask="kernels"),
+            ),
+        )
     },
     # The numbers that the lesson's own optimizer has, but said.
     "--optimizer rmsprop --hyperparameters momentum 0.5": {"optimizer": optimizer("rmsprop", 0.01, momentum=0.5)},

@@ -2,23 +2,106 @@ import json
 
 import numpy as np
 import pytest
-from helpers import script
+from helpers import ROOT, script
+from helpers.command_lines import message
 from scipy.stats import binom
+
+from mnist_jax import UserError
 
 
 def test_every_optimizer_appears_once_plus_sgd_with_momentum():
-    made = script("optimizers").contestants((0.01, 0.1))
+    study = script("optimizers")
+    made = study.contestants(study.Arguments().optimizers, (0.01, 0.1))
     names = ["sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "nadam"]
     assert [entrant.label for entrant in made] == [*names, "sgd, momentum 0.9"]
     assert {entrant.learning_rates for entrant in made} == {(0.01, 0.1)}
 
 
+@pytest.fixture
+def contestants_of(run_main, toy_folder, tmp_path, monkeypatch):
+    """What would be compared with these arguments, as results.json and a study that is resumed have it."""
+    described = {}
+
+    def not_begun(what, *_, **__):
+        described.update(what)
+        raise UserError("Enough.")
+
+    monkeypatch.setattr("mnist_jax.cli.comparison.begin_study", not_begun)
+
+    def contestants_of(*line):
+        status, _, err = run_main(script("optimizers").main, "--data", toy_folder, "--out", tmp_path / "out", *line)
+        assert (status, err) == (2, "error: Enough.\n")
+        return json.loads(json.dumps(described["config"]["contestants"]))
+
+    return contestants_of
+
+
+def test_the_recorded_study_is_still_the_same_study(contestants_of):
+    recorded = json.loads((ROOT / "experiments" / "results" / "optimizers" / "results.json").read_text())
+    assert contestants_of("--rates", 9) == recorded["config"]["contestants"]
+
+
+SAID = ["contrib.muon", "sgd momentum=0.9 schedule=cosine alpha=0.1", "adam chain=clip_by_global_norm 1"]
+LABELS = ["contrib.muon", "sgd, momentum 0.9, cosine_decay, alpha 0.1", "clip_by_global_norm, max_norm 1, then adam"]
+
+
+def test_a_study_is_known_by_all_that_is_said_of_its_optimizers(contestants_of):
+    found = contestants_of("--optimizers", *SAID)
+    assert [entrant["label"] for entrant in found] == LABELS
+    muon, sgd, adam = (entrant["optimizer"] for entrant in found)
+    assert muon == {"name": "contrib.muon", "learning_rate": 1e-5, "hyperparameters": []}
+    assert sgd == {
+        "name": "sgd",
+        "learning_rate": 1e-5,
+        "hyperparameters": [["momentum", 0.9]],
+        "schedule": {"name": "cosine_decay", "numbers": [["alpha", 0.1]], "steps": None, "epochs": None},
+    }
+    assert adam == {
+        "name": "adam",
+        "learning_rate": 1e-5,
+        "hyperparameters": [],
+        "chain": [{"name": "clip_by_global_norm", "arguments": [["max_norm", 1.0]]}],
+    }
+
+
 @pytest.mark.slow
-def test_quick_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path, monkeypatch):
-    study = script("optimizers")
-    monkeypatch.setattr(study, "OPTIMIZERS", ["adam"])
+def test_any_optimizers_can_be_compared(run_main, toy_folder, tmp_path):
+    main, out = script("optimizers").main, tmp_path / "out"
+    line = ["--lesson", "mlp", "--data", toy_folder, "--rates", 2, "--epochs", 1, "--final-seeds", 2, "--out", out]
+    assert run_main(main, *line, "--optimizers", *SAID)[0] == 0
+    results = json.loads((out / "results.json").read_text())
+    assert list(results["final"]) == list(results["tuning"]) == LABELS
+    assert all(f"| {label} |" in (out / "README.md").read_text() for label in LABELS)
+    status, _, err = run_main(main, *line, "--optimizers", *SAID[:2], "adam chain=clip_by_global_norm 2", "--resume")
+    assert status == 2
+    assert "config.contestants" in message(err)
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "says"),
+    [
+        ([], "at least two different optimizers, not none"),
+        (["adam"], "at least two different optimizers, not adam"),
+        (["sgd momentum=0.9", "adam", "sgd momentum 0.9"], "not sgd, momentum 0.9; adam; sgd, momentum 0.9"),
+        (["adam", "adman"], "Unknown optimizer 'adman'"),
+        (["adam", "adam b1"], "'b1' is not"),
+        (["adam", "adam schedule=warmup_cosine warmup_epochs=10"], "does not fit a run of 3 steps"),
+        (["adam", "nowhere:made"], "No module named 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_training(run_main, toy_folder, tmp_path, optimizers, says):
+    line = ["--data", toy_folder, "--epochs", 1, "--out", tmp_path / "out", "--optimizers", *optimizers]
+    status, out, err = run_main(script("optimizers").main, *line)
+    assert (status, "epoch" in out) == (2, False)
+    assert says in message(err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_quick_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     out_folder = tmp_path / "out"
-    status, out, _ = run_main(study.main, "--quick", "--lesson", "mlp", "--data", toy_folder, "--out", out_folder)
+    line = ["--quick", "--lesson", "mlp", "--data", toy_folder, "--out", out_folder]
+    status, out, _ = run_main(script("optimizers").main, *line, "--optimizers", "adam", "sgd momentum=0.9")
     assert status == 0
     assert "optimizers.png" in out
     assert out.count("QUICK") == 2

@@ -18,7 +18,7 @@ from mnist_jax.cli import commands as cli
 from mnist_jax.cli.arguments import DataArguments, KeepingArguments, SharedJaxArguments
 from mnist_jax.data import tfds as tfds_mnist
 from mnist_jax.lessons import ACTIVATIONS, Lesson
-from mnist_jax.optimizers import OPTIMIZERS
+from mnist_jax.optimizers import OPTIMIZERS, TRANSFORMATIONS, schedule_names
 from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.loop import check_runs
 from mnist_jax.runs.records import runs_of_seeds
@@ -28,6 +28,8 @@ BAD = {
     "lesson": (["cnn"], "Unrecognized options: cnn"),
     "no lesson": ([], "Expected one of {mlp, dropout, relu, batch_norm, he, adam}"),
     "no such option": (["mlp", "--optimzer", "adam"], "Perhaps you meant: --optimizer"),
+    "no such optimizer": (["mlp", "--optimizer", "adman"], "Unknown optimizer 'adman'; choose one of: "),
+    "optimizer refused": (["mlp", "--optimizer", "dpsgd"], "needs the gradient of each example"),
     "no number": (["mlp", "--epochs", "ten"], "Error parsing --epochs: invalid literal for int()"),
     "value of a switch": (["mlp", "--batch-norm", "False"], "Unrecognized options: False"),
     "lesson's option before it": (["--hidden", "8", "mlp"], "ordering can matter"),
@@ -51,7 +53,13 @@ BAD = {
     "many devices": (["mlp", "--devices-per-run", str(2**63)], "cannot be split"),
     "name too long": (["mlp", "--data", "x" * 300], "cannot be looked at"),
     "data_dir a file": (["mlp", "--data", "tfds", "--data-dir", __file__], "is a file"),
-    "hyperparameter without number": (["mlp", "--hyperparameters", "momentum"], "Error parsing --hyperparameters"),
+    "hyperparameter without value": (["mlp", "--hyperparameters", "momentum"], "its value; 'momentum' is not"),
+    "schedule": (["mlp", "--schedule", "cosin"], "Unknown schedule 'cosin'; choose one of: "),
+    "schedule without name": (["mlp", "--schedule"], "Unknown schedule ''; choose one of: "),
+    "chain": (["mlp", "--chain", "clip_by_norm", "1.0"], "Unknown transformation 'clip_by_norm'; choose one of: "),
+    "module": (["mlp", "--optimizer", "nowhere.at_all:made"], "No module named 'nowhere'"),
+    "function of the module": (["mlp", "--optimizer", "math:made"], "'math' has no function 'made'"),
+    "function that makes no optimizer": (["mlp", "--optimizer", "math:sqrt"], "must be called learning_rate"),
     "hyperparameter of the old optimizer": (
         ["mlp", "--optimizer", "adam", "--hyperparameters", "momentum", "0.5"],
         "b1",
@@ -64,7 +72,7 @@ BAD = {
 OPTIONS = [
     f"--{name}".replace("_", "-")
     for name in (
-        *("epochs", "seed", "devices_per_run", "split", "learning_rate", "hyperparameters"),
+        *("epochs", "seed", "devices_per_run", "split", "learning_rate", "hyperparameters", "schedule", "chain"),
         *(field.name for field in dataclasses.fields(Lesson)),
         *inspect.signature(cli.data).parameters,
         *(
@@ -79,9 +87,11 @@ COMMANDS = [["lessons"], ["data"], ["train"], *(["train", lesson_id] for lesson_
 GOOD = [
     ["--epochs", "3"], ["--hidden", "16", "8"], ["--seed", "7"], ["--no-batch-norm"], ["--no-compilation-cache"],
     ["--split", "notebooks"], ["--hyperparameters", "b1", "0.9"], ["--learning-rate", "0.1"], ["--batch-size", "2"],
+    ["--optimizer", "muon"], ["--schedule", "cosine"], ["--chain", "clip_by_global_norm 1.0", "zero_nans"],
 ]  # fmt: skip
 WORDS = [
     *LESSONS, *OPTIMIZERS, *ACTIVATIONS, *data.SPLITS, "lessons", "train", "data", "pytorch", "auto", "tfds", "sample",
+    *TRANSFORMATIONS, *schedule_names(), "mask", "kernels", "none", "true", "momentum=0.9", ":", "math:pi", "b1=",
     "b1", "momentum", "0", "1", "2", "16", "0.5", "1e-3", "1e400", "-1", "nan", "-inf", "1_0", "0x10", str(2**63),
     "9" * 5000, "True", "None", "", "-", "--", "-h", "-x", "=", "--epochs=3", ".", "/", "~", "~nobody-of-this-name",
     "no/where", "x" * 300, "[/x]", "[bold]", "a\nb", "\x1b[2J", "{", "\u2500", "\u2502", "\u2028",

@@ -29,13 +29,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnist_jax.cli.arguments import ComparisonArguments, OptimizersOption, parsed
-from mnist_jax.cli.comparison import check_different, run_comparison
+from mnist_jax.cli.comparison import run_comparison
 from mnist_jax.cli.optimizer_words import optimizer_of
 from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.runs.files import TABLE
 from mnist_jax.studies.stats import Interval, all_pairs
-from mnist_jax.studies.tuning import Contestant, contestant, learning_rates
+from mnist_jax.studies.tuning import Contestant, check_different, contestant, learning_rates
 from mnist_jax.views.comparison import comparison_table, what_was_compared
 from mnist_jax.views.figures import optimizers_figure
 from mnist_jax.views.words import count_of

@@ -27,14 +27,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnist_jax.cli.arguments import ComparisonArguments, OptimizersOption, parsed
-from mnist_jax.cli.comparison import check_different, run_comparison
+from mnist_jax.cli.comparison import run_comparison
 from mnist_jax.cli.optimizer_words import optimizer_of
 from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.errors import UserError
 from mnist_jax.runs.files import TABLE
 from mnist_jax.studies.stats import paired_difference
-from mnist_jax.studies.tuning import TARGETS, Contestant, contestant, course_optimizers, learning_rates
+from mnist_jax.studies.tuning import TARGETS, Contestant, check_different, contestant, course_optimizers, learning_rates
 from mnist_jax.views.comparison import comparison_table, what_was_compared
 from mnist_jax.views.figures import curves_figure, learning_rates_figure
 

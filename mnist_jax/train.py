@@ -178,7 +178,8 @@ def train_step(state: TrainState, batch: Examples) -> tuple[TrainState, jax.Arra
         del obj_fn  # line searches hand on what they do not know, and Sophia alone knows the function by this name
         return batch_loss(params, state, batch)[0]
 
-    with jax.numpy_dtype_promotion("standard"):  # optax raises a traced float to the power of an int32 count
+    # Optax raises a traced float to the power of an int32 count, and multiplies a kernel by a vector of one number.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         # Each takes of these what it needs: Polyak's step size the loss, line searches and Hessians the function.
         updates, opt_state = state.lesson.optimizer.transformation().update(
             grads, state.opt_state, state.params, value=loss, grad=grads, value_fn=value, obj_fn=value

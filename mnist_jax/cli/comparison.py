@@ -9,8 +9,7 @@ from rich.console import Console
 from mnist_jax.cli.arguments import ComparisonArguments
 from mnist_jax.cli.study import begin_study, finish, how_to_continue
 from mnist_jax.cli.terminal import table
-from mnist_jax.errors import UserError
-from mnist_jax.lessons import lesson_by_id, optimizer_to_json
+from mnist_jax.lessons import lesson_by_id
 from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.provenance import command_line, describe_run
 from mnist_jax.studies.tuning import Budget, Contestant, check_comparison, compare
@@ -25,12 +24,6 @@ from mnist_jax.views.comparison import (
 
 # What --quick makes of an epoch of 55,000 examples.
 _QUICK_EPOCH = 8_000
-
-
-def check_different(optimizers: Sequence[str]) -> None:
-    """Raise `UserError` unless they are two or more, and no two the same."""
-    if len(set(optimizers)) < max(2, len(optimizers)):
-        raise UserError(f"Name at least two different optimizers, not {'; '.join(optimizers) or 'none'}.")
 
 
 def run_comparison(
@@ -64,19 +57,13 @@ def run_comparison(
     if arguments.quick:
         data = dataclasses.replace(data, epoch_length=min(_QUICK_EPOCH, data.epoch_length))
         console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
-    entrants = [entrant for group in groups.values() for entrant in group]
-    check_different([entrant.label for entrant in entrants])
-    for entrant in entrants:
-        trained = dataclasses.replace(lesson, optimizer=entrant.optimizer)
-        check_comparison(trained, data, budget, epochs=epochs, placement=placement)
+    check_comparison(groups, lesson, data, budget, epochs=epochs, placement=placement)
     described = describe_run(
         name,
         data,
         {arguments.lesson: lesson},
         command=command_line(f"python experiments/{name}.py"),
-        contestants=[
-            {**dataclasses.asdict(entrant), "optimizer": optimizer_to_json(entrant.optimizer)} for entrant in entrants
-        ],
+        contestants=[contestant.to_json() for group in groups.values() for contestant in group],
         **dataclasses.asdict(budget),
         epochs=epochs,
         side_by_side=arguments.side_by_side,

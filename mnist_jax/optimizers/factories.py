@@ -17,9 +17,11 @@ from mnist_jax.optimizers.parameters import Factory, parameters, signature
 _RATES = ("learning_rate", "max_learning_rate")
 
 # What cannot train here, and why.
+_EACH = "needs the gradient of each example by itself, and a step here has the batch's mean only."
 REFUSED = {
-    name: f"{name} needs the gradient of each example by itself, and a step here has the batch's mean only."
-    for name in ("contrib.dpsgd", "contrib.differentially_private_aggregate")
+    "contrib.dpsgd": f"contrib.dpsgd {_EACH}",
+    "contrib.differentially_private_aggregate": f"contrib.differentially_private_aggregate {_EACH}",
+    "contrib.scale_by_muon": "contrib.scale_by_muon takes matrices only; the optimizer contrib.muon takes a whole net.",
 }
 
 

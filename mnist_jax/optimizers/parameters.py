@@ -27,7 +27,7 @@ SMALLEST, LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.fi
 # Weights of running averages: outside [0, 1) the average grows without bound. So does one that float32 rounds to 1.
 _AVERAGES = {"momentum", "decay", "rho", "beta", "b1", "b2", "b3", "adam_b1", "adam_b2"}
 
-_FLOATS = ("bfloat16", "float16", "float32")
+_FLOATS = ("float16", "float32")  # numpy, and so a checkpoint that is read, has no bfloat16
 
 
 def is_whole(value: object) -> bool:

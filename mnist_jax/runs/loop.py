@@ -78,8 +78,6 @@ def check_runs(
         raise UserError("At least one run is needed; there is none.")
     if not all(is_whole(run.seed) and 0 <= run.seed < 2**32 for run in runs):
         raise UserError(f"Seeds must be Python ints from 0 to {2**32 - 1}.")
-    if len({tuple(name for name, _ in run.hyperparameters) for run in runs}) > 1:
-        raise ValueError("All runs must give the same hyperparameters; their values may differ.")
     if lesson.batch_size > data.train.size:
         raise UserError(
             f"A batch of {lesson.batch_size} is larger than the {data.train.size} training images; "
@@ -93,6 +91,8 @@ def check_runs(
     lesson = for_run(lesson, steps_per_epoch=data.steps(lesson), epochs=epochs)
     for hyperparameters in {run.hyperparameters for run in runs}:
         lesson.optimizer.check(dict(hyperparameters))
+    if len({tuple(name for name, _ in run.hyperparameters) for run in runs}) > 1:
+        raise ValueError("All runs must give the same hyperparameters; their values may differ.")
     check_placement(placement, lesson, data, len(runs))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import LESSONS, Lesson, for_run
+from mnist_jax.lessons import LESSONS, Lesson, for_run, optimizer_to_json
 from mnist_jax.optimizers import Optimizer, optimizer
 from mnist_jax.runs.devices import Placement, Trainer, on_device
 from mnist_jax.runs.loop import check_runs
@@ -44,6 +44,10 @@ class Contestant:
     label: str
     optimizer: Optimizer
     learning_rates: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For results.json."""
+        return {**dataclasses.asdict(self), "optimizer": optimizer_to_json(self.optimizer)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,12 +193,28 @@ def best_of(group: Sequence[Contestant], tuning: Mapping[str, Any]) -> Contestan
     return max(group, key=lambda entrant: chosen(tuning[entrant.label])[0])
 
 
+def check_different(optimizers: Sequence[str]) -> None:
+    """Raise `UserError` unless they are two or more, and no two the same."""
+    if len(set(optimizers)) < max(2, len(optimizers)):
+        raise UserError(f"Name at least two different optimizers, not {'; '.join(optimizers) or 'none'}.")
+
+
 def check_comparison(
-    lesson: Lesson, data: Dataset, budget: Budget, *, epochs: int, placement: Placement = Placement()
+    groups: Mapping[str, Sequence[Contestant]],
+    lesson: Lesson,
+    data: Dataset,
+    budget: Budget,
+    *,
+    epochs: int,
+    placement: Placement = Placement(),
 ) -> None:
     """Raise `UserError` for what `compare` cannot do, before anything slow."""
+    entrants = list(itertools.chain(*groups.values()))
+    check_different([entrant.label for entrant in entrants])
     runs = [Run(seed) for seed in (*budget.tuning_seeds, *budget.final_seeds)]
-    check_runs(lesson, data, runs, epochs=epochs, placement=placement)
+    for entrant in entrants:
+        trained = dataclasses.replace(lesson, optimizer=entrant.optimizer)
+        check_runs(trained, data, runs, epochs=epochs, placement=placement)
     if data.validation is None:
         raise UserError("Settings are chosen on validation images, which split notebooks has none of; use slides.")
 

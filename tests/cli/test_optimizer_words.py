@@ -15,7 +15,7 @@ from mnist_jax.optimizers import transformation
     ("name", "said", "expected"),
     [
         ("sgd", "momentum none nesterov true", {"momentum": None, "nesterov": True}),
-        ("sgd", "momentum 0 accumulator_dtype bfloat16", {"momentum": 0.0, "accumulator_dtype": "bfloat16"}),
+        ("sgd", "momentum 0 accumulator_dtype float16", {"momentum": 0.0, "accumulator_dtype": "float16"}),
         ("adamw", "b1 9e-1 mask kernels", {"b1": 0.9, "mask": "kernels"}),
         ("adafactor", "min_dim_size_to_factor 64 decay_rate 1", {"min_dim_size_to_factor": 64, "decay_rate": 1.0}),
         ("muon", "ns_steps 3 nesterov False", {"ns_steps": 3, "nesterov": False}),
@@ -183,6 +183,11 @@ def test_an_optimizer_of_ones_own_that_is_not_there_is_one_sentence(own_module, 
         find_optimizer(name)
     assert says in str(refused.value)
     assert name not in OPTIMIZERS
+
+
+def test_an_optimizer_of_ones_own_can_be_compared(own_module):
+    name, settings = optimizer_of("my_module:halving gain=2 plain=true schedule=cosine")
+    assert optimizer(name, 0.1, **settings).label == "my_module:halving, gain 2, plain true, cosine_decay"
 
 
 def test_an_optimizer_of_ones_own_trains_and_its_run_is_read_without_it(own_module, run_main, toy_folder, tmp_path):

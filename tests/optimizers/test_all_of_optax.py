@@ -58,14 +58,20 @@ def test_every_optimizer_of_optax_is_known_or_refused():
     assert found == {*OPTIMIZERS, "contrib.dpsgd"}
     assert {"sgd", "nadam", "lbfgs", "contrib.muon", "contrib.dog"} <= found
     assert len(OPTIMIZERS) >= 45
-    assert set(REFUSED) == {"contrib.dpsgd", "contrib.differentially_private_aggregate"}
 
 
-@pytest.mark.parametrize("name", sorted(REFUSED))
+CANNOT = {
+    "contrib.dpsgd": "needs the gradient of each example by itself",
+    "contrib.differentially_private_aggregate": "needs the gradient of each example by itself",
+    "contrib.scale_by_muon": "takes matrices only",
+}
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *CANNOT])
 def test_what_cannot_work_says_why(name):
     for make in (lambda called: optimizer(called, 0.1), transformation):
         for called in (name, name.removeprefix("contrib.")):
-            with pytest.raises(UserError, match=rf"^{name} needs the gradient of each example"):
+            with pytest.raises(UserError, match=rf"^{name} {CANNOT[name]}"):
                 make(called)
 
 
@@ -133,6 +139,31 @@ def test_each_transformation_may_stand_before_an_optimizer(name, toy):
     state, _ = train_epoch(init_state(lesson, jax.random.key(0)), toy)
     assert jax.tree.all(jax.tree.map(lambda part: bool(jnp.isfinite(part).all()), state.params))
     assert state.opt_state.hyperparams["learning_rate"] == np.float32(0.01)
+
+
+STATIC = [
+    optimizer("adam", 0.01, mu_dtype="float16", nesterov=True),
+    optimizer("contrib.schedule_free_sgd", 0.1, state_dtype="float16", warmup_steps=3, weight_decay=0.1),
+    optimizer(
+        "adafactor", 0.01, min_dim_size_to_factor=2, dtype_momentum="float16", momentum=0.9, weight_decay_rate=0.1
+    ),
+    optimizer("contrib.muon", 0.02, preconditioning="schatten", adaptive=True, consistent_rms=0.2, ns_steps=3),
+    optimizer("contrib.galore", 0.01, rank=3, update_proj_gap=2, mask="kernels"),
+    optimizer("lars", 0.1, trust_ratio_mask="kernels", weight_decay_mask=False),
+    optimizer("lbfgs", 0.5, memory_size=3, scale_init_precond=False),
+    optimizer("adafactor", 0.01, clipping_threshold=None, factored=False),
+]
+
+
+@pytest.mark.parametrize("chosen", [pytest.param(made, id=str(made), marks=pytest.mark.slow) for made in STATIC])
+def test_what_changes_the_program_trains_and_is_kept(chosen, toy, tmp_path):
+    state, _ = train_epoch(init_state(narrow("he", chosen), jax.random.key(0)), toy)
+    Checkpoints(tmp_path).save(1, jax.device_get(state_arrays(state)), [])
+    saved = Checkpoints(tmp_path).newest().arrays
+    chex.assert_trees_all_equal(state_arrays(state_of_arrays(saved, like=state)), state_arrays(state))
+    read = net_of_arrays(saved, state.lesson, seed=0)
+    chex.assert_trees_all_equal(read.params, evaluation_params(state))
+    assert jnp.isfinite(logits(read, toy.images)).all()
 
 
 @pytest.mark.parametrize("name", ["contrib.schedule_free_sgd", "contrib.schedule_free_adamw"])

@@ -69,8 +69,8 @@ def test_each_optimizer_has_its_own_hyperparameters():
         ("sgd", 0.1, {"momentum": np.float32(0.5)}, "momentum must be a Python number"),
         ("sgd", 0.1, {"momentum": "0.5"}, "momentum must be a Python number"),
         ("sgd", 0.1, {"nesterov": 1}, "nesterov must be True or False, not 1"),
-        ("sgd", 0.1, {"accumulator_dtype": "int8"}, "bfloat16, float16, float32"),
-        ("sgd", 0.1, {"accumulator_dtype": True}, "bfloat16 or float16 or float32"),
+        ("sgd", 0.1, {"accumulator_dtype": "int8"}, "choose one of: float16, float32"),
+        ("sgd", 0.1, {"accumulator_dtype": True}, "must be float16 or float32"),
         ("adafactor", 0.1, {"min_dim_size_to_factor": 0}, "whole number of at least 1, not 0"),
         ("adafactor", 0.1, {"min_dim_size_to_factor": 2**31}, "whole number"),
         ("adafactor", 0.1, {"min_dim_size_to_factor": 8.0}, "whole number"),
@@ -187,6 +187,9 @@ def test_a_chain_transforms_gradients_before_the_optimizer():
     assert str(optimizer("sgd", 0.5, chain=chain)) == (
         "clip_by_global_norm, max_norm 0.25, then scale, step_size 2, then sgd 0.5"
     )
+    assert optimizer("sgd", 0.5, momentum=0.9, chain=chain[:1]).label == (
+        "clip_by_global_norm, max_norm 0.25, then sgd, momentum 0.9"
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,6 +208,12 @@ def test_a_chain_transforms_gradients_before_the_optimizer():
 def test_invalid_transformations_are_refused(name, values, arguments, says):
     with pytest.raises(UserError, match=says):
         transformation(name, *values, **arguments)
+
+
+def test_an_invalid_link_of_a_chain_is_refused():
+    for link in (Transformation("cut"), Transformation("clip_by_global_norm")):
+        with pytest.raises(UserError, match=r"'cut'|needs max_norm"):
+            optimizer("sgd", 0.1, chain=(link,))
 
 
 def test_a_value_is_read_without_looking_up_what_it_names():
@@ -260,12 +269,19 @@ def test_a_name_registered_again_is_compiled_again(registered, toy):
         ("muon", halving, "optax has a muon of its own"),
         ("own", lambda rate: optax.sgd(rate), "first argument of own must be called learning_rate"),
         ("own", 3, "first argument"),
+        ("own", dict, "first argument"),  # whose arguments Python does not know
         ("own", lambda learning_rate, inner: inner, "own needs inner; give it a default, or annotate it"),
     ],
 )
 def test_what_is_no_optimizer_is_not_registered(name, factory, says):
     with pytest.raises(UserError, match=says):
         register(name, factory)
+
+
+def test_what_makes_no_transformation_is_refused_when_it_is_made(registered):
+    registered("own", lambda learning_rate: learning_rate)
+    with pytest.raises(UserError, match=r"must return an optax.GradientTransformation, not .*0.1"):
+        optimizer("own", 0.1).transformation().init(PARAMS)
 
 
 def test_update_gets_the_loss_of_the_step_s_own_batch_with_its_dropout(registered, toy):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from helpers import BUDGET, GROUPS, run_compare
 
-from mnist_jax import LESSONS, UserError, optimizer
+from mnist_jax import LESSONS, UserError, optimizer, schedule
 from mnist_jax.cli.terminal import EpochProgress
 from mnist_jax.runs.devices import Trainer
 from mnist_jax.runs.journal import CHECKPOINTS, JOURNAL
@@ -189,23 +189,24 @@ def test_the_first_epoch_of_a_timed_program_does_not_count(dataset, monkeypatch)
 
     class Timed:
         def __init__(self, lesson, *_):
-            self.lesson = lesson
+            self.optimizer = lesson.optimizer.name
 
         def start(self, _):
             return []
 
         def epoch(self, states):
-            epochs.append(self.lesson)
+            epochs.append(self.optimizer)
             return [*states, None], self, None
 
         def block_until_ready(self):
             nonlocal now
-            now += {"mlp": [100, 1, 5, 3], "adam": [200, 7, 6, 5]}[self.lesson][epochs.count(self.lesson) - 1]
+            now += {"sgd": [100, 1, 5, 3], "adam": [200, 7, 6, 5]}[self.optimizer][epochs.count(self.optimizer) - 1]
 
     monkeypatch.setattr(tuning, "Trainer", Timed)
     monkeypatch.setattr(tuning, "time", SimpleNamespace(perf_counter=lambda: now))
-    assert seconds_alone({"a": "mlp", "b": "adam"}, dataset, repeats=3) == {"a": [1, 5, 3], "b": [7, 6, 5]}
-    assert epochs == ["mlp", "adam"] * 4  # in turn
+    lessons = {"a": LESSONS["mlp"], "b": LESSONS["adam"]}
+    assert seconds_alone(lessons, dataset, repeats=3) == {"a": [1, 5, 3], "b": [7, 6, 5]}
+    assert epochs == ["sgd", "adam"] * 4  # in turn
 
 
 @pytest.mark.parametrize(("tuning", "final"), [(0, 2), (1, 1), (10**9, 2), (1, 10**9)])
@@ -219,9 +220,23 @@ def test_final_seeds_are_fresh():
     assert not set(budget.tuning_seeds) & set(budget.final_seeds)
 
 
+def test_every_contestant_is_checked_for_the_length_of_its_runs(dataset):
+    scheduled = contestant("adam", (0.1,), schedule=schedule("warmup_cosine_decay", warmup_steps=5))
+    groups = {**GROUPS, scheduled.label: [scheduled]}
+    check_comparison(groups, LESSONS["mlp"], dataset, BUDGET, epochs=2)
+    with pytest.raises(UserError, match="does not fit a run of 3 steps"):
+        check_comparison(groups, LESSONS["mlp"], dataset, BUDGET, epochs=1)
+
+
+def test_two_contestants_of_one_label_are_refused(dataset):
+    groups = {**GROUPS, "again": [contestant("adam", (0.1,))]}
+    with pytest.raises(UserError, match=r"two different optimizers, not .*; adam; adam"):
+        check_comparison(groups, LESSONS["mlp"], dataset, BUDGET, epochs=1)
+
+
 def test_tuning_needs_validation_images(dataset):
     with pytest.raises(UserError, match="validation images"):
-        check_comparison(LESSONS["mlp"], dataclasses.replace(dataset, validation=None), BUDGET, epochs=2)
+        check_comparison(GROUPS, LESSONS["mlp"], dataclasses.replace(dataset, validation=None), BUDGET, epochs=2)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ r"""How fast is it, and how fast could it be?
 
 times an epoch of each lesson (split `notebooks`: 60,000 examples, batch 32) against
 
-- `ours_per_core`: as many runs at once as there are cores, each on a device of its own, as studies train them;
-- `ours_split`: the run's hidden units split over as many devices, as `--devices-per-run` does;
+- `ours_per_core`: a run per core at once, each on its own device, as studies train them;
+- `ours_split`: one run, its hidden units split over a device per core, as `--devices-per-run` does;
 - `jax_step_loop`: a jitted step called from a Python loop with slices of shuffled arrays, as in most JAX examples;
 - `torch_in_memory`: eager PyTorch on all threads, images in memory as float32;
-- `torch_per_core`: the same on one thread in each of as many processes as there are cores;
+- `torch_per_core`: the same on one thread, in a process per core;
 - `torch_dataloader`: eager PyTorch as in the notebooks: a PIL image made a tensor one by one, behind a DataLoader;
 - `torch_compile`: `torch_in_memory` with `torch.compile` around network and loss;
 
@@ -18,7 +18,7 @@ and where `--peers` names them, on a GPU,
 - `ours_without_command_buffers`, `ours_loop_in_command_buffer`, `ours_loop_unrolled`: ours with other options of XLA
   ([variants.py](timing/variants.py)).
 
-It also says how near that comes to what the machine can do: an epoch's matrix products at the rate of a large product
+It also tells what share of the machine that is: an epoch's matrix products at the rate of a large product
 on all cores, and its weights' traffic at the rate of a copy ([limits.py](timing/limits.py)).
 
 All take turns: every repeat times each of them once, after one that does not count. A ratio is the median over repeats

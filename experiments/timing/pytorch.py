@@ -58,7 +58,7 @@ def in_memory(tensors: tuple[Any, Any], lesson: Lesson, examples: int, **how: bo
 
 
 def per_core(train: Examples, lesson: Lesson, examples: int) -> Iterator[None]:
-    """Train a net in each of as many processes as there are cores, on a thread each, as `in_memory` does."""
+    """Train a net on one thread, in a process per core, as `in_memory` does."""
     return in_processes(cores(), on_one_thread, train, lesson, examples)
 
 

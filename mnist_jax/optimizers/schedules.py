@@ -172,6 +172,11 @@ def schedule_names() -> list[str]:
     return [name for name in _factories() if "other" not in _kinds(name).values()]
 
 
+def refused_schedule_names() -> list[str]:
+    """The others, which are not made of names and numbers alone; `schedule()` says why."""
+    return sorted(_factories().keys() - schedule_names())
+
+
 @functools.cache
 def _factories() -> Mapping[str, Callable[..., optax.Schedule]]:
     """Optax's functions that return a schedule, by name without the suffix `_schedule`."""
@@ -216,7 +221,7 @@ def _check(chosen: Schedule) -> None:
     others = [key for key, kind in _kinds(name).items() if kind == "other"] if name in _factories() else []
     if others:
         raise UserError(
-            f"The schedule {name} cannot be given by names and numbers, as its {others[0]}; choose one of: "
+            f"The schedule {name} cannot be given by names and numbers, because of its {others[0]}; choose one of: "
             f"{', '.join(schedule_names())}."
         )
     check_choice("schedule", name, schedule_names())

@@ -21,7 +21,10 @@ from mnist_jax.runs.files import JOURNAL, RESULTS
 from mnist_jax.runs.journal import Journal, open_study
 from mnist_jax.runs.provenance import describe_run
 
-STUDIES = ["train", "ladder", "reproduce_notebooks", "sgd_vs_adam", "optimizers", "initialisation", "running_variance"]
+STUDIES = [
+    "train", "ladder", "reproduce_notebooks", "sgd_vs_adam", "optimizers", "all_of_optax", "initialisation",
+    "running_variance",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

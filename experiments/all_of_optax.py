@@ -8,7 +8,9 @@ All else is optax's default. Each schedule is that of adam, peak 0.003. There is
 optimizers.py compares. Written to DIR: `runs.jsonl`, `results.json`, `README.md`. Interrupted, it continues with
 `--resume`.
 
-Answer: TODO. Recorded in experiments/results/all_of_optax by
+Answer: nearly all do. 47 of 49 optimizers work, to test accuracies from 78.41 % (rprop) to 96.81 % (contrib.cocob).
+Not: contrib.dowg, contrib.dpsgd. 12 of 14 schedules work, to test accuracies from 96.31 % (constant) to 96.95 %
+(linear). Not: join_schedules, sgdr. Recorded in experiments/results/all_of_optax by
 
     python experiments/all_of_optax.py --data data/mnist --out experiments/results/all_of_optax
 """

@@ -140,7 +140,9 @@ def test_the_speed_s_answer():
     assert all(float(a.rstrip("x")) > float(b.rstrip("x")) for a, b in zip(compiled, eager, strict=True))
 
 
-@pytest.mark.parametrize("study", ["initialisation", "optimizers", "reproduce_notebooks", "sgd_vs_adam"])
+@pytest.mark.parametrize(
+    "study", ["all_of_optax", "initialisation", "optimizers", "reproduce_notebooks", "sgd_vs_adam"]
+)
 def test_numbers_in_a_script_docstring_match_its_verdict(study):
     verdict = " ".join((RECORDED / study / "README.md").read_text().split()).lower()
     said = [
@@ -150,6 +152,15 @@ def test_numbers_in_a_script_docstring_match_its_verdict(study):
     ]
     assert said
     assert [sentence for sentence in said if sentence.lower() not in verdict] == []
+
+
+def test_nearly_all_of_optax_works():
+    study, results = script("all_of_optax"), recorded("all_of_optax")
+    outcomes = {
+        kind: [study.outcome(results, entry) for entry in study.of_kind(results, kind)] for kind in study.HEADERS
+    }
+    assert outcomes["optimizer"].count("yes") >= 45
+    assert outcomes["schedule"].count("yes") >= 12
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -99,18 +99,6 @@ def test_a_net_split_over_devices_trains_as_a_whole_one(lesson, devices_per_run,
         assert mine.test_loss == pytest.approx(its.test_loss, rel=1e-9)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["adafactor", "galore", "muon", "schedule_free_adamw", "lbfgs"])
-def test_what_an_optimizer_keeps_in_its_own_shapes_is_split_or_not(name, dataset):
-    lesson = exact(dataclasses.replace(LESSONS["relu"], optimizer=optimizer(name, 0.01)), hidden=(8, 6))
-    with jax.enable_x64(True):
-        spread, whole = (
-            record(train_runs(lesson, dataset, [Run(3)], epochs=1, placement=Placement(devices_per_run=count)))
-            for count in (2, 1)
-        )
-    assert spread["test_loss"][0] == pytest.approx(whole["test_loss"][0], rel=1e-7)
-
-
 def test_two_runs_split_over_two_devices_each(dataset):
     runs = [Run(3), Run(4)]
     for test_every in (None, 1):

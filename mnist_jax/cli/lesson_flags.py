@@ -10,6 +10,7 @@ from mnist_jax.cli.arguments import OPTIMIZER_NAMES, subcommands
 from mnist_jax.cli.optimizer_words import chain_of, find_optimizer, hyperparameters_of, schedule_of
 from mnist_jax.lessons import IDEAS, LESSONS, Lesson
 from mnist_jax.optimizers import Optimizer, schedule_names
+from mnist_jax.optimizers.factories import full_name
 
 
 def _words(metavar: str, nothing: str) -> Any:
@@ -86,11 +87,12 @@ def _changed(base: Lesson, lesson: _LessonFlags) -> Lesson:
     """
     old, new = base.optimizer, lesson.optimizer
     find_optimizer(new.name)
-    hyperparameters: dict[str, Any] = dict(old.hyperparameters if new.name == old.name else ())
+    name = full_name(new.name)
+    hyperparameters: dict[str, Any] = dict(old.hyperparameters if name == old.name else ())
     if isinstance(new.hyperparameters, list):
-        hyperparameters |= hyperparameters_of(new.name, new.hyperparameters)
+        hyperparameters |= hyperparameters_of(name, new.hyperparameters)
     chosen = Optimizer(
-        new.name,
+        name,
         new.learning_rate,
         tuple(sorted(hyperparameters.items())),
         schedule_of(new.schedule) if isinstance(new.schedule, list) else new.schedule,

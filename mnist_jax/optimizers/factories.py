@@ -55,9 +55,12 @@ def _is_optimizer(name: str, factory: Factory) -> bool:
 
 
 def _taking_learning_rate(factory: Factory) -> Factory:
-    """The same with its first argument called so; `UserError` where it makes no transformation."""
+    """The same with its first argument called so; `UserError` where it makes no transformation.
+
+    Keywords that it takes of any name are not set by name: optax would inject them as one argument.
+    """
     shape = inspect.signature(factory)
-    first, *rest = shape.parameters.values()
+    first, *rest = (one for one in shape.parameters.values() if one.kind is not one.VAR_KEYWORD)
 
     @functools.wraps(factory)
     def renamed(learning_rate: Any, **others: Any) -> optax.GradientTransformation:
@@ -123,8 +126,14 @@ def transformation_factory(name: str) -> Factory:
     return _looked_up("transformation", name, TRANSFORMATIONS)
 
 
+def full_name(name: str) -> str:
+    """The one name of what may have two: `muon` is `contrib.muon`."""
+    contrib = f"contrib.{name}"
+    return contrib if contrib in _FOUND and name not in _FOUND else name
+
+
 def _looked_up(what: str, name: str, known: Mapping[str, Factory]) -> Factory:
-    full = name if name in _FOUND or f"contrib.{name}" not in _FOUND else f"contrib.{name}"
+    full = full_name(name)
     if full in REFUSED:
         raise UserError(REFUSED[full])
     check_choice(what, full, known)

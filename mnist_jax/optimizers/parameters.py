@@ -189,7 +189,7 @@ def check_form(what: str, name: object, called: str, pairs: object) -> None:
     for key, value in pairs:
         if not (value is None or isinstance(value, bool | str) or (is_number(value) and abs(value) <= LARGEST)):
             raise UserError(
-                f"{key} must be a Python number that float32 holds, a bool, a str or None, not {short(value)}."
+                f"{key!r} must be a Python number that float32 holds, a bool, a str or None, not {short(value)}."
             )
 
 

@@ -26,6 +26,7 @@ _MOST_STEPS = 2**31 - 1  # optax counts them in int32
 # Where optax has no default; `init_value` is 1 in a schedule that begins at its peak.
 _DEFAULTS = {"value": 1.0, "peak_value": 1.0, "init_value": 0.0, "end_value": 0.0}
 _REST_OF_RUN = ("decay_steps", "transition_steps")  # their default
+_WARMUP_FRACTION = 0.05  # of the run, as in AlgoPerf's baselines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +146,7 @@ def schedule(name: str, /, **numbers: Value) -> Schedule:
 
     Lengths do not depend on the run: optax's `warmup_steps` is given as `warmup_epochs`, `warmup_fraction` (of the run)
     or `warmup_steps`, `transition_begin` as `transition_begin_epochs` and so on. They are rounded to steps, to one at
-    least. `decay_steps` and `transition_steps` are by default the rest of the run.
+    least. By default a warm-up is 5 % of the run, `decay_steps` and `transition_steps` the rest of it.
 
     Values (`init_value`, `peak_value`, `end_value`) are fractions of the optimizer's learning rate. Where optax has no
     default, that of the peak is 1, those before it and at the end are 0.
@@ -248,8 +249,8 @@ def _check(chosen: Schedule) -> None:
 
 
 def _defaults(name: str) -> Mapping[str, Any]:
-    """Optax's and ours; None for the rest of the run, and for no boundaries."""
-    own = {**_DEFAULTS, **dict.fromkeys(_REST_OF_RUN)}
+    """Optax's and ours; None for the rest of the run, for our part of it to warm up, and for no boundaries."""
+    own = {**_DEFAULTS, **dict.fromkeys((*_REST_OF_RUN, "warmup_steps"))}
     parameters = _parameters(name)
     if "peak_value" not in parameters:
         own["init_value"] = 1.0
@@ -296,6 +297,8 @@ def _arguments(chosen: Schedule, steps: int, epochs: int) -> dict[str, Any]:
         else:
             parameter, unit = _spellings(name)[key]
             arguments[parameter] = in_steps(value, unit) if unit else value
+    if arguments.get("warmup_steps", 0) is None:
+        arguments["warmup_steps"] = in_steps(_WARMUP_FRACTION, "fraction")
     # Optax's `decay_steps` includes the warm-up, `transition_steps` begins after it.
     begin = arguments.get("warmup_steps", 0) + arguments.get("transition_begin", 0)
     rest = {"decay_steps": steps, "transition_steps": steps - begin}

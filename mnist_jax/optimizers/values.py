@@ -15,7 +15,7 @@ import jax
 import optax
 
 from mnist_jax.errors import UserError, check_choice
-from mnist_jax.optimizers.factories import optimizer_factory, transformation_factory
+from mnist_jax.optimizers.factories import full_name, optimizer_factory, transformation_factory
 from mnist_jax.optimizers.parameters import (
     LARGEST,
     SMALLEST,
@@ -118,7 +118,10 @@ class Optimizer:
         """Raise `UserError` unless optax has this optimizer, and it takes these numbers, each within its range."""
         given = dict(overrides or {})
         Optimizer(self.name, given.pop("learning_rate", self.learning_rate))
-        check_values(self.name, _hyperparameters(self.name), {**dict(self.hyperparameters), **given})
+        values = {**dict(self.hyperparameters), **given}
+        check_values(self.name, _hyperparameters(self.name), values)
+        if self._plain_name.startswith("schedule_free") and values.get("b1") == 0:
+            raise UserError(f"{self.name} divides by b1, which must be above 0.")
         for link in self.chain:
             link.check()
         if self.schedule is not None:
@@ -189,7 +192,8 @@ def optimizer(
     Raises:
       UserError: unknown name, unknown hyperparameter, or a value that it does not take.
     """
-    chosen = Optimizer(name, learning_rate, tuple(sorted(hyperparameters.items())), schedule, tuple(chain))
+    pairs = tuple(sorted(hyperparameters.items()))
+    chosen = Optimizer(full_name(name), learning_rate, pairs, schedule, tuple(chain))
     chosen.check()
     return chosen
 
@@ -207,7 +211,7 @@ def transformation(name: str, /, *values: Value, **arguments: Value) -> Transfor
     placed = dict(zip(names, values, strict=False))
     if both := sorted(placed.keys() & arguments.keys()):
         raise UserError(f"{name} is given {both[0]} twice.")
-    chosen = Transformation(name, tuple(sorted({**placed, **arguments}.items())))
+    chosen = Transformation(full_name(name), tuple(sorted({**placed, **arguments}.items())))
     chosen.check()
     return chosen
 

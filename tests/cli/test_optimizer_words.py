@@ -86,7 +86,7 @@ def test_an_optimizer_of_a_comparison_has_schedule_and_chain():
         ("sgd momentun=0.5", "Unknown hyperparameter of sgd 'momentun'; choose one of: accumulator_dtype, momentum, "),
         ("sgd learning_rate=0.1", "Unknown hyperparameter of sgd 'learning_rate'"),
         ("sgd momentum=1", "momentum must be a Python number at least 0 and below 1"),
-        ("sgd momentum=nan", "momentum must be a Python number that float32 holds"),
+        ("sgd momentum=nan", "'momentum' must be a Python number that float32 holds"),
         ("sgd momentum=kernels", "momentum must be a Python number"),
         ("sgd nesterov=1", "nesterov must be True or False, not 1"),
         ("adafactor min_dim_size_to_factor=0.5", "must be a whole number of at least 1, not '0.5'"),

@@ -122,6 +122,15 @@ def test_warm_up_starts_at_0_reaches_the_peak_and_ends_at_0():
     assert found[STEPS] == pytest.approx(0, abs=1e-8)
 
 
+def test_a_warm_up_of_no_stated_length_takes_5_percent_of_the_run():
+    for name, numbers in {"warmup_cosine": {}, "warmup_constant": {}, "warmup_exponential": {"decay_rate": 0.1}}.items():
+        found, stated = (
+            rates(schedule(name, **numbers, **length).for_run(steps_per_epoch=100, epochs=3), steps=300)
+            for length in ({}, {"warmup_steps": 15})
+        )
+        chex.assert_trees_all_equal(found, stated)
+
+
 def test_float64_keeps_its_digits():
     with jax.enable_x64(True):
         found = rates(schedule("cosine_decay").for_run(**LENGTH))
@@ -250,7 +259,6 @@ def test_training_needs_the_length_of_the_run():
         ("linear_onecycle", {"pct_start": 0.9}, "each above the one before"),
         ("exponential_decay", {}, "needs decay_rate"),
         ("exponential_decay", {"decay_rate": 0.1, "staircase": 1.0}, "True or False"),
-        ("warmup_constant", {}, "needs warmup_epochs or warmup_fraction or warmup_steps"),
         ("piecewise_constant", {"boundaries_and_scales": 0.1}, "at_5_epochs and the like"),
         ("piecewise_constant", {"at_5_weeks": 0.1}, "at_5_epochs and the like"),
         ("piecewise_constant", {"at_5_epochs": -0.1}, "at least 0"),

@@ -50,6 +50,12 @@ def test_each_optimizer_has_its_own_hyperparameters():
     assert optimizer("adam", 0.01, b2=0.99, b1=0.8) == Optimizer("adam", 0.01, (("b1", 0.8), ("b2", 0.99)))
 
 
+def test_what_has_two_names_is_one_value():
+    assert optimizer("muon", 0.02) == optimizer("contrib.muon", 0.02)
+    assert transformation("normalize") == transformation("contrib.normalize")
+    assert optimizer("adam", 0.01).name == "adam"
+
+
 @pytest.mark.parametrize(
     ("name", "rate", "numbers", "says"),
     [
@@ -66,7 +72,7 @@ def test_each_optimizer_has_its_own_hyperparameters():
         ("sgd", "0.01", {}, "above 0"),
         ("sgd", True, {}, "above 0"),
         ("sgd", np.float32(0.1), {}, r"Python number above 0 .*not np.float32\(0.1\)"),
-        ("sgd", 0.1, {"momentum": np.float32(0.5)}, "momentum must be a Python number"),
+        ("sgd", 0.1, {"momentum": np.float32(0.5)}, "'momentum' must be a Python number"),
         ("sgd", 0.1, {"momentum": "0.5"}, "momentum must be a Python number"),
         ("sgd", 0.1, {"nesterov": 1}, "nesterov must be True or False, not 1"),
         ("sgd", 0.1, {"accumulator_dtype": "int8"}, "choose one of: float16, float32"),
@@ -82,6 +88,10 @@ def test_each_optimizer_has_its_own_hyperparameters():
         ("noisy_sgd", 0.1, {"seed": 1}, "'seed'; choose one of: eta, gamma, key"),
         ("sgd", None, {}, "above 0"),
         ("sgd", 10**400, {}, "above 0"),
+        ("contrib.schedule_free_sgd", 0.1, {"b1": 0.0}, "divides by b1, which must be above 0"),
+        ("adam", 0.01, {"\r": 1e39}, r"'\\r' must be a Python number"),
+        ("adam", 0.01, {"\n": 1.0}, r"'\\n'; choose one of"),
+        ("a\nb", 0.01, {}, r"'a\\nb'; choose one of"),
         (["sgd"], 0.01, {}, r"must be a str, not \['sgd'\]"),
         ("sgd", 0.01, {"momentum": 1.0}, "below 1"),
         ("sgd", 0.01, {"momentum": 1 - 1e-9}, "below 1 that float32 holds"),
@@ -96,8 +106,9 @@ def test_each_optimizer_has_its_own_hyperparameters():
     ],
 )
 def test_invalid_values_are_refused(name, rate, numbers, says):
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=says) as refused:
         optimizer(name, rate, **numbers)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -249,6 +260,13 @@ def test_an_optimizer_of_ones_own_is_registered(registered):
         made = chosen.transformation()
         updates, _ = made.update(GRADS, made.init(PARAMS), PARAMS)
         chex.assert_trees_all_close(updates, jax.tree.map(lambda g, by=factor: -by * g, GRADS), rtol=1e-6)
+
+
+def test_an_optimizer_of_ones_own_may_take_any_keywords(registered, toy):
+    registered("passing", lambda learning_rate, **others: optax.sgd(learning_rate, **others))
+    lesson = dataclasses.replace(LESSONS["mlp"], hidden=(3,), optimizer=optimizer("passing", 0.1))
+    state, _ = train_step(init_state(lesson, jax.random.key(0)), toy)
+    assert int(state.step) == 1
 
 
 def test_a_name_registered_again_is_compiled_again(registered, toy):

@@ -123,7 +123,7 @@ def test_warm_up_starts_at_0_reaches_the_peak_and_ends_at_0():
 
 
 def test_a_warm_up_of_no_stated_length_takes_5_percent_of_the_run():
-    for name, numbers in {"warmup_cosine": {}, "warmup_constant": {}, "warmup_exponential": {"decay_rate": 0.1}}.items():
+    for name, numbers in [("warmup_cosine", {}), ("warmup_constant", {}), ("warmup_exponential", {"decay_rate": 0.1})]:
         found, stated = (
             rates(schedule(name, **numbers, **length).for_run(steps_per_epoch=100, epochs=3), steps=300)
             for length in ({}, {"warmup_steps": 15})

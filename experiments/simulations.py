@@ -82,7 +82,8 @@ def report(results: Mapping[str, Any]) -> dict[str, bytes]:
     """File name -> content: the table of results.json."""
     note = (
         f"A limit is a quantile of the binomial distribution with the promised share: a sound program is on its wrong "
-        f"side in at most {100 * CHANCE:.1f} % of simulations. Generators are fixed; the worlds are in experiments/simulated."
+        f"side in at most {100 * CHANCE:.1f} % of simulations. Generators are fixed; the worlds are in "
+        "experiments/simulated."
     )
     return {TABLE: f"{markdown_table(HEADER, rows(results))}\n{note}\n\n**{verdict(results)}**\n".encode()}
 

@@ -83,7 +83,7 @@ class Arguments:
 
 def names() -> dict[str, list[str]]:
     """All of optax's optimizers and schedules, those that are refused last."""
-    refused = [name for name in REFUSED if _takes_a_rate(operator.attrgetter(name)(optax))]
+    refused = [name for name in REFUSED if "scale_by_" not in name and _takes_a_rate(operator.attrgetter(name)(optax))]
     return {
         "optimizer": [*OPTIMIZERS, *refused],
         "schedule": [*schedule_names(), *refused_schedule_names()],

@@ -1,6 +1,7 @@
 """What the user types: groups of options that commands are composed of, and how they are read."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, Union
@@ -68,8 +69,11 @@ def parsed(kind: type[T], description: str | None, prog: str | None = None) -> T
       prog: the program's name.
 
     Raises:
-      UserError: more arguments than tyro can name.
+      UserError: more arguments than tyro can name, or one twice that takes any number of words.
     """
+    for flag in ("--chain", "--hyperparameters", "--optimizers", "--schedule"):  # of others the last counts
+        if sum(word.partition("=")[0] == flag for word in sys.argv) > 1:
+            raise UserError(f"{flag} is given twice; give all its words after one {flag}.")
     markers = (
         tyro.conf.OmitArgPrefixes,  # no names of groups in the flags
         tyro.conf.CascadeSubcommandArgs,  # a command's flags may stand before or after a lesson's

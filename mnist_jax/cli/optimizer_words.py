@@ -57,7 +57,7 @@ def find_optimizer(name: str) -> None:
         sys.path.insert(0, "")  # the current folder, as for `python -m`
     try:
         found = importlib.import_module(module)
-    except Exception as error:  # of any kind: it is the user's own program
+    except (Exception, SystemExit) as error:  # of any kind: it is the user's own program
         raise UserError(
             f"The module {module!r} cannot be imported ({type(error).__name__}: {reason(error)}); MODULE:FUNCTION "
             "names a module of this folder or of Python's path, and a function in it."
@@ -76,25 +76,29 @@ def hyperparameters_of(name: str, said: Iterable[str]) -> dict[str, Value]:
     return _settings(name, _words(said), parameters(optimizer_factory(name)))
 
 
-def schedule_of(said: Iterable[str]) -> Schedule:
-    """The schedule, `warmup_cosine warmup_fraction 0.05`.
+def schedule_of(said: Iterable[str]) -> Schedule | None:
+    """The schedule, `warmup_cosine warmup_fraction 0.05`, or `none`.
 
     Raises:
       UserError: see `optimizers.schedule`; or a name has no value.
     """
     name, *words = _words(said) or [""]
+    if [name, *words] == ["none"]:
+        return None
     return schedule(name, **_settings(name, words, {}))
 
 
 def chain_of(said: Iterable[str]) -> tuple[Transformation, ...]:
     """The transformations, each with values in optax's order and then by name.
 
-    For instance `clip_by_global_norm 1.0 add_decayed_weights 1e-4 mask kernels`.
+    For instance `clip_by_global_norm 1.0 add_decayed_weights 1e-4 mask kernels`, or `none`.
 
     Raises:
       UserError: see `optimizers.transformation`; or a name has no value.
     """
     words, chain = _words(said), []
+    if words == ["none"]:
+        return ()
     while words:
         name, *words = words
         known = parameters(transformation_factory(name))

@@ -21,6 +21,7 @@ _EACH = "needs the gradient of each example by itself, and a step here has the b
 REFUSED = {
     "contrib.dpsgd": f"contrib.dpsgd {_EACH}",
     "contrib.differentially_private_aggregate": f"contrib.differentially_private_aggregate {_EACH}",
+    "scale_by_learning_rate": "scale_by_learning_rate turns the gradient around, and the optimizer does so itself.",
     "contrib.scale_by_muon": "contrib.scale_by_muon takes matrices only; the optimizer contrib.muon takes a whole net.",
 }
 
@@ -96,6 +97,8 @@ def register(name: str, factory: Factory) -> None:
     Raises:
       UserError: it is not such a function, or optax has one of that name.
     """
+    if not isinstance(name, str) or not name.strip():
+        raise UserError(f"The name of an optimizer must be a word, not {short(name)}.")
     if name in _FOUND or f"contrib.{name}" in _FOUND:
         raise UserError(f"optax has a {name} of its own; choose another name for yours.")
     try:

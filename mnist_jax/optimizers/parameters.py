@@ -25,7 +25,7 @@ KERNELS = "kernels"  # in place of a mask: weights of layers, without biases and
 SMALLEST, LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
 # Weights of running averages: outside [0, 1) the average grows without bound. So does one that float32 rounds to 1.
-_AVERAGES = {"momentum", "decay", "rho", "beta", "b1", "b2", "b3", "adam_b1", "adam_b2"}
+_AVERAGES = {"momentum", "decay", "rho", "beta", "b1", "b2", "b3", "beta3", "adam_b1", "adam_b2"}
 
 _FLOATS = ("float16", "float32")  # numpy, and so a checkpoint that is read, has no bfloat16
 
@@ -145,6 +145,8 @@ def of_kernels(tree: Any) -> Any:
 
 def check_values(name: str, settable: Mapping[str, Parameter], values: Mapping[str, Value]) -> None:
     """Raise `UserError` unless what is called `name` takes these values, and needs no others."""
+    if values and not settable:
+        raise UserError(f"{name} has nothing that can be set; {next(iter(values))!r} was given.")
     for key, value in values.items():
         check_choice(f"hyperparameter of {name}", key, sorted(settable))
         settable[key].check(value)

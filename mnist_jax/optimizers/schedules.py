@@ -146,7 +146,8 @@ def schedule(name: str, /, **numbers: Value) -> Schedule:
 
     Lengths do not depend on the run: optax's `warmup_steps` is given as `warmup_epochs`, `warmup_fraction` (of the run)
     or `warmup_steps`, `transition_begin` as `transition_begin_epochs` and so on. They are rounded to steps, to one at
-    least. By default a warm-up is 5 % of the run, `decay_steps` and `transition_steps` the rest of it.
+    least. By default a warm-up is 5 % of the run, `decay_steps` all of it, warm-up included, and `transition_steps`
+    what is left after the warm-up.
 
     Values (`init_value`, `peak_value`, `end_value`) are fractions of the optimizer's learning rate. Where optax has no
     default, that of the peak is 1, those before it and at the end are 0.
@@ -161,7 +162,7 @@ def schedule(name: str, /, **numbers: Value) -> Schedule:
       UserError: a schedule that optax does not have or that has no form here, a number that it does not take or that is
         outside its range, or one that is missing.
     """
-    plain = name.removesuffix("_schedule")
+    plain = name.removesuffix("_schedule") if isinstance(name, str) else name
     full = f"{plain}_decay" if f"{plain}_decay" in _factories() else plain
     chosen = Schedule(full, tuple(sorted(numbers.items())))
     chosen.check()
@@ -239,6 +240,8 @@ def _check(chosen: Schedule) -> None:
             raise UserError(f"{key} gives the {parameter} of {name} for the second time; once is enough.")
         given[parameter] = value
         _check_setting(key, value, kinds[parameter], unit, default=_defaults(name).get(parameter))
+    if has_boundaries and not any(_AT.fullmatch(key) for key, _ in chosen.numbers):
+        raise UserError(f"The schedule {name} needs a change, as at_5_epochs.")
     missing = set(kinds) - set(given) - set(_defaults(name))
     if missing:
         ways = [key for key, (parameter, _) in spellings.items() if parameter == min(missing)]
@@ -293,6 +296,8 @@ def _arguments(chosen: Schedule, steps: int, epochs: int) -> dict[str, Any]:
         if match := _AT.fullmatch(key):
             if (step := in_steps(float(match[1]), match[2])) in boundaries:
                 raise ValueError(f"two changes are at step {step:,}")
+            if step > steps:
+                raise ValueError(f"a change is at step {step:,}")
             boundaries[step] = value
         else:
             parameter, unit = _spellings(name)[key]
@@ -302,9 +307,8 @@ def _arguments(chosen: Schedule, steps: int, epochs: int) -> dict[str, Any]:
     # Optax's `decay_steps` includes the warm-up, `transition_steps` begins after it.
     begin = arguments.get("warmup_steps", 0) + arguments.get("transition_begin", 0)
     rest = {"decay_steps": steps, "transition_steps": steps - begin}
-    left = {key: rest[key] for key in rest if key in arguments and arguments[key] is None}
-    if min(left.values(), default=1) < 1:
-        raise ValueError(f"nothing is left of it after the first {begin:,}")
-    arguments |= left
+    arguments |= {key: rest[key] for key in rest if key in arguments and arguments[key] is None}
+    if begin >= min(steps, arguments.get("decay_steps", steps)):
+        raise ValueError(f"nothing is left after the first {begin:,}")
     arguments |= {key: boundaries for key, kind in _kinds(name).items() if kind == "boundaries"}
     return arguments

@@ -193,7 +193,7 @@ def optimizer(
       UserError: unknown name, unknown hyperparameter, or a value that it does not take.
     """
     pairs = tuple(sorted(hyperparameters.items()))
-    chosen = Optimizer(full_name(name), learning_rate, pairs, schedule, tuple(chain))
+    chosen = Optimizer(full_name(name), learning_rate, pairs, schedule, chain)
     chosen.check()
     return chosen
 

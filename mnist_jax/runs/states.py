@@ -15,7 +15,7 @@ from mnist_jax.lessons import Lesson
 from mnist_jax.train import TrainState, evaluation_params, init_net
 
 _OPTIMIZER = "opt_state."
-_AVERAGING = ".weight_sum"  # an array of `ScheduleFreeState`, and of nothing else in optax
+_AVERAGING = ".weight_sum"  # with the others an array of `ScheduleFreeState`
 
 
 def state_arrays(state: TrainState) -> dict[str, jax.Array]:
@@ -47,6 +47,7 @@ def net_of_arrays(arrays: Mapping[str, np.ndarray], lesson: Lesson, seed: int) -
     own = {name: array for name, array in arrays.items() if not name.startswith(_OPTIMIZER)}
     state = state_of_arrays(own, like)
     names = jax.tree_util.tree_map_with_path(lambda path, leaf: _name(path, leaf, ""), like.params)
+    others = ["b1", "max_lr", "step_count", *(f"z.{name}" for name in jax.tree.leaves(names))]
     averaging = tuple(
         ScheduleFreeState(
             b1=arrays[f"{part}.b1"],
@@ -54,6 +55,7 @@ def net_of_arrays(arrays: Mapping[str, np.ndarray], lesson: Lesson, seed: int) -
             **dict.fromkeys(("weight_sum", "step_count", "max_lr", "base_optimizer_state")),
         )
         for part in (name.removesuffix(_AVERAGING) for name in arrays if name.endswith(_AVERAGING))
+        if all(f"{part}.{other}" in arrays for other in others)
     )
     params = evaluation_params(dataclasses.replace(state, opt_state=averaging))
     return dataclasses.replace(state, params=params)

@@ -152,6 +152,7 @@ def own_module(tmp_path, monkeypatch):
     (tmp_path / "my_module.py").write_text(OWN)
     (tmp_path / "my_typo.py").write_text("import optax\n\n\ndef halving(learning_rate):\nreturn 3\n")
     (tmp_path / "my_error.py").write_text("1 / 0\n")
+    (tmp_path / "my_script.py").write_text("import sys\n\nsys.exit(3)\n")
 
     def forget():
         OPTIMIZERS.clear()
@@ -173,6 +174,7 @@ def own_module(tmp_path, monkeypatch):
         ),
         ("my_typo:halving", "(IndentationError: expected an indented block after function definition on line 4"),
         ("my_error:halving", "(ZeroDivisionError: division by zero)"),
+        ("my_script:halving", "(SystemExit: 3)"),
         ("my_module:doubling", "The module 'my_module' has no function 'doubling'"),
         ("my_module:needing", "my_module:needing needs inner; give it a default"),
         ("my_module:optax", "first argument of my_module:optax must be called learning_rate"),

@@ -201,9 +201,7 @@ CHANGED = {
     "--optimizer muon --hyperparameters ns_steps=3 nesterov=false": {
         "optimizer": optimizer("muon", 0.01, ns_steps=3, nesterov=False)
     },
-    "--chain clip_by_global_norm 1.0 --chain zero_nans": {  # of an option given twice the last counts
-        "optimizer": optimizer("sgd", 0.01, momentum=0.5, chain=(transformation("zero_nans"),))
-    },
+    "--chain none --schedule none": {"optimizer": optimizer("sgd", 0.01, momentum=0.5)},
     "--optimizer adamw --chain clip_by_global_norm 1.0 add_decayed_weights 1e-4 mask kernels --schedule cosine": {
         "optimizer": optimizer(
             "adamw",
@@ -252,6 +250,12 @@ def test_changed_hyperparameter_keeps_the_others(lesson_of, monkeypatch):
     both = subcommands({"own": lesson_flags._subcommand("adam", base), "other": lesson_flags._subcommand("he", base)})
     monkeypatch.setitem(cli.train.__annotations__, "lesson", both)
     assert lesson_of("own", "--hyperparameters", "b2", 0.9)[1].optimizer == optimizer("adam", 0.01, b1=0.8, b2=0.9)
+
+
+@pytest.mark.parametrize("again", [["--chain", "zero_nans"], ["--chain=zero_nans"]])
+def test_what_takes_any_number_of_words_is_given_once(run_main, again):
+    status, _, err = run_main(cli.main, "train", "mlp", "--chain", "clip_by_global_norm", 1.0, *again)
+    assert (status, message(err)) == (2, "error: --chain is given twice; give all its words after one --chain.\n")
 
 
 def test_many_misplaced_arguments_are_refused(run_main):

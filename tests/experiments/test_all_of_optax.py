@@ -7,8 +7,9 @@ import pytest
 from helpers import script
 from helpers.lessons import NARROW
 
-from mnist_jax import OPTIMIZERS, schedule
+from mnist_jax import OPTIMIZERS, optimizer, schedule
 from mnist_jax.optimizers import schedule_names
+from mnist_jax.runs.loop import train_runs
 
 NAMES = {
     "optimizer": ["sgd", "contrib.momo", "contrib.dpsgd"],
@@ -47,7 +48,7 @@ def test_from_end_to_end_on_tiny_data(study, run_main, toy_folder, tmp_path, mon
     assert (status, err) == (0, "")
     assert "(0 s left)" in out
     table = (tmp_path / "out" / "README.md").read_text()
-    sgd, momo, dpsgd, constant, _, join = json.loads((tmp_path / "out" / "results.json").read_text())["found"]
+    sgd, momo, dpsgd, constant, warm, join = json.loads((tmp_path / "out" / "results.json").read_text())["found"]
     assert [rate for rate, _ in sgd["tried"]] == list(study.RATES)
     losses = [math.inf if loss is None else loss for _, loss in sgd["tried"]]
     assert sgd["learning_rate"] == study.RATES[losses.index(min(losses))]
@@ -57,6 +58,8 @@ def test_from_end_to_end_on_tiny_data(study, run_main, toy_folder, tmp_path, mon
     assert "| join_schedules | no: The schedule join_schedules cannot be given" in table
     assert "| warmup_cosine_decay, warmup_fraction 0.05 | " in table
     assert f"{5 * constant['test_correct'][0]:.2f} % |" in table  # of 20 images
+    assert constant["learning_rates"] == [pytest.approx(study.SCHEDULED[1])]
+    assert warm["learning_rates"][0] < 0.9 * study.SCHEDULED[1]
     assert "refused" in dpsgd
     assert "refused" in join
 
@@ -76,6 +79,19 @@ def test_a_rate_whose_loss_is_not_finite_is_not_chosen(study, monkeypatch):
         "tried": [[1.0, None], [0.1, 0.7], [0.01, 0.3], [0.001, 0.9]],
         "rate": 0.01,
     }
+
+
+def test_rates_are_tried_on_the_first_examples(study, monkeypatch, dataset):
+    lengths = []
+
+    def train(lesson, data, runs, epochs):
+        lengths.append(data.epoch_length)
+        return train_runs(lesson, data, runs, epochs=epochs)
+
+    monkeypatch.setattr(study, "TRIED_ON", 8)
+    monkeypatch.setattr(study, "train_runs", train)
+    assert study.first_losses(optimizer("sgd", 1.0), dataset).keys() == set(study.RATES)
+    assert lengths == [8]
 
 
 def test_what_does_not_work_is_named(study):

@@ -50,6 +50,21 @@ def test_each_optimizer_has_its_own_hyperparameters():
     assert optimizer("adam", 0.01, b2=0.99, b1=0.8) == Optimizer("adam", 0.01, (("b1", 0.8), ("b2", 0.99)))
 
 
+def test_the_key_of_random_numbers_is_the_one_given():
+    def update(key):
+        made = optimizer("noisy_sgd", 0.1, key=key).transformation()
+        with jax.numpy_dtype_promotion("standard"):
+            return made.update(PARAMS, made.init(PARAMS), PARAMS)[0]
+
+    chex.assert_trees_all_equal(update(1), update(1))
+    assert not jax.tree.all(jax.tree.map(jnp.array_equal, update(1), update(2)))
+
+
+def test_a_dtype_is_that_of_the_state():
+    kept = optimizer("adam", 0.1, mu_dtype="float16").transformation().init(PARAMS).inner_state[0].mu
+    assert {leaf.dtype for leaf in jax.tree.leaves(kept)} == {np.dtype("float16")}
+
+
 def test_what_has_two_names_is_one_value():
     assert optimizer("muon", 0.02) == optimizer("contrib.muon", 0.02)
     assert transformation("normalize") == transformation("contrib.normalize")
@@ -89,6 +104,10 @@ def test_what_has_two_names_is_one_value():
         ("sgd", None, {}, "above 0"),
         ("sgd", 10**400, {}, "above 0"),
         ("contrib.schedule_free_sgd", 0.1, {"b1": 0.0}, "divides by b1, which must be above 0"),
+        ("sign_sgd", 0.01, {"momentum": 0.5}, "sign_sgd has nothing that can be set; 'momentum' was given"),
+        ("contrib.prodigy", 1.0, {"beta3": 1.5}, "below 1"),
+        ("sgd", 0.01, {"chain": transformation("zero_nans")}, "must be a tuple"),
+        ("sgd", 0.01, {"chain": None}, "must be a tuple"),
         ("adam", 0.01, {"\r": 1e39}, r"'\\r' must be a Python number"),
         ("adam", 0.01, {"\n": 1.0}, r"'\\n'; choose one of"),
         ("a\nb", 0.01, {}, r"'a\\nb'; choose one of"),
@@ -176,7 +195,7 @@ def test_weight_decay_of_kernels_leaves_biases_and_batch_norm_alone():
     still = jax.tree.map(jnp.zeros_like, params)
     for chosen in (
         optimizer("adamw", 0.1, weight_decay=0.5, mask="kernels"),
-        optimizer("sgd", 0.1, chain=[transformation("add_decayed_weights", 0.5, mask="kernels")]),
+        optimizer("sgd", 0.1, chain=(transformation("add_decayed_weights", 0.5, mask="kernels"),)),
     ):
         made = chosen.transformation()
         with jax.numpy_dtype_promotion("standard"):  # as in training
@@ -287,6 +306,8 @@ def test_a_name_registered_again_is_compiled_again(registered, toy):
         ("muon", halving, "optax has a muon of its own"),
         ("own", lambda rate: optax.sgd(rate), "first argument of own must be called learning_rate"),
         ("own", 3, "first argument"),
+        (3, halving, "must be a word, not 3"),
+        ("", halving, "must be a word, not ''"),
         ("own", dict, "first argument"),  # whose arguments Python does not know
         ("own", lambda learning_rate, inner: inner, "own needs inner; give it a default, or annotate it"),
     ],

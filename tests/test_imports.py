@@ -13,7 +13,7 @@ WITHOUT_THE_REST = """
 import sys
 for name in (
     "tyro", "tensorflow_datasets", "mlxtend", "matplotlib", "PIL", "platformdirs", "requests", "scipy", "tensorboardX",
-    "filelock", "msgspec",
+    "filelock", "msgspec", "opda",
 ):
     sys.modules[name] = None
 import jax, numpy as np

@@ -44,12 +44,13 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, *, grid: fl
     """
     array = np.asarray(values, float)
     mean, variance = float(array.mean()), float(array.var(ddof=1)) + grid**2 / 12
-    half = (variance / len(array)) ** 0.5 * _t_quantile((1 + confidence) / 2, len(array) - 1)
+    half = (variance / len(array)) ** 0.5 * t_quantile((1 + confidence) / 2, len(array) - 1)
     return Interval(mean, mean - half, mean + half)
 
 
 @functools.cache
-def _t_quantile(probability: float, degrees: int) -> float:
+def t_quantile(probability: float, degrees: int) -> float:
+    """Student's t below which a value lies with this probability."""
     from scipy import stats  # half a second, which a single run need not wait
 
     return float(stats.t.ppf(probability, degrees))

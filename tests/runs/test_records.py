@@ -1,10 +1,20 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from mnist_jax import UserError
-from mnist_jax.runs.records import Epoch, Run, RunRecord, ended_runs, lesson_entry, runs_of_seeds
+from mnist_jax.runs.records import (
+    Epoch,
+    Run,
+    RunRecord,
+    ended_runs,
+    lesson_entry,
+    pack_bits,
+    runs_of_seeds,
+    unpack_bits,
+)
 
 RUN = Run(7, (("learning_rate", 0.1),))
 
@@ -74,3 +84,22 @@ def test_a_run_ends_with_its_last_epoch_or_the_one_in_which_it_diverged():
 def test_too_few_or_too_many_seeds_are_refused(seeds):
     with pytest.raises(UserError, match="seeds must be 1 to 10,000"):
         runs_of_seeds(seeds)
+
+
+@pytest.mark.parametrize("images", [0, 1, 7, 8, 9, 10_000])
+def test_bits_are_the_same_after_json(images):
+    right = np.random.default_rng(images).random(images) < 0.98
+    text = json.loads(json.dumps(pack_bits(right)))
+    found = unpack_bits(text, images)
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, right)
+
+
+def test_bits_of_a_good_run_are_small():
+    assert len(pack_bits(np.random.default_rng(0).random(10_000) < 0.98)) < 700
+
+
+@pytest.mark.parametrize("images", [0, 8, 17])
+def test_bits_of_another_number_of_images_are_refused(images):
+    with pytest.raises(ValueError, match=f"of {images} images take"):
+        unpack_bits(pack_bits(np.ones(16, bool)), images)

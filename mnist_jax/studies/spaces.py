@@ -145,6 +145,13 @@ class Space:
         pairs = tuple(sorted({**dict(self.optimizer.hyperparameters), **chosen}.items()))
         return dataclasses.replace(self.optimizer, hyperparameters=pairs, schedule=rates)
 
+    def trained(self, setting: Setting, steps: int) -> Optimizer:
+        """The optimizer with the setting's own numbers; see `program`."""
+        program, numbers = self.program(setting, steps), dict(self.numbers(setting))
+        rate = numbers.pop("learning_rate")
+        pairs = tuple(sorted({**dict(program.hyperparameters), **numbers}.items()))
+        return dataclasses.replace(program, learning_rate=rate, hyperparameters=pairs)
+
     def variant(self, setting: Setting) -> str:
         """A setting's choices in words, which settle the compiled program."""
         return ", ".join(f"{choice} {str(setting[choice.name]).lower()}" for choice in self.choices)
@@ -217,22 +224,22 @@ def _space(name: str, rate: float, *dimensions: Range | Choice, **first: Value) 
     return Space(Optimizer(name, rate, tuple(sorted(values.items()))), dimensions)
 
 
-# The course's settings of sgd and adam.
-_COURSE = {lesson.optimizer.name: lesson.optimizer for lesson in LESSONS.values()}
+# The course's optimizers by name: sgd 0.01 with momentum 0.5, adam 0.01.
+COURSE = {lesson.optimizer.name: lesson.optimizer for lesson in LESSONS.values()}
 
 SPACES: Mapping[str, Space] = {
     space.optimizer.name: space
     for space in (
         _space(
             "sgd",
-            _COURSE["sgd"].learning_rate,
+            COURSE["sgd"].learning_rate,
             Range(("learning_rate",), 1e-2, 3, "over_one_minus_momentum"),
             _one_minus("momentum", 0.01, 1),
             _NESTEROV,
             _SCHEDULE,
-            **dict(_COURSE["sgd"].hyperparameters),
+            **dict(COURSE["sgd"].hyperparameters),
         ),
-        _space("adam", _COURSE["adam"].learning_rate, *_adam_like()),
+        _space("adam", COURSE["adam"].learning_rate, *_adam_like()),
         _space("adamw", 1e-3, *_adam_like(_DECAY)),
         _space("nadam", 1e-3, *_adam_like()),
         _space("nadamw", 1e-3, *_adam_like(_DECAY)),
@@ -257,20 +264,6 @@ SPACES: Mapping[str, Space] = {
             Range(("weight_decay",), 1e-3, 10),
             _SCHEDULE,
         ),
-        _space("contrib.muon", 0.02, _rate(3e-4, 0.3), _one_minus("beta", 0.01, 0.3), _NESTEROV, _DECAY, _SCHEDULE),
-        _space(
-            "contrib.ademamix",
-            1e-3,
-            _rate(1e-5, 1e-2),
-            *_betas(),
-            _one_minus("b3", 1e-4, 0.1),
-            Range(("alpha",), 1, 10),
-            _EPS,
-            _SCHEDULE,
-        ),
-        _space("contrib.schedule_free_sgd", 1.0, _rate(3e-2, 10), _one_minus("b1", 0.02, 0.5), _WARMUP),
-        _space("contrib.schedule_free_adamw", 0.0025, _rate(1e-4, 0.1), *_betas(), _EPS, _DECAY, _WARMUP),
-        _space("contrib.prodigy", 1.0, _rate(0.1, 10), *_betas("betas_1", "betas_2"), _DECAY, _SCHEDULE),
         _space("lamb", 1e-3, _rate(1e-4, 0.3), *_betas(), _EPS, _DECAY, _SCHEDULE),
         _space("yogi", 1e-3, _rate(1e-4, 0.3), *_betas(), Range(("eps",), 1e-5, 0.1), _SCHEDULE),
         _space(
@@ -294,6 +287,20 @@ SPACES: Mapping[str, Space] = {
             _DECAY,
             _SCHEDULE,
         ),
+        _space("contrib.muon", 0.02, _rate(3e-4, 0.3), _one_minus("beta", 0.01, 0.3), _NESTEROV, _DECAY, _SCHEDULE),
+        _space(
+            "contrib.ademamix",
+            1e-3,
+            _rate(1e-5, 1e-2),
+            *_betas(),
+            _one_minus("b3", 1e-4, 0.1),
+            Range(("alpha",), 1, 10),
+            _EPS,
+            _SCHEDULE,
+        ),
+        _space("contrib.schedule_free_sgd", 1.0, _rate(3e-2, 10), _one_minus("b1", 0.02, 0.5), _WARMUP),
+        _space("contrib.schedule_free_adamw", 0.0025, _rate(1e-4, 0.1), *_betas(), _EPS, _DECAY, _WARMUP),
+        _space("contrib.prodigy", 1.0, _rate(0.1, 10), *_betas("betas_1", "betas_2"), _DECAY, _SCHEDULE),
     )
 }
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from mnist_jax.cli.arguments import ComparisonArguments
 from mnist_jax.cli.optimizer_words import optimizer_of
 from mnist_jax.cli.study import Study, begin_study, finish, how_to_continue
+from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson, lesson_by_id
 from mnist_jax.runs.devices import Placement
@@ -57,23 +58,10 @@ def run_comparison(
         data = dataclasses.replace(data, epoch_length=min(_QUICK_EPOCH, data.epoch_length))
         console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
     check_comparison(spaces, nets, data, budget, epochs, placement)
-    margin = MARGINS.get(data.name)
     described = describe_run(
-        name,
-        data,
-        nets,
-        command=command_line(f"python experiments/{name}.py"),
-        spaces={space.label: space.to_json() for space in spaces},
-        trials=budget.trials,
-        seeds=budget.seeds(),
-        epochs=epochs,
-        side_by_side=arguments.side_by_side,
-        steps_per_epoch=data.steps(next(iter(nets.values()))),
-        test_every=budget.test_every,
-        confidence=CONFIDENCE,
-        margin=None if margin is None else round(100 * margin, 6),  # in points
-        quick=arguments.quick,
+        name, data, nets, command=command_line(f"python experiments/{name}.py"), **_config(spaces, budget, arguments)
     )
+    described["config"] |= {"steps_per_epoch": data.steps(next(iter(nets.values()))), "margin": _margin(data)}
     with begin_study(described, data, arguments.keeping, console) as study:
         console.print(f"If interrupted, {how_to_continue(study.folder)}", soft_wrap=True)
         runs = len(nets) * sum(budget.runs(space) for space in spaces)
@@ -94,6 +82,26 @@ def space_in_words(said: str) -> Space:
     """The space of an optimizer in the user's words."""
     name, settings = optimizer_of(said)
     return space_of(name, **settings)
+
+
+def _config(spaces: Sequence[Space], budget: Budget, arguments: ComparisonArguments) -> dict[str, Any]:
+    """By which a study is known, beside its data and nets."""
+    return {
+        "spaces": {space.label: space.to_json() for space in spaces},
+        "trials": budget.trials,
+        "seeds": budget.seeds(),
+        "epochs": arguments.epochs,
+        "side_by_side": arguments.side_by_side,
+        "test_every": budget.test_every,
+        "confidence": CONFIDENCE,
+        "quick": arguments.quick,
+    }
+
+
+def _margin(data: Dataset) -> float | None:
+    """Of equivalence, in percentage points."""
+    margin = MARGINS.get(data.name)
+    return None if margin is None else round(100 * margin, 6)
 
 
 def _nets(lessons: Sequence[str]) -> dict[str, Lesson]:

@@ -143,8 +143,9 @@ class RunRecord:
             )
             for place in range(len(self.test_correct))
         ]
-        last = next((place for place, epoch in enumerate(epochs) if epoch.diverged), len(epochs) - 1)
-        epochs[last] = dataclasses.replace(epochs[last], right=self.right)
+        if self.right is not None:
+            last = next((place for place, epoch in enumerate(epochs) if epoch.diverged), -1)
+            epochs[last] = dataclasses.replace(epochs[last], right=self.right)
         return epochs
 
     def to_json(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from mnist_jax.runs.files import TABLE
 from mnist_jax.runs.loop import check_runs, train_runs
 from mnist_jax.runs.provenance import command_line, describe_run
 from mnist_jax.runs.records import Run, RunRecord
-from mnist_jax.studies.tuning import AT_CHANCE
+from mnist_jax.studies.search import AT_CHANCE
 from mnist_jax.views.tensorboard import Point, epoch_points
 from mnist_jax.views.words import count_of, markdown_table, what_was_run
 

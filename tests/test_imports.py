@@ -41,7 +41,7 @@ def test_idx_folder_loads_with_core_dependencies_only(toy_folder):
         ("runs/files.py", ""),
         ("runs/files.py", "import mnist_jax.studies.stats"),  # against the layers
         ("train.py", "import scipy"),
-        ("studies/tuning.py", "import rich"),
+        ("studies/search.py", "import rich"),
     ],
 )
 def test_lint_imports_fails_on_a_broken_contract(tmp_path, module, line):

@@ -16,7 +16,6 @@ from mnist_jax.lessons import LESSONS
 from mnist_jax.optimizers import OPTIMIZERS
 from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.files import CHECKPOINTS
-from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.views.tensorboard import check_event_files
 
 T = TypeVar("T")
@@ -178,24 +177,17 @@ class ComparisonArguments:
     """Options shared by all comparisons of optimizers.
 
     Attributes:
-      lesson: lesson whose net is trained.
-      rates: number of learning rates.
-      lowest: lowest learning rate.
-      highest: highest learning rate.
-      tuning_seeds: number of runs of each setting.
+      trials: number of settings that are drawn from the space of each optimizer, a power of 2, beside the course's or
+        optax's own.
       final_seeds: number of fresh runs of the chosen settings.
       epochs: number of epochs of each run.
       side_by_side: number of runs that one device trains at a time.
       quick: a minute or two, to see how it works, with few of everything. Not the study.
     """
 
-    lesson: LessonId = "he"
-    rates: int
-    lowest: float
-    highest: float = 1.0
-    tuning_seeds: int
-    final_seeds: int
-    epochs: int = EPOCHS
+    trials: int = 32
+    final_seeds: int = 20
+    epochs: int = 5
     side_by_side: Annotated[int | None, default_is("1 on a CPU, up to 32 on a GPU or TPU")] = None
     quick: bool = False
     digits: DataArguments = DataArguments()

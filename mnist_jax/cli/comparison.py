@@ -7,20 +7,19 @@ from typing import Any
 from rich.console import Console
 
 from mnist_jax.cli.arguments import ComparisonArguments
-from mnist_jax.cli.study import begin_study, finish, how_to_continue
-from mnist_jax.cli.terminal import table
-from mnist_jax.lessons import lesson_by_id
+from mnist_jax.cli.optimizer_words import optimizer_of
+from mnist_jax.cli.study import Study, begin_study, finish, how_to_continue
+from mnist_jax.data import Dataset
+from mnist_jax.errors import UserError
+from mnist_jax.lessons import Lesson, lesson_by_id
 from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.provenance import command_line, describe_run
-from mnist_jax.studies.tuning import Budget, Contestant, check_comparison, compare
-from mnist_jax.views.comparison import (
-    FINAL_HEADER,
-    QUICK_NOTICE,
-    TUNING_HEADER,
-    final_rows,
-    tuning_rows,
-    what_was_compared,
-)
+from mnist_jax.studies.inference import MARGINS
+from mnist_jax.studies.search import Budget, check_comparison, compare
+from mnist_jax.studies.spaces import Space, space_of
+from mnist_jax.views.comparison import QUICK_NOTICE, report, verdict
+
+CONFIDENCE = 0.95  # of all intervals
 
 # What --quick makes of an epoch of 55,000 examples.
 _QUICK_EPOCH = 8_000
@@ -28,60 +27,84 @@ _QUICK_EPOCH = 8_000
 
 def run_comparison(
     name: str,
-    groups: Mapping[str, Sequence[Contestant]],
+    optimizers: Sequence[str],
+    lessons: Sequence[str],
     arguments: ComparisonArguments,
     console: Console,
     *,
-    derive: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda results: {},
-    verdict: Callable[[Mapping[str, Any]], Sequence[str]],
-    report: Callable[[Mapping[str, Any]], Mapping[str, bytes]],
+    further: Callable[[Study, Mapping[str, Any]], Mapping[str, Any]] = lambda study, results: {},
 ) -> None:
-    """Compare optimizers on a lesson's net, split `slides`, continuing an interrupted comparison; write and show all.
+    """Compare optimizers on lessons' nets, split `slides`, continuing an interrupted comparison; write and show all.
 
     Args:
       name: name of the study and its script.
-      groups: as in `tuning.compare`.
-      arguments: the user's; `quick` shortens the epochs and says so.
+      optimizers: in the user's words.
+      lessons: ids of those whose nets are trained.
+      arguments: the user's; `quick` shortens all and says so.
       console: console to print to.
-      derive: what results.json holds beside what `tuning.compare` returns.
-      verdict: sentences on results.json.
-      report: file name -> content, of results.json: table and figures.
+      further: what results.json holds beside what `search.compare` returns.
 
     Raises:
       UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
     """
-    lesson, keeping, epochs = lesson_by_id(arguments.lesson), arguments.keeping, arguments.epochs
+    if arguments.quick:
+        arguments = dataclasses.replace(arguments, trials=4, final_seeds=3, epochs=2)
+    spaces = [space_in_words(said) for said in optimizers]
+    nets = _nets(lessons)
+    budget, epochs = Budget.of_counts(arguments.trials, arguments.final_seeds), arguments.epochs
     placement = Placement(side_by_side=arguments.side_by_side)
-    budget = Budget.of_counts(arguments.tuning_seeds, arguments.final_seeds)
     data = arguments.digits.load("slides")
     if arguments.quick:
         data = dataclasses.replace(data, epoch_length=min(_QUICK_EPOCH, data.epoch_length))
         console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
-    check_comparison(groups, lesson, data, budget, epochs=epochs, placement=placement)
+    check_comparison(spaces, nets, data, budget, epochs, placement)
     described = describe_run(
-        name,
-        data,
-        {arguments.lesson: lesson},
-        command=command_line(f"python experiments/{name}.py"),
-        contestants=[contestant.to_json() for group in groups.values() for contestant in group],
-        **dataclasses.asdict(budget),
-        epochs=epochs,
-        side_by_side=arguments.side_by_side,
-        steps_per_epoch=data.steps(lesson),
-        quick=arguments.quick,
+        name, data, nets, command=command_line(f"python experiments/{name}.py"), **_config(spaces, budget, arguments)
     )
-    with begin_study(described, data, keeping, console) as study:
+    described["config"] |= {"steps_per_epoch": data.steps(next(iter(nets.values()))), "margin": _margin(data)}
+    with begin_study(described, data, arguments.keeping, console) as study:
         console.print(f"If interrupted, {how_to_continue(study.folder)}", soft_wrap=True)
-        runs = budget.runs(groups)
-        with study.training(keeping, runs=runs, epochs=epochs, placement=placement, in_bulk=True) as training:
-            compared = compare(groups, lesson, data, budget, training.train, study.measure)
-        results = {**study.journal.header, **compared}
-        results |= derive(results)
+        runs = len(nets) * sum(budget.runs(space) for space in spaces)
+        with study.training(arguments.keeping, runs=runs, epochs=epochs, placement=placement, in_bulk=True) as training:
+            found = compare(spaces, nets, data, budget, epochs, training.train)
+        results: dict[str, Any] = {**study.journal.header, "nets": found}
+        results |= further(study, results)
+        results["verdict"] = verdict(results)
         wrote = finish(study.folder, results, report(results))
-    console.print(table("Tuning, on validation images", TUNING_HEADER, tuning_rows(results)))
-    console.print(table(what_was_compared(results), FINAL_HEADER, final_rows(results)))
-    for sentence in verdict(results):
+    for sentence in results["verdict"]:
         console.print(sentence, style="bold", soft_wrap=True)
     if arguments.quick:
         console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
     console.print(wrote, soft_wrap=True)
+
+
+def space_in_words(said: str) -> Space:
+    """The space of an optimizer in the user's words."""
+    name, settings = optimizer_of(said)
+    return space_of(name, **settings)
+
+
+def _config(spaces: Sequence[Space], budget: Budget, arguments: ComparisonArguments) -> dict[str, Any]:
+    """By which a study is known, beside its data and nets."""
+    return {
+        "spaces": {space.label: space.to_json() for space in spaces},
+        "trials": budget.trials,
+        "seeds": budget.seeds(),
+        "epochs": arguments.epochs,
+        "side_by_side": arguments.side_by_side,
+        "test_every": budget.test_every,
+        "confidence": CONFIDENCE,
+        "quick": arguments.quick,
+    }
+
+
+def _margin(data: Dataset) -> float | None:
+    """Of equivalence, in percentage points."""
+    margin = MARGINS.get(data.name)
+    return None if margin is None else round(100 * margin, 6)
+
+
+def _nets(lessons: Sequence[str]) -> dict[str, Lesson]:
+    if len(set(lessons)) < max(1, len(lessons)):
+        raise UserError(f"Name at least one lesson, each once, not {' '.join(lessons) or 'none'}.")
+    return {lesson_id: lesson_by_id(lesson_id) for lesson_id in lessons}

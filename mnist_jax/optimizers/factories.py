@@ -55,32 +55,48 @@ def _is_optimizer(name: str, factory: Factory) -> bool:
     return _has_rate(factory) and not name.removeprefix("contrib.").startswith("scale_by_")
 
 
-def _taking_learning_rate(factory: Factory) -> Factory:
-    """The same with its first argument called so; `UserError` where it makes no transformation.
+def _as_named(factory: Factory) -> Factory:
+    """The same with its first argument called learning_rate, and with a name for each number of a tuple.
 
-    Keywords that it takes of any name are not set by name: optax would inject them as one argument.
+    Prodigy's `betas`, a tuple of two numbers, become `betas_1` and `betas_2`. Keywords that it takes of any name are
+    not set by name: optax would inject them as one argument. It raises `UserError` where the factory makes no
+    transformation.
     """
-    shape = inspect.signature(factory)
-    first, *rest = (one for one in shape.parameters.values() if one.kind is not one.VAR_KEYWORD)
+    arguments = inspect.signature(factory).parameters.values()
+    first, *rest = (argument for argument in arguments if argument.kind is not argument.VAR_KEYWORD)
+    tuples = {argument.name: _numbers(argument) for argument in rest if _is_tuple_of_numbers(argument.default)}
 
     @functools.wraps(factory)
-    def renamed(learning_rate: Any, **others: Any) -> optax.GradientTransformation:
+    def named(learning_rate: Any, **others: Any) -> optax.GradientTransformation:
+        for name, numbers in tuples.items():
+            others[name] = tuple(others.pop(number.name, number.default) for number in numbers)
         made = factory(learning_rate, **others)
         if not isinstance(made, optax.GradientTransformation):
             raise UserError(f"What makes an optimizer must return an optax.GradientTransformation, not {short(made)}.")
         return made
 
     learning_rate = first.replace(name="learning_rate", annotation=float)
-    renamed.__signature__ = shape.replace(parameters=[learning_rate, *rest])  # type: ignore[attr-defined]
-    return renamed
+    settable = [number for argument in rest for number in tuples.get(argument.name, [argument])]
+    named.__signature__ = inspect.Signature([learning_rate, *settable])  # type: ignore[attr-defined]
+    return named
+
+
+def _is_tuple_of_numbers(default: object) -> bool:
+    """Whether each can be set: a number below 0, as in the coefficients of muon, cannot."""
+    return isinstance(default, tuple) and all(isinstance(value, float) and value >= 0 for value in default)
+
+
+def _numbers(argument: inspect.Parameter) -> list[inspect.Parameter]:
+    return [
+        argument.replace(name=f"{argument.name}_{place}", default=value, annotation=float)
+        for place, value in enumerate(argument.default, start=1)
+    ]
 
 
 _FOUND = dict([*_makers(optax), *_makers(optax.contrib, "contrib.")])
 
 OPTIMIZERS: dict[str, Factory] = {
-    name: _taking_learning_rate(factory)
-    for name, factory in _FOUND.items()
-    if _is_optimizer(name, factory) and name not in REFUSED
+    name: _as_named(factory) for name, factory in _FOUND.items() if _is_optimizer(name, factory) and name not in REFUSED
 }
 TRANSFORMATIONS: dict[str, Factory] = {
     name: factory for name, factory in _FOUND.items() if not _is_optimizer(name, factory) and name not in REFUSED
@@ -107,7 +123,7 @@ def register(name: str, factory: Factory) -> None:
         has_rate = False
     if not has_rate:
         raise UserError(f"The first argument of {name} must be called learning_rate.")
-    made = _taking_learning_rate(factory)
+    made = _as_named(factory)
     if unknown := _unknown(made):
         raise UserError(f"{name} needs {unknown[0]}; give it a default, or annotate it as a float or an int.")
     if name in OPTIMIZERS:

@@ -25,7 +25,9 @@ KERNELS = "kernels"  # in place of a mask: weights of layers, without biases and
 SMALLEST, LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
 # Weights of running averages: outside [0, 1) the average grows without bound. So does one that float32 rounds to 1.
-_AVERAGES = {"momentum", "decay", "rho", "beta", "b1", "b2", "b3", "beta3", "adam_b1", "adam_b2"}
+_AVERAGES = {
+    "momentum", "decay", "rho", "beta", "b1", "b2", "b3", "beta3", "adam_b1", "adam_b2", "betas_1", "betas_2",
+}  # fmt: skip
 
 _FLOATS = ("float16", "float32")  # numpy, and so a checkpoint that is read, has no bfloat16
 

@@ -37,6 +37,20 @@ _NEVER_FROM_0 = ("lbfgs", "prodigy", "dadapt_adamw")
 _UNSCHEDULED = {"rprop": "takes the learning rate as each weight's first step size, which it then changes itself"}
 
 
+def _plain(name: str) -> str:
+    return name.removeprefix("contrib.")
+
+
+def may_start_at_0(name: str) -> bool:
+    """Whether an optimizer would ever leave a learning rate of 0 in its first step."""
+    return _plain(name) not in _NEVER_FROM_0
+
+
+def takes_schedule(name: str) -> bool:
+    """Whether a schedule changes what an optimizer does."""
+    return _plain(name) not in _UNSCHEDULED
+
+
 @dataclasses.dataclass(frozen=True)
 class Transformation:
     """What stands before the optimizer in a chain, such as `clip_by_global_norm`; `transformation()` makes one.
@@ -120,14 +134,14 @@ class Optimizer:
         Optimizer(self.name, given.pop("learning_rate", self.learning_rate))
         values = {**dict(self.hyperparameters), **given}
         check_values(self.name, _hyperparameters(self.name), values)
-        if self._plain_name.startswith("schedule_free") and values.get("b1") == 0:
+        if _plain(self.name).startswith("schedule_free") and values.get("b1") == 0:
             raise UserError(f"{self.name} divides by b1, which must be above 0.")
         for link in self.chain:
             link.check()
         if self.schedule is not None:
             self.schedule.check()
-            if self._plain_name in _UNSCHEDULED:
-                raise UserError(f"{self.name} {_UNSCHEDULED[self._plain_name]}, so that no schedule would change it.")
+            if not takes_schedule(self.name):
+                raise UserError(f"{self.name} {_UNSCHEDULED[_plain(self.name)]}, so that no schedule would change it.")
         self._check_traced(overrides or {})
 
     def transformation(self, overrides: Mapping[str, jax.typing.ArrayLike] | None = None) -> Any:
@@ -159,15 +173,11 @@ class Optimizer:
         if self.schedule is None:
             return self
         known = self.schedule.for_run(steps_per_epoch=steps_per_epoch, epochs=epochs)
-        if self._plain_name in _NEVER_FROM_0 and known.shape()(0) == 0:
+        if not may_start_at_0(self.name) and known.shape()(0) == 0:
             raise UserError(
                 f"{self.name} cannot begin at a learning rate of 0; give the schedule an init_value above 0."
             )
         return dataclasses.replace(self, schedule=known)
-
-    @property
-    def _plain_name(self) -> str:
-        return self.name.removeprefix("contrib.")
 
     def _check_traced(self, names: Mapping[str, Any]) -> None:
         factory = optimizer_factory(self.name)

@@ -21,7 +21,16 @@ from mnist_jax.lessons import Lesson, lesson_to_json
 from mnist_jax.runs import sharding
 from mnist_jax.runs.records import Run
 from mnist_jax.runs.states import state_arrays, state_of_arrays
-from mnist_jax.train import Examples, Metrics, TrainState, evaluate, init_state, train_epoch, train_epoch_with_tests
+from mnist_jax.train import (
+    Examples,
+    Metrics,
+    TrainState,
+    evaluate,
+    init_state,
+    predict,
+    train_epoch,
+    train_epoch_with_tests,
+)
 
 # Bytes that all runs on one device may take where it does not say what it has, as a CPU.
 MOST_BYTES = 2**34
@@ -117,6 +126,7 @@ class Trainer:
 
     Attributes:
       width: runs in a group.
+      tells_right: whether it is asked which test images are right.
     """
 
     def __init__(
@@ -133,6 +143,7 @@ class Trainer:
         usable = placement.usable()
         useful = len(usable) if jax.process_count() > 1 else len(runs) * devices_per_run
         devices = np.array(usable[:useful]).reshape(-1, devices_per_run)
+        self.tells_right = test_every is not None
         self._what = [lesson_to_json(lesson), data.describe(), test_every]
         self._mesh = Mesh(devices, ("run", sharding.AXIS))
         self._platform = devices[0, 0].platform
@@ -157,6 +168,7 @@ class Trainer:
         self._start = _grouped(start, self._mesh)
         self._split = _grouped(split, self._mesh)
         self._evaluate = _grouped(evaluate, self._mesh, shared=1)
+        self._right = _grouped(_right, self._mesh, shared=1)
         self._epoch = _grouped(epoch, self._mesh, shared=2, donate=True)
         self._compiled: Any = None
 
@@ -216,6 +228,10 @@ class Trainer:
         validated = None if self._validation is None else self._evaluate(states, self._validation)
         return self._evaluate(states, self._test), validated
 
+    def right(self, states: TrainState) -> jax.Array:
+        """Which test images each run classifies correctly, bool `[width, images]`."""
+        return self._right(states, self._test)
+
     def arrays(self, states: TrainState, count: int) -> dict[str, np.ndarray]:
         """The states of a group of `count` runs by name, random keys as their data: what a checkpoint holds."""
         return {name: array[:count] for name, array in fetched(state_arrays(states)).items()}
@@ -244,6 +260,10 @@ def fetched(tree: Any) -> Any:
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def _right(state: TrainState, examples: Examples) -> jax.Array:
+    return predict(state, examples.images) == examples.labels.astype(jnp.int32)
 
 
 def _as_it_is(state: TrainState) -> TrainState:

@@ -1,5 +1,6 @@
 """The loop over epochs: many runs of a lesson, side by side where that is faster, continued where they stopped."""
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Collection, Iterator, Sequence, Set
@@ -12,7 +13,7 @@ from mnist_jax.lessons import Lesson, check_activations, check_batches, for_run
 from mnist_jax.optimizers import is_whole
 from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.devices import Placement, Trainer, check_placement, fetched, largest_evaluation
-from mnist_jax.runs.records import Epoch, Run, RunRecord
+from mnist_jax.runs.records import Epoch, Run, RunRecord, pack_bits
 from mnist_jax.runs.states import other_version
 from mnist_jax.train import TrainState, check_dtype, scheduled_rate
 
@@ -43,7 +44,8 @@ def train_runs(
       runs: seeds and hyperparameters.
       epochs: number of epochs of each run; one that diverges ends with the epoch in which it did.
       placement: how runs are put on devices.
-      test_every: evaluate on the test split after every so many steps too.
+      test_every: evaluate on the test split after every so many steps too, and tell which of its images are right after
+        a run's last epoch.
       checkpoints: where groups under way are kept; a group that is found there continues from its newest checkpoint,
         and its epochs before that are yielded again.
       done: those of `runs` whose epochs are known; they are not yielded, and groups of nothing else not trained.
@@ -107,7 +109,7 @@ def _train_group(
         for number in range(1, epochs + 1):
             is_new = number > len(past)
             if is_new:
-                states, ended = _train_epoch(trainer, states, group, number)
+                states, ended = _train_epoch(trainer, states, group, number, is_last=number == epochs)
                 past.append(ended)
             shown = [epoch for epoch in past[number - 1] if epoch.run not in diverged | done]
             diverged |= {epoch.run for epoch in past[number - 1] if epoch.diverged}
@@ -138,7 +140,7 @@ def _continued(
 
 
 def _train_epoch(
-    trainer: Trainer, states: TrainState, group: Sequence[Run], number: int
+    trainer: Trainer, states: TrainState, group: Sequence[Run], number: int, *, is_last: bool
 ) -> tuple[TrainState, list[Epoch]]:
     """Train a group for its epoch `number`, and evaluate it."""
     if not trainer.is_compiled:
@@ -151,7 +153,7 @@ def _train_epoch(
         seconds = time.perf_counter() - began
         tested, validated = trainer.evaluate(states)
     loss, tests, tested, validated, rates = fetched((loss, tests, tested, validated, scheduled_rate(states)))
-    return states, [
+    epochs = [
         Epoch(
             run=run,
             number=number,
@@ -159,9 +161,16 @@ def _train_epoch(
             test_loss=float(tested.loss[i]),
             test_correct=int(tested.correct[i]),
             validation_correct=None if validated is None else int(validated.correct[i]),
+            validation_loss=None if validated is None else float(validated.loss[i]),
             seconds=seconds / len(group),
             tests=tuple(map(int, tests[i])),
             learning_rate=None if rates is None else float(rates[i]),
         )
         for i, run in enumerate(group)
     ]
+    ended = [is_last or epoch.diverged for epoch in epochs]
+    rows = fetched(trainer.right(states)) if any(ended) and trainer.tells_right else []
+    for i, (row, has_ended) in enumerate(zip(rows, ended, strict=False)):
+        if has_ended:  # the count is that of these images, also if another program rounds differently
+            epochs[i] = dataclasses.replace(epochs[i], test_correct=int(row.sum()), right=pack_bits(row))
+    return states, epochs

@@ -50,10 +50,12 @@ class Epoch:
       test_loss: on the test split, in nats.
       test_correct: test images classified correctly.
       validation_correct: the same of validation images; None without a validation split.
+      validation_loss: on the validation split, in nats; None without one.
       seconds: of training, without compilation and evaluation; runs side by side get an equal share each. Lessons
         that train at the same time, on devices of their own, are each timed as one, though they slow each other down.
       tests: `test_correct` along the way, after every `test_every` steps of this epoch.
       learning_rate: of its last step; None without a schedule.
+      right: the test images classified correctly, of `pack_bits`; None but in a run's last epoch, where asked for.
     """
 
     run: Run
@@ -65,6 +67,8 @@ class Epoch:
     seconds: float
     tests: tuple[int, ...] = ()
     learning_rate: float | None = None
+    validation_loss: float | None = None
+    right: str | None = None
 
     @property
     def diverged(self) -> bool:
@@ -80,8 +84,10 @@ class RunRecord:
       seed: see `Run`.
       test_correct, test_loss, train_loss, seconds: see `Epoch`.
       validation_correct: None without a validation split.
+      validation_loss: the same.
       tests: None without tests along the way.
       learning_rates: of each epoch's last step; None without a schedule.
+      right: of the last epoch.
       diverged: whether its last epoch did.
     """
 
@@ -90,15 +96,18 @@ class RunRecord:
     test_loss: list[float | None]
     train_loss: list[float | None]
     validation_correct: list[int] | None = None
+    validation_loss: list[float | None] | None = None
     seconds: list[float]
     tests: list[list[int]] | None = None
     learning_rates: list[float | None] | None = None
+    right: str | None = None
     diverged: bool
 
     @classmethod
     def of_epochs(cls, epochs: Sequence[Epoch]) -> "RunRecord":
         """The record of a run's epochs so far, at least one."""
         validated = [epoch.validation_correct for epoch in epochs if epoch.validation_correct is not None]
+        losses = [epoch.validation_loss for epoch in epochs]
         tests = [list(epoch.tests) for epoch in epochs]
         rates = [_finite(epoch.learning_rate) for epoch in epochs if epoch.learning_rate is not None]
         return cls(
@@ -107,15 +116,19 @@ class RunRecord:
             test_loss=[_finite(epoch.test_loss) for epoch in epochs],
             train_loss=[_finite(epoch.train_loss) for epoch in epochs],
             validation_correct=validated or None,
+            # Epochs of a checkpoint that an older version wrote have none.
+            validation_loss=None if None in losses else [_finite(loss) for loss in losses if loss is not None],
             seconds=[epoch.seconds for epoch in epochs],
             tests=tests if any(tests) else None,
             learning_rates=rates or None,
+            # In a group, a diverged run goes on until all end: its own last epoch is the first with this.
+            right=next((epoch.right for epoch in epochs if epoch.right is not None), None),
             diverged=epochs[-1].diverged,
         )
 
     def epochs(self, run: Run) -> list[Epoch]:
         """The epochs of which this is the record; a loss that is not finite is NaN."""
-        return [
+        epochs = [
             Epoch(
                 run=run,
                 number=place + 1,
@@ -126,9 +139,14 @@ class RunRecord:
                 seconds=self.seconds[place],
                 tests=() if self.tests is None else tuple(self.tests[place]),
                 learning_rate=None if self.learning_rates is None else _float(self.learning_rates[place]),
+                validation_loss=None if self.validation_loss is None else _float(self.validation_loss[place]),
             )
             for place in range(len(self.test_correct))
         ]
+        if self.right is not None:
+            last = next((place for place, epoch in enumerate(epochs) if epoch.diverged), -1)
+            epochs[last] = dataclasses.replace(epochs[last], right=self.right)
+        return epochs
 
     def to_json(self) -> dict[str, Any]:
         """Its fields; what there is none of is left out."""

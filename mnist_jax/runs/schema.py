@@ -38,7 +38,7 @@ class _Config(Struct):
     command: str = ""  # not in an old journal
     jax: dict[str, Any] = {}  # not in old records
     imported: _Import | UnsetType = UNSET
-    seeds: _Seeds | UnsetType = UNSET  # studies have settings of other names
+    seeds: _Seeds | dict[str, Any] | UnsetType = UNSET  # studies have other settings, or others of these names
     epochs: _Count | UnsetType = UNSET
 
 

@@ -1,6 +1,7 @@
 """What several tests use: tiny data, scripts as modules, and settings for a while."""
 
 import contextlib
+import dataclasses
 import gzip
 import hashlib
 import importlib.util
@@ -24,7 +25,8 @@ from mnist_jax.cli.terminal import make_console
 from mnist_jax.data.tfds import FILES
 from mnist_jax.runs.checkpoints import Checkpoints
 from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS
-from mnist_jax.studies.tuning import Budget, compare, contestant
+from mnist_jax.studies.search import Budget, compare
+from mnist_jax.studies.spaces import SPACES
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,20 +149,8 @@ def room_for(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-QUICK_ENOUGH = [
-    "--lesson",
-    "mlp",
-    "--rates",
-    2,
-    "--momenta",
-    0.9,
-    "--tuning-seeds",
-    1,
-    "--final-seeds",
-    2,
-    "--epochs",
-    2,
-]
+# Of a comparison of sgd and adam.
+QUICK_ENOUGH = ["--lessons", "mlp", "--trials", 2, "--final-seeds", 2, "--epochs", 2]
 
 
 def huge(side=30_000):
@@ -175,13 +165,11 @@ def huge(side=30_000):
 HEADER = {"study": "optimizers", "config": {}}
 
 
-BUDGET = Budget((0,), (1, 2), test_every=1)
+BUDGET = Budget(trials=2, final_seeds=(2000, 2001), test_every=1)
 
 
-GROUPS = {
-    "sgd": [contestant("sgd", (0.01, 0.1), momentum=0.9), contestant("sgd", (0.01, 0.1), momentum=0.5)],
-    "adam": [contestant("adam", (0.001, 0.01))],
-}
+# Without the choices, so that each search compiles few programs.
+COMPARED = [dataclasses.replace(SPACES[name], dimensions=tuple(SPACES[name].ranges)) for name in ("sgd", "adam")]
 
 
 def _png(image):
@@ -190,11 +178,11 @@ def _png(image):
     return file.getvalue()
 
 
-def run_compare(folder, dataset, groups=GROUPS, lesson=LESSONS["mlp"], *, tensorboard=False):
-    """Compare optimizers in a folder, continuing what is there; what results.json would hold beside its header."""
+def run_compare(folder, dataset, spaces=COMPARED, lesson=LESSONS["mlp"], *, tensorboard=False):
+    """Compare optimizers on one net in a folder, continuing what is there; the net's entry in results.json."""
     keeping = KeepingArguments(out=folder, resume=(folder / JOURNAL).exists(), tensorboard=tensorboard)
     with (
         begin_study(HEADER, dataset, keeping, make_console()) as study,
-        study.training(keeping, runs=BUDGET.runs(groups), epochs=2, in_bulk=True) as training,
+        study.training(keeping, runs=sum(map(BUDGET.runs, spaces)), epochs=2, in_bulk=True) as training,
     ):
-        return compare(groups, lesson, dataset, BUDGET, training.train, study.measure)
+        return compare(spaces, {"mlp": lesson}, dataset, BUDGET, 2, training.train)["mlp"]

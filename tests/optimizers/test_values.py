@@ -42,6 +42,24 @@ def test_whole_numbers_are_held_as_floats():
     chex.assert_trees_all_equal_dtypes(whole, floating)
 
 
+@pytest.mark.parametrize("name", ["prodigy", "dadapt_adamw"])
+def test_each_number_of_a_tuple_is_traced_by_a_name_of_its_own(name):
+    chosen = optimizer(name, 1.0, betas_1=0.5, betas_2=0.75)
+    own, made = chosen.transformation({"betas_2": 0.25}), getattr(optax.contrib, name)(1.0, betas=(0.5, 0.25))
+    state, expected = own.init(PARAMS), made.init(PARAMS)
+    assert {key: float(state.hyperparams[key]) for key in ("betas_1", "betas_2")} == {"betas_1": 0.5, "betas_2": 0.25}
+    params, wanted = PARAMS, PARAMS
+    for _ in range(3):
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = own.update(GRADS, state, params)
+            others, expected = made.update(GRADS, expected, wanted)
+        params, wanted = optax.apply_updates(params, updates), optax.apply_updates(wanted, others)
+    chex.assert_trees_all_close(params, wanted, rtol=1e-6)
+    assert "betas" not in hyperparameter_names(name)
+    with pytest.raises(UserError, match="betas_1 must be a Python number at least 0 and below 1"):
+        optimizer(name, 1.0, betas_1=1.0)
+
+
 def test_each_optimizer_has_its_own_hyperparameters():
     assert hyperparameter_names("sgd") == ["accumulator_dtype", "momentum", "nesterov"]
     assert {"b1", "b2", "eps"} <= set(hyperparameter_names("adam"))

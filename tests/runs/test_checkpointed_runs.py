@@ -37,9 +37,11 @@ def first(count, epochs):
 @pytest.mark.parametrize("stop", [1, 3])
 def test_resumed_run_matches_uninterrupted_run(lesson, dataset, tmp_path, stop):
     whole, parts = Checkpoints(tmp_path / "whole"), Checkpoints(tmp_path / "parts")
-    expected = list(train_runs(lesson, dataset, [Run(3)], epochs=3, checkpoints=whole))
-    first(stop, train_runs(lesson, dataset, [Run(3)], epochs=3, checkpoints=parts))
-    found = list(train_runs(lesson, dataset, [Run(3)], epochs=3, checkpoints=parts))
+    trained = {"epochs": 3, "test_every": 1}  # so that images are told that were right
+    expected = list(train_runs(lesson, dataset, [Run(3)], checkpoints=whole, **trained))
+    first(stop, train_runs(lesson, dataset, [Run(3)], checkpoints=parts, **trained))
+    found = list(train_runs(lesson, dataset, [Run(3)], checkpoints=parts, **trained))
+    assert [epoch.right is None for epoch in found] == [True, True, False]
     assert results(found) == results(expected)
     assert_same(last_arrays(tmp_path / "parts", Run(3)), last_arrays(tmp_path / "whole", Run(3)))
 
@@ -59,7 +61,7 @@ def six_runs(dataset, one_device, monkeypatch):
     lesson = NARROW["relu"]
 
     def train(checkpoints=None, done=(), stop=99, side_by_side=4):
-        options = {"epochs": 3, "placement": Placement(side_by_side), "checkpoints": checkpoints}
+        options = {"epochs": 3, "placement": Placement(side_by_side), "checkpoints": checkpoints, "test_every": 1}
         epochs = first(stop, train_runs(lesson, dataset, SIX, done=done, **options))
         assert not {epoch.run for epoch in epochs} & set(done)
         return {(epoch.run.seed, epoch.number): repr(dataclasses.replace(epoch, seconds=0.0)) for epoch in epochs}

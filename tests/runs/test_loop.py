@@ -31,7 +31,7 @@ def test_a_record_has_a_number_for_every_seed_and_epoch(lesson, dataset):
     assert entry["seeds"] == [0, 3]
     assert entry["diverged"] == [False, False]
     kinds = dict.fromkeys(("test_loss", "train_loss", "seconds"), float)
-    for name, kind in {**kinds, "test_correct": int, "validation_correct": int}.items():
+    for name, kind in {**kinds, "validation_loss": float, "test_correct": int, "validation_correct": int}.items():
         assert [len(run) for run in entry[name]] == [2, 2]
         assert all(type(value) is kind for run in entry[name] for value in run)
 

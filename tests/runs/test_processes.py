@@ -197,9 +197,9 @@ def test_one_process_is_the_first():
 
 @pytest.mark.slow
 def test_two_processes_compare_optimizers(toy_folder, tmp_path):
-    """Whose learning rates are traced values of all processes."""
-    arguments = ["--rates", 2, "--lowest", 0.01, "--momenta", 0.9, "--tuning-seeds", 1, "--final-seeds", 2]
-    study = EXPERIMENTS / "sgd_vs_adam.py", "--data", toy_folder, "--lesson", "mlp", "--epochs", 1, *arguments
+    """Whose hyperparameters are traced values of all processes."""
+    arguments = ["--lesson", "mlp", "--epochs", 1, "--trials", 2, "--final-seeds", 2, "--optimizers", "adagrad", "yogi"]
+    study = EXPERIMENTS / "optimizers.py", "--data", toy_folder, *arguments
     for status, _, err in start_two(*study, "--out", tmp_path / "two"):
         assert (status, err) == (0, "")
-    assert len((tmp_path / "two" / "runs.jsonl").read_text().splitlines()) == 1 + 4 + 4 + 1
+    assert len((tmp_path / "two" / "runs.jsonl").read_text().splitlines()) == 1 + 2 * (3 + 3 + 2)

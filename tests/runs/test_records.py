@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -19,11 +20,14 @@ from mnist_jax.runs.records import (
 RUN = Run(7, (("learning_rate", 0.1),))
 
 
-def epochs(*, losses=(0.5, 0.25), validation=(80, 90), tests=((1, 2), (3, 4))):
+def epochs(*, losses=(0.5, 0.25), validation=(80, 90), tests=((1, 2), (3, 4)), right=(None, None)):
     return [
-        Epoch(RUN, number, loss, 2 * loss, 10 * number, validated, 1.5, within)
-        for number, (loss, validated, within) in enumerate(zip(losses, validation, tests, strict=True), start=1)
-    ]
+        Epoch(
+            RUN, number, loss, 2 * loss, 10 * number, validated, 1.5, within,
+            validation_loss=None if validated is None else 3 * loss, right=bits,
+        )
+        for number, (loss, validated, within, bits) in enumerate(zip(losses, validation, tests, right, strict=True), 1)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -34,9 +38,10 @@ def epochs(*, losses=(0.5, 0.25), validation=(80, 90), tests=((1, 2), (3, 4))):
         epochs(tests=((), ())),
         epochs(tests=((), (3,))),
         epochs(validation=(0, 0)),
+        epochs(right=(None, "bits")),
         [],
     ],
-    ids=["all", "no validation split", "no tests", "no test in an epoch", "none right", "no epochs"],
+    ids=["all", "no validation split", "no tests", "no test in an epoch", "none right", "right images", "no epochs"],
 )
 def test_a_record_is_the_same_after_json(found):
     record = (
@@ -56,6 +61,22 @@ def test_a_loss_that_is_not_finite_is_none_in_json_and_nan_again():
     assert math.isnan(record.epochs(RUN)[1].test_loss)
     assert record.epochs(RUN)[1].diverged
     assert RunRecord.of_epochs(record.epochs(RUN)) == record
+
+
+def test_right_images_are_those_of_the_epoch_in_which_a_run_ended():
+    """In a group, a diverged run goes on until the others end."""
+    lost = epochs(losses=(math.nan, math.nan), right=("first", "second"))
+    record = RunRecord.of_epochs(lost)
+    assert record.right == "first"
+    assert [epoch.right for epoch in record.epochs(RUN)] == ["first", None]
+    assert RunRecord.of_epochs(record.epochs(RUN)) == record
+
+
+def test_validation_losses_that_are_not_known_of_all_epochs_are_left_out():
+    """As after a checkpoint that an older version wrote; one that is not finite is known."""
+    old, new = epochs()
+    assert RunRecord.of_epochs([dataclasses.replace(old, validation_loss=None), new]).validation_loss is None
+    assert RunRecord.of_epochs(epochs(losses=(0.5, math.nan))).validation_loss == [1.5, None]
 
 
 def test_a_record_without_one_of_its_fields_is_refused():

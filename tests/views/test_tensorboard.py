@@ -214,21 +214,19 @@ def compared(folder, dataset):
 def test_comparison_has_one_folder_per_setting_and_tests_by_step(dataset, tmp_path):
     expected = {}
     for entry in compared(tmp_path, dataset):
-        if entry["stage"] == "timing":
-            continue
         tags = curves(entry)
         if entry["stage"] == "final":
             # Three steps an epoch, the third of one image, each tested: the end's accuracy is the third's.
             tested = [[*within, end] for within, end in zip(entry["tests"], entry["test_correct"], strict=True)]
             tags[BY_STEP] = curve(count / 20 for epoch in tested for count in epoch)
             assert [step for step, _ in tags[BY_STEP]] == [1, 2, 3, 4, 5, 6]
-        label = {"sgd, momentum 0.9": "sgd-momentum-0.9", "sgd, momentum 0.5": "sgd-momentum-0.5"}
-        name = label.get(entry["optimizer"], entry["optimizer"])
-        expected[f"{entry['stage']}/{name}/{entry['learning_rate']}/seed-{entry['seed']}"] = tags
+        is_adam = entry["optimizer"] == "adam"
+        label, numbers = "adam" if is_adam else "sgd-nesterov-false", ("b1", "b2", "eps") if is_adam else ("momentum",)
+        values = "/".join(f"{entry[name]:g}" for name in ("learning_rate", *numbers))
+        expected[f"mlp/{label}/{entry['stage']}/{values}/seed-{entry['seed']}"] = tags
     found = runs(tmp_path)
     assert found.keys() == expected.keys()
-    assert len(found) == 10
-    assert "tuning/adam/0.001/seed-0" in found
+    assert "mlp/adam/trials/0.01/0.9/0.999/1e-08/seed-0" in found
     for run, tags in expected.items():
         assert_same(found[run], tags)
     # What the journal gives is what was written live.
@@ -263,10 +261,14 @@ def test_sgd_vs_adam_writes_event_files(run_main, toy_folder, tmp_path):
     assert run_main(script("sgd_vs_adam").main, *arguments)[0] == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     found = runs(tmp_path / "out")
-    assert len(found) == 2 * 2 + 2 * 2
-    final = results["final"]["adam"]
+    entries = results["nets"]["mlp"]
+    finals = [entry[name] for entry in entries.values() for name in ("final", "course") if name in entry]
+    assert len(found) == 2 * (3 + 3) + 2 * len(finals)
+    final = entries["adam"]["final"]
     for index, seed in enumerate(final["seeds"]):
-        tags = found[f"final/adam/{final['learning_rate']}/seed-{seed}"]
+        setting = entries["adam"]["trials"][entries["adam"]["chosen"]]["settings"]
+        values = "/".join(f"{setting[name]:g}" for name in ("learning_rate", "b1", "b2", "eps"))
+        tags = found[f"mlp/adam/final/schedule-{setting['schedule']}/{values}/seed-{seed}"]
         np.testing.assert_array_equal(
             tags["accuracy/test"], curve(count / 20 for count in final["test_correct"][index])
         )

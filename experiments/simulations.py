@@ -8,7 +8,9 @@ images, over searches, of a share, and of the bands of tuning curves; power; and
 No net is trained. A limit leaves a sound program on its wrong side once in 1,000 times; the tests run the same
 simulations in fewer studies. Written to DIR: `results.json` and `README.md`.
 
-Answer: ANSWER Recorded in experiments/results/simulations by
+Answer: yes. Equal optimizers, 8 with 20 seeds each: any false claim in 4.2 % of studies where images play no part, in
+1.0 % image by image. Intervals of two equal optimizers hold 0 in 95.9 %, those over searches the truth in 99.0 %. A
+lead of 0.15 points is noticed in 99.6 % of studies. Recorded in experiments/results/simulations by
 
     python experiments/simulations.py --times 10 --out experiments/results/simulations
 """
@@ -80,7 +82,7 @@ def report(results: Mapping[str, Any]) -> dict[str, bytes]:
     """File name -> content: the table of results.json."""
     note = (
         f"A limit is a quantile of the binomial distribution with the promised share: a sound program is on its wrong "
-        f"side in {100 * CHANCE:.1f} % of simulations. Generators are fixed; the worlds are in experiments/simulated."
+        f"side in at most {100 * CHANCE:.1f} % of simulations. Generators are fixed; the worlds are in experiments/simulated."
     )
     return {TABLE: f"{markdown_table(HEADER, rows(results))}\n{note}\n\n**{verdict(results)}**\n".encode()}
 
@@ -91,17 +93,17 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
         [
             found["what"],
             f"{found['size']:,}",
-            share(found["seen"], found["size"]),
-            f"{'at most' if found['at_most'] else 'at least'} {share(found['limit'], found['size'])}",
+            share(found["seen"], found["size"], digits=2),
+            f"{'at most' if found['at_most'] else 'at least'} {share(found['limit'], found['size'], digits=2)}",
             "kept" if found["kept"] else "not kept",
         ]
         for found in results["simulations"].values()
     ]
 
 
-def share(count: int, size: int) -> str:
+def share(count: int, size: int, digits: int = 1) -> str:
     """`4.3 %`."""
-    return f"{100 * count / size:.1f} %"
+    return f"{100 * count / size:.{digits}f} %"
 
 
 def verdict(results: Mapping[str, Any]) -> str:

@@ -125,7 +125,7 @@ def two_way(contrast: np.ndarray) -> Estimate:
     The variance is (MSa + max(MSb - MSe, 0)) / (seeds * images), with the mean squares MSa between seeds, MSb between
     images and MSe of what is left. It is that of multi-reader multi-case studies, a seed for a reader and an image for
     a case (Obuchowski and Rockette 1995; Hillis 2007). Degrees of freedom are seeds - 1: Satterthwaite's are many just
-    when MSa happens to be small, and made more false claims than stated (experiments/simulations.py has the world).
+    when MSa happens to be small, and then simulated studies made more false claims than stated.
 
     Args:
       contrast: `[seeds, images]`, as the difference of two optimizers' right answers, paired by seed and image.

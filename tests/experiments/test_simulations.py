@@ -6,6 +6,7 @@ from helpers import ROOT, script
 from simulated import checks, worlds
 from simulated.checks import SIMULATIONS, Simulation
 
+RECORDED = ROOT / "experiments" / "results" / "simulations"
 QUICK = {"false claims, components", "false claims, components with an image part", "equivalence at the margin",
          "coverage of a share", "coverage, searches"}  # fmt: skip
 
@@ -86,10 +87,16 @@ def test_too_few_or_too_many_studies_are_refused(run_main, times):
 
 
 def test_recorded_simulations_keep_every_promise():
-    recorded = json.loads((ROOT / "experiments" / "results" / "simulations" / "results.json").read_text())
+    recorded = json.loads((RECORDED / "results.json").read_text())
     assert list(recorded["simulations"]) == list(SIMULATIONS)
     for name, found in recorded["simulations"].items():
         assert (found["what"], found["limit"]) == (SIMULATIONS[name].what, SIMULATIONS[name].limit(found["size"]))
         assert found["size"] == 10 * SIMULATIONS[name].size
         assert found["kept"]
     assert checks.CHANCE == 0.001
+
+
+def test_the_answer_is_that_of_the_recorded_table():
+    answer = " ".join(script("simulations").__doc__.split()).partition("Answer: yes. ")[2].partition(" Recorded in")[0]
+    assert answer
+    assert answer in (RECORDED / "README.md").read_text()

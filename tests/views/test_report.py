@@ -141,8 +141,8 @@ def test_report_of_an_imported_net(run_main, toy_ladder, tmp_path):
 @pytest.mark.parametrize(
     ("study", "figures"),
     [
-        ("sgd_vs_adam", 2),
-        ("optimizers", 1),
+        ("sgd_vs_adam", 4),
+        ("optimizers", 3),
         ("running_variance", 0),
         ("initialisation", 1),
         ("reproduce_notebooks", 4),

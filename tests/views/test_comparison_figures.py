@@ -130,12 +130,20 @@ def test_two_optimizers_have_a_row_per_net(drawn):
     assert len(tuned.containers) == 2
 
 
-def test_what_is_not_finite_is_left_out(drawn):
+def test_large_differences_do_not_hide_small_ones(drawn):
+    results = comparison()
+    differences = {net: [pair._replace(course=pair.course.times(100))] for net, (pair,) in pairs(results).items()}
+    figures.differences_figure(differences, results, "")
+    assert [axes.get_xscale() for axes in drawn[0].axes] == ["linear", "symlog"]
+
+
+def test_what_is_not_finite_or_0_is_left_out(drawn):
     results = comparison(nets=("he",))
+    results["mechanism"]["sgd"]["layers"]["fc1"]["gradient"][0] = 0.0
     results["mechanism"]["sgd"]["layers"]["fc1"]["gradient"][5] = None
     figures.mechanism_figure(results["mechanism"], "")
     line = drawn[0].axes[3].lines[0]
-    assert np.isnan(line.get_ydata()[5])
+    assert np.flatnonzero(np.isnan(line.get_ydata())).tolist() == [0, 5]
 
 
 @pytest.mark.parametrize("trials", [1, 4])

@@ -152,7 +152,8 @@ def test_report_shows_study_tables_and_figures(run_main, tmp_path, study, figure
     recorded = ROOT / "experiments" / "results" / study
     page = Page(reported(run_main, shutil.copytree(recorded, tmp_path / study)))
     assert len(page.all("img")) == figures
-    words = (recorded / "README.md").read_text().splitlines()[0].strip("| ").split(" | ")
+    lines = (recorded / "README.md").read_text().splitlines()
+    words = next(line for line in lines if line.startswith("|")).strip("| ").split(" | ")
     headings = "".join(page.text.split())
     assert all("".join(word.split()) in headings for word in words)
     assert page.all("table")

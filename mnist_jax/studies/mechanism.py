@@ -5,6 +5,7 @@ rate in every weight, whatever the size of the gradient and whatever the layer.
 """
 
 import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import optax
 from mnist_jax.lessons import Lesson, for_run
 from mnist_jax.train import Examples, TrainState, batch_loss, epoch_order, init_state, train_step
 
+FOLLOWED = "he"  # the net of a comparison that is followed; of one without it the first
 POINTS = 40  # of a curve, at most; evenly spread over the logarithm of the steps
 
 
@@ -28,6 +30,12 @@ class Sizes(NamedTuple):
 
     update_to_weight: jax.Array
     gradient: jax.Array
+
+
+def followed_net(nets: Iterable[str]) -> str:
+    """Which of a comparison's nets is followed."""
+    names = list(nets)
+    return FOLLOWED if FOLLOWED in names else names[0]
 
 
 def follow(lesson: Lesson, examples: Examples, seed: int, *, epochs: int, length: int | None = None) -> dict[str, Any]:

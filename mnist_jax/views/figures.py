@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMeth
 
 from mnist_jax.lessons import position
 from mnist_jax.studies import published
-from mnist_jax.studies.stats import fractions, gain_interval, ladder_gains, mean_interval
+from mnist_jax.studies.stats import fractions, gain_interval, ladder_gains
 
 
 def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
@@ -52,7 +52,7 @@ def curves_of_lessons(curves: Mapping[str, Sequence[Sequence[float | None]]], wh
     figure = Figure(figsize=(5.5, 4), layout="constrained")
     axes = figure.subplots()
     if what == "accuracy":
-        _accuracy_scale(axes)
+        accuracy_scale(axes)
         axes.set(ylabel="test accuracy")
     else:
         _loss_scale(axes)
@@ -117,46 +117,6 @@ def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> byte
     accuracy.plot([], [], "o", color="grey", markersize=3.5, label="notebook")
     accuracy.fill_between([], [], [], color="grey", alpha=0.25, label="range over seeds")
     accuracy.legend(loc="lower right", ncols=2)
-    return as_png(figure)
-
-
-def learning_rates_figure(results: Mapping[str, Any], marked: Sequence[float], title: str) -> bytes:
-    """Validation accuracy against learning rate, one colour per contestant.
-
-    Lines are means over seeds, bands their range, crosses diverged runs, stars the chosen settings; learning
-    rates in `marked` are the course's.
-    """
-    figure = _titled(title, 9, 5)
-    axes = figure.subplots()
-    _rates_panel(axes, results)
-    for rate in marked:
-        axes.axvline(rate, color="grey", linestyle=":", label=f"the course's {rate:g}")
-    axes.legend(fontsize="small")
-    return as_png(figure)
-
-
-def curves_figure(results: Mapping[str, Any], title: str) -> bytes:
-    """Test accuracy and loss after each epoch, one line per tuned optimizer: means and 95 % intervals."""
-    figure, accuracy, loss = _two_panels(title)
-    for number, entry in enumerate(results["final"].values()):
-        label, correct = entry["contestant"], fractions(entry["test_correct"], results["data"]["test"])
-        _interval(accuracy, correct, color=f"C{number}", label=label)
-        _interval(loss, entry["test_loss"], color=f"C{number}", label=label)
-    accuracy.legend(loc="lower right", fontsize="small")
-    return as_png(figure)
-
-
-def optimizers_figure(results: Mapping[str, Any], title: str) -> bytes:
-    """Left validation accuracy against learning rate, right test accuracy of the tuned after each epoch."""
-    figure = _titled(title, 12, 5.5)
-    rates, curves = figure.subplots(1, 2)
-    _rates_panel(rates, results)
-    _accuracy_scale(curves)  # first: its ticks would widen the view
-    for number, (label, entry) in enumerate(results["final"].items()):
-        _interval(curves, fractions(entry["test_correct"], results["data"]["test"]), color=f"C{number}", label=label)
-    curves.set(ylabel="test accuracy, tuned: mean, 95 % interval")
-    _by_epoch(curves)
-    curves.legend(loc="lower right", fontsize="small")
     return as_png(figure)
 
 
@@ -228,35 +188,6 @@ def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
     return as_png(figure)
 
 
-def _rates_panel(axes: Any, results: Mapping[str, Any]) -> None:
-    for number, (label, found) in enumerate(results["tuning"].items()):
-        rates, colour = found["learning_rates"], f"C{number}"
-        accuracy = np.array(found["validation_correct"]) / results["data"]["validation"]
-        axes.plot(rates, accuracy.mean(1), color=colour, label=label)
-        axes.fill_between(rates, accuracy.min(1), accuracy.max(1), color=colour, alpha=0.25)
-        lost = np.array(found["diverged"])
-        axes.plot(np.repeat(rates, lost.sum(1)), accuracy[lost], "x", color=colour)
-        chosen = rates.index(found["learning_rate"])
-        axes.plot(rates[chosen], accuracy[chosen].mean(), "*", color=colour, markersize=12)
-    axes.plot([], [], "*", color="grey", markersize=12, label="chosen")
-    axes.set(xscale="log", xlabel="learning rate", ylabel="validation accuracy: mean and range over seeds")
-    _accuracy_scale(axes)
-    axes.grid(alpha=0.3)
-
-
-def _interval(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str) -> None:
-    """The mean over runs and its interval after each epoch; where runs are lost it is of the others, with a cross."""
-    columns = list(itertools.zip_longest(*runs))
-    known = [[value for value in column if value is not None] for column in columns]
-    epochs = [epoch for epoch, values in enumerate(known, start=1) if len(values) > 1]
-    intervals = [mean_interval(known[epoch - 1]) for epoch in epochs]
-    means = [interval.mean for interval in intervals]
-    axes.plot(epochs, means, color=color, label=label)
-    axes.fill_between(epochs, [i.low for i in intervals], [i.high for i in intervals], color=color, alpha=0.25)
-    lost = [(epoch, mean) for epoch, mean in zip(epochs, means, strict=True) if len(known[epoch - 1]) < len(runs)]
-    axes.plot([epoch for epoch, _ in lost], [mean for _, mean in lost], "x", color=color)
-
-
 def _two_panels(title: str) -> tuple[Figure, Any, Any]:
     """A figure with axes for accuracy and for loss over epochs."""
     figure = _titled(title, 11, 4.5)
@@ -280,7 +211,7 @@ def _by_epoch(axes: Any) -> None:
 
 
 def _accuracy_and_loss(accuracy: Any, loss: Any) -> None:
-    _accuracy_scale(accuracy)
+    accuracy_scale(accuracy)
     accuracy.set(ylabel="test accuracy")
     _loss_scale(loss)
     loss.set(ylabel="test loss (nats)")
@@ -293,7 +224,7 @@ def as_png(figure: Figure) -> bytes:
     return png.getvalue()
 
 
-def _accuracy_scale(axes: Any) -> None:
+def accuracy_scale(axes: Any) -> None:
     """Fractions on a logit scale, which keeps 97 and 98 percent as far apart as 80 and 86; ticks in percent."""
     axes.set_yscale("logit", nonpositive="mask")
     axes.set_yticks([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99])

@@ -37,9 +37,10 @@ _BINS = 10  # of confidence
 # What is on the figures that studies write, for those who cannot see them.
 _STUDY_FIGURES = {
     "reproduce_notebooks.png": "The notebooks' printed accuracies and losses on the range of our seeds, and their z",
-    "learning_rates.png": "Validation accuracy against learning rate, one colour per optimizer",
-    "curves.png": "Test accuracy and loss of the tuned optimizers after each epoch",
-    "optimizers.png": "Validation accuracy against learning rate, and the tuned optimizers' test accuracy by epoch",
+    "differences.png": "Differences in test accuracy between optimizers, with simultaneous intervals",
+    "learning_rates.png": "Validation accuracy against learning rate, a point for each trial",
+    "tuning_curves.png": "Best validation accuracy against the number of trials, with bands",
+    "mechanism.png": "Size of updates and of gradients in each layer along training, SGD and Adam",
     "initialisation.png": "Variances of pre-activations and of gradients during training, one column per kind of net",
 }
 

@@ -78,3 +78,8 @@ def test_a_schedule_is_that_of_the_whole_run(toy):
     lesson = with_optimizer(TINY, "sgd", 0.1, schedule=schedule("cosine_decay"))
     curve = follow(lesson, toy, 0, epochs=4)["layers"]["fc1"]["update_to_weight"]
     assert curve[-1] < 0.1 * max(curve)
+
+
+def test_the_net_that_is_followed():
+    assert mechanism.followed_net({"mlp": {}, "he": {}}) == "he"
+    assert mechanism.followed_net({"relu": {}, "adam": {}}) == "relu"

@@ -1,0 +1,243 @@
+"""Tables of a comparison of optimizers: rows of words, computed from results.json."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mnist_jax.studies.findings import Measured, Pair, accuracy, course_runs, crowded_edges
+from mnist_jax.studies.inference import StepsTo, steps_difference, steps_interval
+from mnist_jax.studies.search import (
+    AT_CHANCE,
+    GOOD_WITHIN,
+    TARGETS,
+    Saving,
+    at_chance,
+    halving_savings,
+    score,
+    steps_to,
+)
+from mnist_jax.studies.stats import Interval
+from mnist_jax.views.verdicts import difference_words, margin, points, setting_words
+from mnist_jax.views.words import count_of
+
+PAIR_HEADER = [
+    "net", "pair", "C: the course's settings", "S: chosen settings", "B: what searches find", "noticed (S)",
+    "error of S from seeds", "from images", "S on exactly these test images", "tuning explains",
+]  # fmt: skip
+FINAL_HEADER = [
+    "net", "optimizer", "setting", "test accuracy (%)", "error of it from seeds", "from images",
+    "on exactly these test images (%)", "collapsed",
+]  # fmt: skip
+STEPS_HEADER = ["net", "optimizer", *(f"steps to {target} %" for target in TARGETS)]
+SEARCH_HEADER = [
+    "net", "optimizer", "best trial", "chosen trial", "good learning rates", "diverged", "at chance", "crowded ends",
+]  # fmt: skip
+PAIR_NOTE = (
+    "Differences in points of test accuracy. Noticed: the true difference that 9 of 10 studies would have shown. "
+    "Errors: the two parts of the standard error. On exactly these test images: over seeds alone, by itself. Tuning "
+    "explains: the share of the course's lead that is gone with the chosen settings, where that lead is shown."
+)
+FINAL_NOTE = (
+    "Test accuracy: mean and 95 % interval over new seeds and new test images, by itself; the errors are the two parts "
+    "of its standard error, in points. On exactly these test images: interval over seeds alone. Collapsed: final runs "
+    f"that diverged, or ended with at most {AT_CHANCE} % of the test images right, guessing being 10 %."
+)
+STEPS_NOTE = (
+    "Steps: the first test with so many images right, every {every:,} steps and at the end of each epoch; median over "
+    "seeds and its exact interval of at least 95 %. Differences: mean, {limit:,} steps counting as never, with its "
+    "95 % interval over seeds, by itself. All on these test images."
+)
+SEARCH_NOTE = (
+    "Best trial, chosen trial: validation accuracy of its own run; in brackets the mean of the runs that confirmed it. "
+    f"Good learning rates: of drawn trials within {GOOD_WITHIN / 10:g} points of the best one, and how many these are. "
+    f"At chance: trials that ended finite with at most {AT_CHANCE} % of the validation images right. Crowded ends: "
+    "where the best trials lie at an end of the space, or the chosen one does."
+)
+SAVINGS_NOTE = (
+    "One of so many trials would have gone on after so many epochs: share of all epochs saved; whether the trial that "
+    "was chosen would have been stopped, and how many points of validation accuracy the best trial would have lost."
+)
+CURVES_NOTE = (
+    "Tuning curves (tuning_curves.png) are of settings drawn independently from the space, one seed each, without "
+    "trial 0. Their bands (Lourie et al. 2023, arXiv:2311.09480; opda) are simultaneous over all budgets, exact for "
+    "independent draws and, by simulation, conservative for these quasi-random ones. From the budget where a band is "
+    "marked as open above, so few trials set no upper limit."
+)
+
+
+def pair_rows(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> list[list[str]]:
+    """One row per net and pair, by name, with the words of each claim."""
+
+    def words(pair: Pair, gap: Interval | None) -> str:
+        return difference_words(pair.first, pair.second, gap, margin(results)) if gap else "—"
+
+    return [
+        [
+            net,
+            " and ".join(sorted((pair.first, pair.second))),
+            words(pair, pair.course),
+            words(pair, pair.settings.points),
+            words(pair, pair.searches),
+            f"{pair.noticed:.2f}",
+            f"{pair.settings.seeds_part:.3f}",
+            f"{pair.settings.images_part:.3f}",
+            f"{pair.first} minus {pair.second}: {points(pair.settings.on_these_images, '+')}",
+            "{:.0f} to {:.0f} %".format(*(100 * end for end in pair.share)) if pair.share else "—",
+        ]
+        for net, of_net in found.items()
+        for pair in sorted(of_net, key=lambda pair: sorted((pair.first, pair.second)))
+    ]
+
+
+def final_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """One row per net, optimizer and setting of final runs, by name."""
+    rows = []
+    for net, label, entry in entries_by_name(results):
+        rows.append([net, label, _chosen_words(entry), *_measured_words(entry["final"], results)])
+        course = course_runs(label, entry)
+        if course is not None and course is not entry["final"]:
+            setting = f"the course's: {setting_words(entry['trials'][0]['settings'])}"
+            rows.append([net, label, setting, *_measured_words(course, results)])
+    return rows
+
+
+def entries_by_name(results: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Net, label and entry of every optimizer, sorted by label within a net."""
+    for net, entries in results["nets"].items():
+        for label in sorted(entries):
+            yield net, label, entries[label]
+
+
+def _chosen_words(entry: Mapping[str, Any]) -> str:
+    chosen = entry["trials"][entry["chosen"]]
+    return f"trial {chosen['number']}: {setting_words(chosen['settings'])}"
+
+
+def _measured_words(runs: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+    found: Measured = accuracy(runs, results)
+    ends = [run[-1] for run in runs["test_correct"]]
+    collapsed = sum(runs["diverged"]) + at_chance(ends, runs["diverged"], results["data"]["test"])
+    return [
+        interval_words(found.points),
+        f"{found.seeds_part:.3f}",
+        f"{found.images_part:.3f}",
+        interval_words(found.on_these_images),
+        f"{collapsed} of {len(ends)}",
+    ]
+
+
+def interval_words(found: Interval) -> str:
+    """`98.20 [98.10, 98.30]`."""
+    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def steps_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """One row per net and optimizer at its chosen setting, and where a net has two, one of their difference."""
+    rows = []
+    for net, entries in results["nets"].items():
+        steps = {label: steps_to_targets(entry["final"], results) for label, entry in entries.items()}
+        rows += [
+            [net, label, *(steps_words(steps_interval(found)) for found in steps[label])] for label in sorted(steps)
+        ]
+        if len(steps) == 2:
+            second, first = steps
+            both = zip(steps[first], steps[second], strict=True)
+            rows.append(
+                [net, f"{second} minus {first}", *(difference_of_steps(*pair, first, results) for pair in both)]
+            )
+    return rows
+
+
+def steps_to_targets(runs: Mapping[str, Any], results: Mapping[str, Any]) -> list[list[int | None]]:
+    """For each of `TARGETS` the steps of each run, None for never."""
+    config, images = results["config"], results["data"]["test"]
+    return [
+        [
+            steps_to(-(-target * images // 100), tests, ends, config["test_every"], config["steps_per_epoch"])
+            for tests, ends in zip(runs["tests"], runs["test_correct"], strict=True)
+        ]
+        for target in TARGETS
+    ]
+
+
+def steps_words(found: StepsTo) -> str:
+    """`1,000 [750, 1,250]`; how many runs where some never got there."""
+    missing = f"reached by {found.reached} of {count_of(found.runs, 'run')}"
+    if math.isinf(found.median):
+        return missing
+    ends = f" [{', '.join(map(_step, found.interval))}]" if found.interval else ""
+    return f"{_step(found.median)}{ends}{'' if found.reached == found.runs else f', {missing}'}"
+
+
+def _step(value: float) -> str:
+    return "never" if math.isinf(value) else f"{value:,.0f}"
+
+
+def difference_of_steps(
+    first: Sequence[int | None], second: Sequence[int | None], name: str, results: Mapping[str, Any]
+) -> str:
+    """How many steps sooner the first, of this name, is there than the second, in words."""
+    config = results["config"]
+    limit = config["epochs"] * config["steps_per_epoch"]
+    found = steps_difference(first, second, limit, config["test_every"], config["confidence"])
+    if found is None:
+        return "—"
+    if found.interval is None:
+        return f"{found.mean:+,.0f}, the same for all seeds"
+    shown = "differs" if found.differs else "not shown to differ"
+    ends = f"[{found.interval.low:+,.0f}, {found.interval.high:+,.0f}]"
+    ties = count_of(found.ties, "tie")
+    return f"{found.mean:+,.0f} {ends}, {shown}; {name} first in {found.sooner} of {len(first)} seeds, {ties}"
+
+
+def search_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """One row per net and optimizer: what its search found, on validation images."""
+    images, rows, crowded = results["data"]["validation"], [], crowded_edges(results)
+    for net, label, entry in entries_by_name(results):
+        _, *drawn = entry["trials"]
+        scores = [score(trial) for trial in entry["trials"]]
+        good = [trial for trial in drawn if 1000 * (max(map(score, drawn)) - score(trial)) <= GOOD_WITHIN * images]
+        rates = [trial["settings"]["learning_rate"] for trial in good]
+        lost = [trial["diverged"] for trial in entry["trials"]]
+        stuck = at_chance([trial["validation_correct"][-1] for trial in entry["trials"]], lost, images)
+        rows.append(
+            [
+                net,
+                label,
+                f"{max(scores) / images:.2%}",
+                f"{entry['chosen']}: {scores[entry['chosen']] / images:.2%} ({confirmed(entry, images):.2%})",
+                f"{min(rates):.3g} to {max(rates):.3g} ({len(good)} of {len(drawn)} trials)",
+                f"{sum(lost)} of {len(lost)}",
+                f"{stuck} of {len(lost)}",
+                ", ".join(f"{edge.range} {edge.end}" for edge in crowded[net, label]) or "none",
+            ]
+        )
+    return rows
+
+
+def confirmed(entry: Mapping[str, Any], images: int) -> float:
+    """Mean validation accuracy of the chosen trial's runs with fresh seeds."""
+    (counts,) = (found["validation_correct"] for found in entry["confirmation"] if found["number"] == entry["chosen"])
+    return float(sum(counts) / len(counts) / images)
+
+
+def savings_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, one per net and optimizer with a cell for each rule of early stopping."""
+    found = {
+        (net, label): {(each.kept, each.after): each for each in halving_savings(entry)}
+        for net, label, entry in entries_by_name(results)
+    }
+    rules = sorted({rule for savings in found.values() for rule in savings})
+    header = [f"1 of {kept} after {count_of(after, 'epoch')}" for kept, after in rules]
+    images = results["data"]["validation"]
+    rows = [
+        [*names, *(_saving_words(savings[rule], images) if rule in savings else "—" for rule in rules)]
+        for names, savings in found.items()
+    ]
+    return ["net", "optimizer", *header], rows
+
+
+def _saving_words(found: Saving, images: int) -> str:
+    stopped = "" if found.keeps_chosen else ", chosen trial stopped"
+    lost = f", {100 * found.lost / images:.2f} points lost" if found.lost else ""
+    return f"{100 * found.steps:.0f} %{stopped}{lost}"

@@ -29,9 +29,8 @@ from mnist_jax.cli.study import Study
 from mnist_jax.cli.terminal import make_console
 from mnist_jax.lessons import LESSONS
 from mnist_jax.runs.devices import on_device
-from mnist_jax.studies.mechanism import follow
+from mnist_jax.studies.mechanism import follow, followed_net
 
-_FOLLOWED = "he"  # the net on which a run of each optimizer is looked at step by step, if it is among those compared
 _QUICK_LESSONS = ("mlp", "he")
 
 
@@ -55,14 +54,14 @@ def run(arguments: Arguments) -> None:
         lessons = _QUICK_LESSONS
 
     def mechanism(study: Study, results: Mapping[str, Any]) -> dict[str, Any]:
-        """What each optimizer does to each layer, at its chosen setting and with the first of the final seeds."""
-        net = _FOLLOWED if _FOLLOWED in lessons else lessons[0]
+        """What each optimizer does to each layer with trial 0's setting, whose rate is constant, and one final seed."""
+        net = followed_net(lessons)
         config, examples = results["config"], on_device(study.data).train
         spaces = {space.label: space for space in map(space_in_words, arguments.optimizers)}
 
         def followed(stage: str, optimizer: str) -> dict[str, Any]:
             entry = results["nets"][net][optimizer]
-            setting = entry["trials"][entry["chosen"]]["settings"]
+            setting = entry["trials"][0]["settings"]
             steps = config["epochs"] * config["steps_per_epoch"]
             lesson = dataclasses.replace(LESSONS[net], optimizer=spaces[optimizer].trained(setting, steps))
             seed, length = entry["final"]["seeds"][0], study.data.epoch_length

@@ -77,12 +77,11 @@ def what_was_followed(results: Mapping[str, Any]) -> str:
     net = followed_net(results["nets"])
     entries = results["nets"][net]
     settings = "; ".join(
-        f"{label}: {setting_words(entries[label]['trials'][entries[label]['chosen']]['settings'])}"
-        for label in results["mechanism"]
+        f"{label}: {setting_words(entries[label]['trials'][0]['settings'])}" for label in results["mechanism"]
     )
     seeds = sorted({entries[label]["final"]["seeds"][0] for label in results["mechanism"]})
     return (
-        f"Net of lesson {net} with the chosen settings ({settings}); {results['data']['name']}; "
+        f"Net of lesson {net} with the settings of trial 0 ({settings}); {results['data']['name']}; "
         f"{count_of(results['config']['epochs'], 'epoch')}; seed {', '.join(map(str, seeds))}."
     )
 

@@ -3,21 +3,28 @@
 import inspect
 import json
 import re
-import statistics
 
 import numpy as np
 import pytest
 from helpers import ROOT, script
 
 from mnist_jax import lessons
-from mnist_jax.lessons import lesson_of_json
-from mnist_jax.runs.records import RunRecord
+from mnist_jax.data.arrays import KNOWN
+from mnist_jax.runs.records import unpack_bits
+from mnist_jax.studies.inference import MARGINS
+from mnist_jax.studies.search import CONFIRMED, best_trials, chosen_trial
+from mnist_jax.studies.spaces import SPACES
 from mnist_jax.studies.stats import ladder_gains, paired_difference
-from mnist_jax.studies.tuning import Contestant, best_of, final_summary, tuning_summary
+from mnist_jax.views.comparison import report, verdict
 
 RECORDED = ROOT / "experiments" / "results"
 STUDIES = sorted(path.name for path in RECORDED.iterdir())
-COMPARISONS = ["optimizers", "sgd_vs_adam"]
+COMPARISONS = ["sgd_vs_adam", "optimizers", "sgd_vs_adam_on_fashion"]
+
+
+def report_of(study):
+    results = recorded(study)
+    return report(results) if study in COMPARISONS else script(study).report(results)
 
 
 def recorded(study):
@@ -26,61 +33,48 @@ def recorded(study):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_table_and_the_verdict_follow_from_the_results(study):
-    assert script(study).report(recorded(study))["README.md"].decode() == (RECORDED / study / "README.md").read_text()
+    assert report_of(study)["README.md"].decode() == (RECORDED / study / "README.md").read_text()
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_study_figure_exists(study):
     assert {path.name for path in (RECORDED / study).glob("*.png")} == {
-        name for name in script(study).report(recorded(study)) if name.endswith(".png")
+        name for name in report_of(study) if name.endswith(".png")
     }
 
 
 @pytest.mark.parametrize("study", COMPARISONS)
-def test_comparison_results_follow_from_its_runs(study):
-    results, config = recorded(study), recorded(study)["config"]
-    header, *runs = map(json.loads, (RECORDED / study / "runs.jsonl").read_text().splitlines())
-    assert {**header["config"], "command": config["command"]} == config
-    (lesson,) = config["lessons"].values()
-    entrants = [
-        Contestant(
-            found["label"],
-            lesson_of_json({**lesson, "optimizer": found["optimizer"]}).optimizer,
-            tuple(found["learning_rates"]),
-        )
-        for found in config["contestants"]
-    ]
-    images = results["data"]
+def test_a_comparison_chose_what_its_rule_chooses_in_its_spaces(study):
+    results = recorded(study)
+    config, data = results["config"], results["data"]
+    searched = [(net, label, entry) for net, entries in results["nets"].items() for label, entry in entries.items()]
+    for net, label, entry in searched:
+        space, trials = SPACES[label], entry["trials"]
+        assert space.to_json() == config["spaces"][label]
+        assert [trial["settings"] for trial in trials] == space.trials(data["name"], net, config["trials"])
+        assert [trial["seed"] for trial in trials] == [trial["number"] for trial in trials] == [*range(len(trials))]
+        assert all(trial["diverged"] or len(trial["validation_correct"]) == config["epochs"] for trial in trials)
+        confirmed = [found["number"] for found in entry["confirmation"]]
+        assert confirmed == best_trials(trials, CONFIRMED)
+        assert entry["chosen"] == chosen_trial(entry["confirmation"])
+        for runs in (entry["final"], entry.get("course", entry["final"])):
+            assert runs["seeds"] == config["seeds"]["finals"]
+            for ends, bits in zip(runs["test_correct"], runs["right"], strict=True):
+                assert unpack_bits(bits, data["test"]).sum() == ends[-1]
+    assert config["margin"] == 100 * MARGINS[data["name"]]
+    assert results["verdict"] == verdict(results)
 
-    def records(stage, label, rates):
-        found = {
-            (run["learning_rate"], run["seed"]): RunRecord.from_json(run)
-            for run in runs
-            if (run["stage"], run.get("optimizer")) == (stage, label)
-        }
-        return [found[rate, seed] for rate in rates for seed in config[f"{stage}_seeds"]]
 
-    tuning = {
-        entrant.label: tuning_summary(
-            records("tuning", entrant.label, entrant.learning_rates), entrant, images["validation"]
-        )
-        for entrant in entrants
-    }
-    assert tuning == results["tuning"]
-    groups = {name: [e for e in entrants if e.optimizer.name == name] for name in ("sgd", "adam")}
-    if study == "optimizers":
-        groups = {entrant.label: [entrant] for entrant in entrants}
-    (timing,) = (run["seconds"] for run in runs if run["stage"] == "timing")
-    for name, group in groups.items():
-        label, found = best_of(group, tuning).label, results["final"][name]
-        rate = tuning[label]["learning_rate"]
-        trained = records("final", label, [rate])
-        summary = final_summary(trained, images["test"], config["steps_per_epoch"], config["test_every"])
-        seconds = statistics.median(timing[label])
-        assert {"contestant": label, "learning_rate": rate, **summary, "seconds_per_epoch": seconds} == found
-    if study == "sgd_vs_adam":
-        derived = script(study).differences(results)
-        assert derived == {name: results[name] for name in derived}
+def test_what_was_compared_is_what_was_asked_for():
+    sgd_vs_adam, optimizers, fashion = map(recorded, COMPARISONS)
+    for study in (sgd_vs_adam, optimizers, fashion):
+        assert study["config"]["trials"] >= 32
+        assert study["config"]["epochs"] >= 5
+        assert len(study["config"]["seeds"]["finals"]) >= 10
+        assert study["data"]["name"] == KNOWN[study["data"]["sha256"]]
+    assert list(sgd_vs_adam["nets"]) == list(lessons.LESSONS)
+    assert len(optimizers["nets"]["he"]) >= 12
+    assert (fashion["data"]["name"], list(fashion["nets"])) == ("Fashion-MNIST", ["he"])
 
 
 def test_readme_statement_on_dropout():
@@ -96,7 +90,7 @@ def test_readme_statement_on_dropout():
 
 def answer(study):
     """What a script's docstring says of the answer, in one line."""
-    words = " ".join(script(study).__doc__.replace("\\\n", "").split())
+    words = " ".join(script(study.removesuffix("_on_fashion")).__doc__.replace("\\\n", "").split())
     return words[words.index("Answer") :]
 
 
@@ -165,4 +159,4 @@ def test_nearly_all_of_optax_works():
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_script_says_how_its_results_were_recorded(study):
-    assert answer(study).endswith(f"Recorded in experiments/results/{study} by {recorded(study)['config']['command']}")
+    assert f"experiments/results/{study} by {recorded(study)['config']['command']}" in answer(study)

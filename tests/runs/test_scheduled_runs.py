@@ -19,7 +19,6 @@ from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.files import RESULTS
 from mnist_jax.runs.loop import check_runs, train_runs
 from mnist_jax.runs.records import Run, RunRecord
-from mnist_jax.studies.tuning import seconds_alone
 from mnist_jax.train import train_epoch
 
 COSINE = schedule("warmup_cosine_decay", warmup_epochs=1)
@@ -123,10 +122,6 @@ def test_a_rate_that_is_not_finite_is_none_in_json(dataset):
     assert epochs[-1].diverged
     record = RunRecord.of_epochs(epochs)
     assert json.loads(json.dumps(record.to_json(), allow_nan=False))["learning_rates"] == [None]
-
-
-def test_seconds_of_scheduled_runs_are_measured(dataset):
-    assert len(seconds_alone({"cosine": scheduled("mlp")}, dataset, repeats=1)["cosine"]) == 1
 
 
 def test_flag_to_results_json(run_main, toy_folder, tmp_path):

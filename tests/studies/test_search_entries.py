@@ -86,8 +86,8 @@ def test_savings_of_early_stopping_by_hand():
     """Trial 2 is the best at the end and the fourth after epoch 1; trials 3 and 4 diverged in epochs 2 and 1."""
     curves = [[50, 60, 70], [60, 65, 71], [40, 70, 90], [55, 10], [10], [30, 31, 32]]
     trials = [trial(number, curve, diverged=number in (3, 4)) for number, curve in enumerate(curves)]
-    # 15 epochs in all. After epoch 1 the best are trials 1, 3, 0, and 2, 4, 5 would have been stopped; after epoch 2 the
-    # best are 2, 1, 0, and of the others only 5 is still trained.
+    # 15 epochs in all. After epoch 1 the best are trials 1, 3, 0, and 2, 4, 5 would have been stopped; after epoch 2
+    # the best are 2, 1, 0, and of the others only 5 is still trained.
     assert halving_savings({"trials": trials, "chosen": 2}) == [
         Saving(2, 1, 4 / 15, False, 90 - 71),
         Saving(2, 2, 1 / 15, True, 0),

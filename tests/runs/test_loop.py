@@ -265,7 +265,7 @@ def test_fully_diverged_group_is_kept_and_not_retrained(dataset, tmp_path, monke
     """Also where no checkpoint is due yet; the same again trains nothing."""
     numbers = []
     train = experiment._train_epoch
-    monkeypatch.setattr(experiment, "_train_epoch", lambda *rest: numbers.append(rest[-1]) or train(*rest))
+    monkeypatch.setattr(experiment, "_train_epoch", lambda *a, **b: numbers.append(a[-1]) or train(*a, **b))
     todo, checkpoints = grid([1e30, 2e30]), Checkpoints(tmp_path, every=9)
     for _ in range(2):
         epochs = list(train_runs(LESSONS["relu"], dataset, todo, epochs=5, checkpoints=checkpoints))

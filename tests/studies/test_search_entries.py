@@ -83,16 +83,16 @@ def test_runs_at_chance_end_finite_and_below_twice_guessing(correct, diverged, e
 
 
 def test_savings_of_early_stopping_by_hand():
-    """Trial 2 is the best at the end and the third after epoch 1; trial 3 diverged in epoch 2."""
-    curves = [[50, 60, 70], [60, 65, 71], [40, 70, 90], [55, 10], [10, 10, 10], [30, 31, 32]]
-    trials = [trial(number, curve, diverged=number == 3) for number, curve in enumerate(curves)]
-    found = halving_savings({"trials": trials, "chosen": 2})
-    # 17 epochs in all. After epoch 1 trials 1, 3, 0 stay, of 6: the others' 6 epochs are saved; quarters: 1 and 3.
-    assert found == [
-        Saving(2, 1, 6 / 17, False, 90 - 71),
-        Saving(2, 2, 2 / 17, True, 0),  # trials 2, 1, 0 stay; trial 3 had ended
-        Saving(4, 1, 8 / 17, False, 90 - 71),
-        Saving(4, 2, 3 / 17, True, 0),
+    """Trial 2 is the best at the end and the fourth after epoch 1; trials 3 and 4 diverged in epochs 2 and 1."""
+    curves = [[50, 60, 70], [60, 65, 71], [40, 70, 90], [55, 10], [10], [30, 31, 32]]
+    trials = [trial(number, curve, diverged=number in (3, 4)) for number, curve in enumerate(curves)]
+    # 15 epochs in all. After epoch 1 the best are trials 1, 3, 0, and 2, 4, 5 would have been stopped; after epoch 2
+    # the best are 2, 1, 0, and of the others only 5 is still trained.
+    assert halving_savings({"trials": trials, "chosen": 2}) == [
+        Saving(2, 1, 4 / 15, False, 90 - 71),
+        Saving(2, 2, 1 / 15, True, 0),
+        Saving(4, 1, 6 / 15, False, 90 - 71),
+        Saving(4, 2, 2 / 15, True, 0),
     ]
 
 

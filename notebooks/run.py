@@ -1,13 +1,20 @@
 """Run the notebooks again, in place, with the Python that runs this and the mnist_jax beside this folder.
 
-    python notebooks/run.py [NOTEBOOK.ipynb ...]
+    python notebooks/run.py [--no-run] [NOTEBOOK.ipynb ...]
 
 What a run leaves in a notebook depends on the notebook and on what it computes: no times, no paths, no widgets.
+
+The folder ko/ holds each notebook in Korean: its own text, and the code and outputs of the English one, which are
+copied whenever this runs. The first cell of each notebook installs the project from its address, which is taken from
+`Repository` in pyproject.toml. With --no-run only these two things are done.
 """
 
+import argparse
+import copy
 import os
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -18,6 +25,14 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 FOLDER = Path(__file__).resolve().parent
+ADDRESS = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+SET_UP = f"""\
+import importlib.util
+
+# Where mnist_jax is not installed, as in Colab, install it.
+if importlib.util.find_spec("mnist_jax") is None:
+    %pip install -q "mnist_jax[app] @ git+{ADDRESS}"\
+"""
 
 
 class ThisPython(AsyncKernelManager):
@@ -52,13 +67,58 @@ def run(notebook: NotebookNode) -> None:
     }
 
 
-if __name__ == "__main__":
-    paths = [*map(Path, sys.argv[1:])] or sorted(FOLDER.glob("*.ipynb"))
-    if strangers := [path for path in paths if path.suffix != ".ipynb" or not path.is_file()]:
-        print(f"error: {strangers[0]} is no notebook; name .ipynb files, or none for all.", file=sys.stderr)
-        sys.exit(2)
+def with_text_of(translation: NotebookNode, notebook: NotebookNode) -> NotebookNode:
+    """The notebook, with the translation's text in place of its own, cell by cell.
+
+    Raises:
+        ValueError: One of the two has a text cell that the other lacks.
+    """
+    texts = {cell.id: cell.source for cell in translation.cells if cell.cell_type == "markdown"}
+    result = copy.deepcopy(notebook)
+    cells = {cell.id: cell for cell in result.cells if cell.cell_type == "markdown"}
+    if different := sorted(cells.keys() ^ texts.keys()):
+        raise ValueError(f"only one of the two languages has the text cell {different[0]!r}; add it to the other.")
+    for name, cell in cells.items():
+        cell.source = texts[name]
+    return result
+
+
+def renew(path: Path, *, execute: bool) -> None:
+    """Write the notebook's first cell, run it if `execute`, and bring the one in Korean into step if there is one."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.id == "set-up":
+            cell.source = SET_UP
+    korean = path.parent / "ko" / path.name
+    translation = nbformat.read(korean, as_version=4) if korean.exists() else None
+    if translation:
+        with_text_of(translation, notebook)  # differences are found before a long run
+    if execute:
+        run(notebook)
+    nbformat.write(notebook, path)
+    if translation:
+        nbformat.write(with_text_of(translation, notebook), korean)
+
+
+def main() -> None:
+    """Renew the notebooks that are named, or all."""
+    parser = argparse.ArgumentParser(description="Run the notebooks again, in place, in both languages.")
+    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK.ipynb", help="notebooks (default: all)")
+    parser.add_argument("--no-run", action="store_true", help="only write the address and the Korean notebooks")
+    arguments = parser.parse_args()
+    paths = arguments.notebooks or sorted(FOLDER.glob("*.ipynb"))
+    for path in paths:
+        if path.suffix != ".ipynb" or not path.is_file():
+            parser.error(f"{path} is not a notebook; name .ipynb files, or none for all.")
+        if path.resolve().parent == FOLDER / "ko":
+            parser.error(f"{path} takes its code from the English notebook; name ../{path.name}, which renews both.")
     for path in paths:
         print(path.name, flush=True)
-        notebook = nbformat.read(path, as_version=4)
-        run(notebook)
-        nbformat.write(notebook, path)
+        try:
+            renew(path, execute=not arguments.no_run)
+        except ValueError as error:
+            parser.error(f"{path.name}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import re
 import shlex
+import tomllib
 
 import nbformat
 import pytest
@@ -14,6 +15,7 @@ from mnist_jax import LESSONS, Lesson, optimizer
 from mnist_jax.cli import commands as cli
 
 NOTEBOOKS = {lesson_id: ROOT / "notebooks" / f"{n}_{lesson_id}.ipynb" for n, lesson_id in enumerate(LESSONS, start=1)}
+ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
 each = pytest.mark.parametrize("lesson_id", LESSONS)  # a lesson's tests share a process, lessons are spread over them
 
 
@@ -111,6 +113,7 @@ def _lesson(expression, lesson=None):
 def test_set_up_cell_installs_the_project_where_missing():
     """The set-up cells are the same; without the project they ask pip for it, once."""
     (source,) = {cell.source for lesson_id in LESSONS for cell in read(lesson_id).cells if cell.id == "set-up"}
+    assert source == script("notebooks/run.py").SET_UP
     without = """
 import importlib.util
 from IPython.core.magic import register_line_magic
@@ -125,4 +128,18 @@ def pip(line):
     notebook = new_notebook(cells=[new_code_cell(without), new_code_cell(source)])
     script("notebooks/run.py").run(notebook)
     (printed,) = outputs(notebook)
-    assert printed.text == 'install -q "mnist_jax[app] @ git+https://github.com/OWNER/mnist_jax"\n'
+    assert printed.text == f'install -q "mnist_jax[app] @ git+{ADDRESS}"\n'
+
+
+def test_the_address_is_everywhere_the_same():
+    """Also in links to Colab, which name the repository without github.com."""
+    kinds = {".cff", ".ipynb", ".md", ".py", ".toml"}
+    files = [path for folder in ROOT.iterdir() if folder.name[0] != "." for path in [folder, *folder.rglob("*")]]
+    found = {
+        owner
+        for path in files
+        if path.suffix in kinds and path.is_file()
+        for owner in re.findall(r"github(?:\.com)?[/:]([\w.-]+)/mnist_jax\b", path.read_text())
+    }
+    assert re.fullmatch(r"https://github\.com/[\w.-]+/mnist_jax", ADDRESS)
+    assert found == {ADDRESS.split("/")[-2]}

@@ -1,4 +1,7 @@
-"""The notebooks run from start to end, hold the lessons' own lines, and their kept outputs are clean."""
+"""The notebooks run from start to end, hold the lessons' own lines, and their kept outputs are clean.
+
+Those in Korean have the same code and outputs: tests/test_korean_notebooks.py.
+"""
 
 import ast
 import dataclasses

@@ -1,7 +1,7 @@
 # make ladder:    everything from nothing: environment, data, six trained lessons, table and figure.
 # make test:      the quick tests, in some minutes.
 # make test-all:  every test: slow ones too, and more random examples each.
-# make notebooks: runs the notebooks again and keeps their outputs.
+# make notebooks: runs the notebooks again and keeps their outputs, in both languages.
 #
 # PYTHON=python3.12: another Python than the newest that is found and works.
 # JAX=cuda13 (or cuda12, tpu): JAX for this accelerator, in the locked version.

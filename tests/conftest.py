@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items):
         if "mnist_folder" in item.fixturenames and not os.environ.get("MNIST_JAX_DATA"):
             item.add_marker(skip)
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if shared := {"toy_ladder", "digits_run"} & set(item.fixturenames):
+        if shared := {"toy_ladder", "digits_run", "uninterrupted_comparison"} & set(item.fixturenames):
             item.add_marker(pytest.mark.xdist_group(min(shared)))
         elif lesson := parameters.get("lesson_id") or parameters.get("lesson"):
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {lesson}"))

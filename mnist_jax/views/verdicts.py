@@ -286,9 +286,10 @@ def _how(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> lis
     shares = any(pair.share for of_net in found.values() for pair in of_net)
     together = "The interval of each claim stands alone"
     if number > 1:
-        together = f"Intervals of each claim are simultaneous over {count_of(number, 'pair')} (Bonferroni)"
-        if 0 < of_course < number:
-            together += f", those of claim C as if it had as many, which is stricter than its {of_course} need"
+        fewer = (
+            f"; claim C has {count_of(of_course, 'pair')} and takes the same level" if 0 < of_course < number else ""
+        )
+        together = f"Intervals of each claim are simultaneous over {count_of(number, 'pair')} (Bonferroni{fewer})"
     stricter = (
         " A share is told only where the interval of claim C, at its family's level, excludes 0, a stricter condition "
         "than an unadjusted one."

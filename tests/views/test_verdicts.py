@@ -292,8 +292,8 @@ def test_claim_c_of_one_pair_among_many_is_said_to_be_stricter_and_so_is_the_sha
     of_net = [course, *[course._replace(course=None, share=None)] * 2]
     how = details({"he": of_net}, results)[-1]
     assert how.startswith(
-        "Intervals of each claim are simultaneous over 3 pairs (Bonferroni; claim C has 1 pair and takes the same level), "
-        "95 %"
+        "Intervals of each claim are simultaneous over 3 pairs (Bonferroni; claim C has 1 pair and takes the same "
+        "level), 95 %"
     )
     assert how.endswith(
         "A share is told only where the interval of claim C, at its family's level, excludes 0, a stricter condition "

@@ -283,7 +283,6 @@ def _how(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> lis
     number, limit = number_of_pairs(results), margin(results)
     percent = f"{100 * results['config']['confidence']:g} %"
     of_course = sum(pair.course is not None for of_net in found.values() for pair in of_net)
-    shares = any(pair.share for of_net in found.values() for pair in of_net)
     together = "The interval of each claim stands alone"
     if number > 1:
         fewer = (
@@ -293,7 +292,7 @@ def _how(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> lis
     stricter = (
         " A share is told only where the interval of claim C, at its family's level, excludes 0, a stricter condition "
         "than an unadjusted one."
-        if shares and number > 1
+        if of_course and number > 1
         else ""
     )
     equal = (

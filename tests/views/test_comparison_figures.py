@@ -48,6 +48,9 @@ def test_text_is_at_least_9_points_at_the_size_shown(drawn, results, names):
         texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() and text.get_visible()]
         assert texts
         assert min(text.get_fontsize() for text in texts) >= 9
+        figure.draw_without_rendering()
+        for shown in figure.legends:
+            assert 0 <= shown.get_window_extent().x0 < shown.get_window_extent().x1 <= figure.bbox.width
 
 
 def test_optimizers_are_told_apart_without_colours(drawn):

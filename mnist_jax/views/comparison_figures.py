@@ -85,7 +85,7 @@ def tuning_curves_figure(
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         _note_below(axes, [label for label in entries if max(tuning[net][label].median.point) < lowest])
     _labels(panels, "number of trials", "validation accuracy\nof the best trial")
-    return _with_legend(figure, _of_curves(tuning, results), columns=3)
+    return _with_legend(figure, _of_curves(tuning, results), columns=3 if len(panels) > 1 else 1)
 
 
 def _note_below(axes: Any, labels: Sequence[str]) -> None:

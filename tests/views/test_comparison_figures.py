@@ -34,9 +34,10 @@ def drawn(monkeypatch):
     ("results", "names"),
     [
         (comparison(), ["differences", "learning_rates", "mechanism", "tuning_curves"]),
+        (comparison(nets=("he",), trials=4), ["differences", "learning_rates", "mechanism", "tuning_curves"]),
         (comparison(nets=("he",), labels=MANY), ["differences", "learning_rates", "tuning_curves"]),
     ],
-    ids=["two", "many"],
+    ids=["two", "small", "many"],
 )
 def test_text_is_at_least_9_points_at_the_size_shown(drawn, results, names):
     files = report(results)

@@ -336,7 +336,8 @@ def test_a_lead_at_a_budget_needs_bands_apart():
     tuned = {label: TuningCurves(median, apart[label], 2) for label, median in {"sgd": sgd, "adam": adam}.items()}
     for either in (tuned, dict(reversed(tuned.items()))):
         assert budget_sentences({"he": either}, comparison(nets=("he",))) == [
-            "he: with 1 or 2 trials, the median of adam's best validation accuracy is higher than sgd's (32 trials each, "
+            "he: with 1 or 2 trials, the median of adam's best validation accuracy is higher than sgd's (32 trials "
+            "each, "
             "both bands together at 95 %)."
         ]
     same = {"sgd": tuned["sgd"], "adam": tuned["sgd"]}

@@ -88,7 +88,7 @@ def trial(number, correct, test, loss=0.1):
         "number": number,
         "validation_correct": [9 - correct, correct],
         "validation_loss": [0.3, loss],
-        "test_correct": [90 - test, test],
+        "test_correct": [11 * number, test],
         "diverged": False,
     }
 

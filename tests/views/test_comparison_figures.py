@@ -183,7 +183,10 @@ def test_matrix_has_claim_s_below_the_diagonal_and_b_above(drawn):
         low, high = sorted((first, second))
         for (column, row), gap in (((low, high), pair.settings.points), ((high, low), pair.searches)):
             signed = gap if row == first else gap.times(-1)
-            assert cells[column, row].split("\n") == [f"{signed.mean:+.2f}", f"±{signed.high - signed.mean:.2f}"]
+            assert cells[column, row].split("\n") == [
+                f"{round(signed.mean, 2) + 0.0:+.2f}",
+                f"±{signed.high - signed.mean:.2f}",
+            ]
     shown = [patch for patch in axes.patches if np.allclose(patch.get_facecolor(), (0.8, 0.8, 0.8, 1))]
     gaps = [gap for pair in found["he"] for gap in (pair.settings.points, pair.searches)]
     assert len(shown) == sum(gap.excludes_zero for gap in gaps) > 0

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import tomllib
-from importlib import import_module
 from importlib.metadata import metadata
 
 import pytest
@@ -18,22 +17,6 @@ from packaging.version import Version
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PYTHONS = [words.rsplit(" ", 1)[-1] for words in PROJECT["classifiers"] if ":: Python :: 3." in words]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-WALK = re.findall(r"`([a-z_]+(?:\.\w+)+)`", CONTRIBUTING.split("## A walk")[1])
-
-
-@pytest.mark.parametrize("name", [name for name in dict.fromkeys(WALK) if not name.startswith("jax.")])
-def test_names_in_the_walk_exist(name):
-    *modules, last = name.split(".")
-    if modules[-1][0].isupper():
-        *modules, kind = modules
-        assert hasattr(getattr(import_module(".".join(["mnist_jax", *modules])), kind), last)
-    else:
-        assert hasattr(import_module(".".join(["mnist_jax", *modules])), last)
-
-
-def test_contributing_names_every_room():
-    rooms = [path.parent.name for path in sorted((ROOT / "mnist_jax").glob("*/__init__.py"))]
-    assert sorted(re.findall(r"^\| `(\w+)/` \|", CONTRIBUTING, re.MULTILINE)) == rooms
 
 
 def test_contributing_lists_every_target_of_make():

@@ -55,7 +55,7 @@ def test_a_comparison_chose_what_its_rule_chooses_in_its_spaces(study):
     searched = [(net, label, entry) for net, entries in results["nets"].items() for label, entry in entries.items()]
     for net, label, entry in searched:
         space, trials = SPACES[label], entry["trials"]
-        assert space.to_json() == config["spaces"][label]
+        assert json.loads(json.dumps(space.to_json())) == config["spaces"][label]
         assert [trial["settings"] for trial in trials] == space.trials(data["name"], net, config["trials"])
         assert [trial["seed"] for trial in trials] == [trial["number"] for trial in trials] == [*range(len(trials))]
         assert all(trial["diverged"] or len(trial["validation_correct"]) == config["epochs"] for trial in trials)

@@ -18,7 +18,7 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "experiments" / "results"
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"<!-- ([\w-]+) (table|headline|findings|options) -->\n.*?<!-- end of \1 \2 -->", re.DOTALL)
-NOT_RECORDED = {"en": "Not recorded yet.", "ko": "아직 기록하지 않았습니다."}
-# Studies that another script's name says.
+NOT_RECORDED = "Not recorded yet."
+# Studies that were recorded by the script of another.
 SCRIPTS = {"sgd_vs_adam_on_fashion": "sgd_vs_adam", "speed_gpu": "speed"}
 
 
@@ -51,7 +51,7 @@ def recorded(study: str) -> dict[str, Any]:
 def table(study: str) -> str:
     """The study's README.md, without what it has for its figures."""
     if not recorded(study):
-        return NOT_RECORDED["en"] + "\n"
+        return NOT_RECORDED + "\n"
     return (RECORDED / study / "README.md").read_text().split("\nEvery point:")[0]
 
 
@@ -59,41 +59,20 @@ def headline(study: str) -> str:
     """The study's answer and the command that recorded it."""
     results = recorded(study)
     if not results:
-        return NOT_RECORDED["en"] + "\n"
-    command = results["config"]["command"].replace("/root/out/", "experiments/results/")
-    return f"{answer(study, results)}\n\nRecorded by `{command}`.\n"
+        return NOT_RECORDED + "\n"
+    return f"{answer(study)}\n\nRecorded by `{results['config']['command']}`.\n"
 
 
-def answer(study: str, results: dict[str, Any]) -> str:
-    """The verdict in bold of the study's README.md; of comparisons on several nets the last, which is on all of them.
-
-    Where there is none, the answer in the script's docstring, which tests compare with the results.
-    """
-    if study == "speed_gpu":
-        return " ".join(gpu_words(results))
-    bold = re.findall(r"^(?:- )?\*\*(.+?)\*\*", (RECORDED / study / "README.md").read_text(), re.MULTILINE)
-    if bold:
-        return " ".join(bold[-1:] if "nets" in results else bold)
+def answer(study: str) -> str:
+    """What the docstring of the study's script says of it, which tests compare with the results; else its verdict."""
     source = (ROOT / "experiments" / f"{SCRIPTS.get(study, study)}.py").read_text()
-    words = " ".join((ast.get_docstring(ast.parse(source)) or "").split())
-    said = words.partition("Answer")[2].partition(" Recorded in ")[0].lstrip(":, ")
-    return said[0].upper() + said[1:]
-
-
-def gpu_words(results: dict[str, Any]) -> Iterator[str]:
-    """What was measured on the GPU, a sentence each."""
-    device, ratios = results["device"], results["ratio_to_ours"]
-    for lesson, seconds in results["epoch_seconds"].items():
-        yield (
-            f"On an {device} an epoch of lesson `{lesson}` takes {seconds:.3f} s. PyTorch with the data in memory takes "
-            f"{ratios['torch_in_memory'][lesson]:.1f} times as long, and "
-            f"{ratios['torch_cuda_graph'][lesson]:.1f} times with each step captured in a CUDA graph."
-        )
-    best = max(results["replicas"], key=lambda entry: float(entry["nets_per_second"]))
-    yield f"{best['replicas']} nets trained side by side: {best['nets_per_second']:.1f} nets of 10 epochs per second."
-    page = (RECORDED / "speed_gpu" / "README.md").read_text()
-    for lesson, low, high in re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \| \d+ \|$", page, re.MULTILINE):
-        yield f"Test accuracy of `{lesson}` reaches 97 % after {low} s of training and 98 % after {high} s."
+    docstring = " ".join((ast.get_docstring(ast.parse(source)) or "").split())
+    for said, of in re.findall(r"(.*?) Recorded in experiments/results/(\w+) by", docstring.partition("Answer")[2]):
+        if of == study:
+            words = re.sub(r"^.* --out experiments/results/\w+ ", "", said).lstrip(":, ")
+            return words[0].upper() + words[1:]
+    page = (RECORDED / study / "README.md").read_text()
+    return " ".join(re.findall(r"^(?:- )?\*\*(.+?)\*\*", page, re.MULTILINE))
 
 
 def found(pattern: str, text: str) -> tuple[str, ...]:
@@ -106,13 +85,11 @@ def found(pattern: str, text: str) -> tuple[str, ...]:
 
 def reproduced() -> tuple[str, ...]:
     """Number of points, number of curves, smallest p of a curve."""
-    said = answer("reproduce_notebooks", recorded("reproduce_notebooks"))
-    points, curves, p = found(
-        r"none of the (\d+) published points is outside.*of the (\d+) published curves none is rejected "
+    return found(
+        r"None of the (\d+) published points is outside.*of the (\d+) published curves none is rejected "
         r"\(smallest p ([\d.]+)",
-        said,
+        answer("reproduce_notebooks"),
     )
-    return points, curves, p
 
 
 def leads() -> tuple[str, ...]:
@@ -129,7 +106,7 @@ def speeds() -> tuple[str, ...]:
     """Seconds per epoch, and how many times as long PyTorch takes, in memory and behind a DataLoader."""
     results = recorded("speed")
 
-    def span(values: Iterable[float], digits: int) -> str:
+    def span(values: Iterable[float], digits: int) -> tuple[str, str]:
         low, *_, high = sorted(values)
         return f"{low:.{digits}f}", f"{high:.{digits}f}"
 
@@ -141,34 +118,41 @@ def speeds() -> tuple[str, ...]:
     )
 
 
+ENGLISH = """\
+- **The published curves are reproduced.** All {points} values that the course's notebooks printed are within the \
+limits fixed beforehand, and none of the {curves} curves is rejected (smallest p {p}). \
+[How it was tested](docs/results.md#reproduction)
+- **SGD or Adam?** With the course's settings Adam minus SGD is {low} to {high} points of test accuracy, depending on \
+the net; after {trials} trials of tuning for each, it is {mean} on average. [All nets](docs/results.md#sgd-or-adam)
+- **It is fast.** An epoch takes {fast} to {slow} s on 2 CPU cores; PyTorch takes {memory} to {more_memory} times as \
+long with the data in memory, {loader} to {more_loader} times with a DataLoader. On an {device} it takes {gpu} s, and \
+PyTorch {gpu_memory} times as long. [Measurements](docs/results.md#speed)
+"""
+KOREAN = """\
+- **공개된 학습 곡선을 재현합니다.** 강의 노트북이 출력한 값 {points}개가 모두 미리 정한 판정 범위 안에 있고, 학습 \
+곡선 {curves}개 가운데 기각되는 것이 없습니다(가장 작은 p는 {p}). [재현 검증](docs/results.md#reproduction)
+- **SGD인가, Adam인가?** 강의의 설정에서는 Adam과 SGD의 테스트 정확도 차이가 신경망에 따라 {low}%p부터 {high}%p까지 \
+납니다. 각각 {trials}가지 설정으로 튜닝하면 차이는 평균 {mean}%p로 줄어듭니다. \
+[모든 신경망](docs/results.md#sgd-or-adam)
+- **빠릅니다.** CPU 코어 2개로 한 에포크에 {fast}초부터 {slow}초까지 걸립니다. PyTorch로는 데이터를 메모리에 두면 이 \
+시간의 {memory}배부터 {more_memory}배까지, DataLoader를 쓰면 {loader}배부터 {more_loader}배까지 걸립니다. \
+{device}에서는 {gpu}초이고, PyTorch로는 그 {gpu_memory}배입니다. [측정 결과](docs/results.md#speed)
+"""
+
+
 def findings(language: str) -> str:
     """Three findings, a line each."""
     points, curves, p = reproduced()
     low, high, trials, mean = leads()
     fast, slow, memory, more_memory, loader, more_loader = speeds()
-    gpu = recorded("speed_gpu")
-    if language == "ko":
-        on_gpu = f" {gpu['device']}에서는 {min(gpu['epoch_seconds'].values()):.2f}초 걸립니다." if gpu else ""
-        return (
-            f"- **공개된 학습 곡선을 재현합니다.** 강의 노트북이 출력한 값 {points}개가 모두 판정 범위 안에 있고, 학습 곡선 "
-            f"{curves}개 가운데 기각되는 것이 없습니다(가장 작은 p {p}). [재현 검증](docs/results.md#reproduction)\n"
-            f"- **SGD인가, Adam인가?** 강의의 설정에서 Adam과 SGD의 정확도 차이는 신경망에 따라 {low}%p부터 {high}%p까지이지만, "
-            f"설정을 {trials}번씩 시험해 각각 고르면 평균 {mean}%p입니다. [SGD와 Adam](docs/results.md#sgd-or-adam)\n"
-            f"- **빠릅니다.** CPU 코어 2개로 한 에포크에 {fast}~{slow}초 걸립니다. PyTorch는 데이터가 메모리에 있을 때 이 시간의 "
-            f"{memory}~{more_memory}배, DataLoader를 쓸 때 {loader}~{more_loader}배가 걸립니다.{on_gpu} "
-            "[속도](docs/results.md#speed)\n"
-        )
-    on_gpu = f" On an {gpu['device']} it takes {min(gpu['epoch_seconds'].values()):.2f} s." if gpu else ""
-    return (
-        f"- **The published curves are reproduced.** All {points} values that the course's notebooks printed are within "
-        f"the limits fixed beforehand, and none of the {curves} curves is rejected (smallest p {p}). "
-        "[How it was tested](docs/results.md#reproduction)\n"
-        f"- **SGD or Adam?** With the course's settings Adam minus SGD is {low} to {high} points of test accuracy, "
-        f"depending on the net; after {trials} trials of tuning for each it is {mean} on average. "
-        "[All nets](docs/results.md#sgd-or-adam)\n"
-        f"- **It is fast.** An epoch takes {fast} to {slow} s on 2 CPU cores. PyTorch takes {memory} to {more_memory} times "
-        f"as long with the data in memory, {loader} to {more_loader} times with a DataLoader.{on_gpu} "
-        "[Measurements](docs/results.md#speed)\n"
+    on_gpu = recorded("speed_gpu")
+    words = {"en": ENGLISH, "ko": KOREAN}[language]
+    return words.format(
+        **{"points": points, "curves": curves, "p": p, "low": low, "high": high, "trials": trials, "mean": mean},
+        **{"fast": fast, "slow": slow, "memory": memory, "more_memory": more_memory},
+        **{"loader": loader, "more_loader": more_loader, "device": on_gpu["device"]},
+        gpu=f"{on_gpu['epoch_seconds']['adam']:.2f}",
+        gpu_memory=f"{on_gpu['ratio_to_ours']['torch_in_memory']['adam']:.0f}",
     )
 
 
@@ -254,7 +238,8 @@ def script(path: Path) -> ModuleType:
     """A script as a module."""
     sys.path[:0] = [str(path.parent)] if str(path.parent) not in sys.path else []
     spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no script.")
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where tyro looks for its source
     spec.loader.exec_module(module)
     return module

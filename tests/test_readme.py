@@ -41,13 +41,14 @@ def interrupted(_):
 
 
 COMMANDS = list(dict.fromkeys(line for block in blocks("sh") for line in block.splitlines() if line.strip()))
+EXERCISES = set((ROOT / "docs" / "teaching.md").read_text().splitlines())
 ON_A_RUN = [line for line in COMMANDS if re.match("mnist-jax (report|demo|predict|export|import) ", line)]
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(line, marks=[pytest.mark.slow] if "experiments/" in line else [])
+        pytest.param(line, marks=[pytest.mark.slow] if "experiments/" in line or line in EXERCISES else [])
         for line in COMMANDS
         if line not in ON_A_RUN
     ],

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    StrMethodFormatter,
+)
 
 from mnist_jax.lessons import position
 from mnist_jax.studies import published
@@ -224,11 +232,30 @@ def as_png(figure: Figure) -> bytes:
     return png.getvalue()
 
 
+class _Ticks(Locator):
+    """The usual ticks, or, where fewer than two of them are in view, evenly spaced ones."""
+
+    def __init__(self, usual: Locator) -> None:
+        self.usual = usual
+
+    def set_axis(self, axis: Any) -> None:
+        super().set_axis(axis)
+        self.usual.set_axis(axis)
+
+    def __call__(self) -> Any:
+        return self.tick_values(*self.axis.get_view_interval())  # type: ignore[union-attr]
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        usual = [tick for tick in self.usual.tick_values(vmin, vmax) if vmin <= tick <= vmax]
+        even = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(vmin, vmax)
+        return usual if len(usual) > 1 else [tick for tick in even if vmin <= tick <= vmax]
+
+
 def accuracy_scale(axes: Any) -> None:
     """Fractions on a logit scale, which keeps 97 and 98 percent as far apart as 80 and 86; ticks in percent."""
     axes.set_yscale("logit", nonpositive="mask")
-    axes.set_yticks([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99])
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_locator(_Ticks(FixedLocator([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99])))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}%"))
     axes.yaxis.set_minor_locator(NullLocator())
 
 
@@ -239,7 +266,7 @@ def _loss_scale(axes: Any) -> None:
 
 def _plain_ticks(axes: Any) -> None:
     """Of a logarithmic scale: plain numbers at 1, 2 and 5."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(_Ticks(LogLocator(subs=(1, 2, 5))))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
 

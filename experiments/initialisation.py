@@ -58,7 +58,7 @@ class Arguments:
     """Follow variances of pre-activations and gradients through the layers and through training.
 
     Attributes:
-      lesson: whose widths, optimizer and batch size.
+      lesson: lesson whose widths, optimizer and batch size are used.
       seeds: runs of each net, from which means are taken.
       quick: one seed. Not the study.
     """

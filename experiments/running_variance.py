@@ -52,7 +52,7 @@ class Arguments:
 
     Attributes:
       seeds: runs of each lesson, at least 2.
-      epochs: of each run.
+      epochs: number of epochs of each run.
     """
 
     seeds: int = 5

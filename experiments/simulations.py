@@ -45,7 +45,7 @@ class Arguments:
     """Simulate what the statistics of a comparison promise.
 
     Attributes:
-      times: how many times as many studies as in the tests.
+      times: number of studies, as a multiple of the tests'.
       out: folder for results, new or without a run.
     """
 

@@ -30,13 +30,13 @@ class Lesson:
 
     Attributes:
       hidden: widths of the hidden layers; each is dense, batch norm (if on), activation, dropout.
-      activation: of the hidden layers.
+      activation: activation function of the hidden layers.
       dropout_rate: probability that a hidden output is dropped, in [0, 1).
       batch_norm: whether each hidden block normalises its batch.
       initialisation: `pytorch` (kernel and bias as torch.nn.Linear's) or `he` (He uniform kernels).
-      optimizer: what turns gradients into updates.
+      optimizer: optimizer, which turns gradients into updates.
       batch_size: examples per step.
-      dtype: of parameters and arithmetic; `float64` needs jax_enable_x64.
+      dtype: type of parameters and arithmetic; `float64` needs jax_enable_x64.
 
     Raises:
       UserError: a field of another type or outside its range, or a net too large (`MOST_PARAMETERS`,

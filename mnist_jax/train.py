@@ -91,7 +91,7 @@ def init_state(
     """The state before the first step.
 
     Args:
-      lesson: what to train.
+      lesson: lesson to train.
       key: a typed key, `jax.random.key(seed)`; initial weights, order and dropout get independent streams of it.
       hyperparameters: values, possibly traced, in place of the lesson's optimizer's: a vmap over
         `{"learning_rate": rate}` trains a whole grid with one compilation.
@@ -208,7 +208,7 @@ def train_epoch(state: TrainState, examples: Examples, length: int | None = None
     Args:
       state: donated.
       examples: on the device, whole.
-      length: how many examples the epoch draws; by default each example once.
+      length: number of examples in the epoch; by default each example once.
 
     Returns:
       The state, and the mean over the drawn examples of the loss each had before its step. A last partial batch
@@ -232,8 +232,8 @@ def train_epoch_with_tests(
     Args:
       state: donated.
       examples: on the device, whole.
-      test: what to evaluate on.
-      every: how many steps apart.
+      test: examples to evaluate on.
+      every: number of steps between evaluations.
       length: see `train_epoch`.
 
     Returns:

@@ -20,8 +20,8 @@ def finals_by_image(
     an optimizer, a the run's, and m makes `ACCURACY` of all images right.
 
     Args:
-      generator: of random numbers.
-      optimizers: how many.
+      generator: random number generator.
+      optimizers: number of optimizers.
       seeds: runs of each.
       unlike: standard deviation of g; 0: no image is harder for one optimizer than for another.
       spread: standard deviation of a.
@@ -50,8 +50,8 @@ def finals_by_component(
     """Normal answers of equal optimizers, float `[optimizers, seeds, 100]`.
 
     Args:
-      generator: of random numbers.
-      optimizers: how many.
+      generator: random number generator.
+      optimizers: number of optimizers.
       seeds: runs of each.
       spread: standard deviation of an optimizer's accuracy over seeds.
       unlike: of the part of its accuracy that is due to the images, which all its runs share.

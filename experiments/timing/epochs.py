@@ -38,12 +38,12 @@ def epoch_times(
 
     Args:
       lessons: lessons to time.
-      data: what is trained on.
+      data: training, validation and test data.
       repeats: number of repeats.
       peers: other ways to train.
-      share: of an epoch, for those that are not ours.
+      share: share of an epoch for which peers are timed.
       progress: shows how far it is.
-      yardsticks: what is timed as it is, in the same turns.
+      yardsticks: functions timed as they are, in the same turns.
     """
     placed, length = on_device(data), data.epoch_length
     started = {lesson_id: start(lesson, placed) for lesson_id, lesson in lessons.items()}

@@ -89,7 +89,7 @@ class JaxArguments:
     """How JAX is started.
 
     Attributes:
-      compilation_cache: keep compiled programs in the user's cache folder, so that the next start does not compile.
+      compilation_cache: keep compiled programs in the user's cache folder, so that later starts need not compile.
     """
 
     compilation_cache: bool = True
@@ -97,11 +97,11 @@ class JaxArguments:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SharedJaxArguments(JaxArguments):
-    """How JAX is started, where several processes can share the work.
+    """How JAX is started, possibly in several processes.
 
     Attributes:
-      distributed: this is one of several processes that share the work with `jax.distributed`.
-      cpu_devices: number of devices that the CPU counts as; each trains its own runs.
+      distributed: this process is one of several that share the work through `jax.distributed`.
+      cpu_devices: number of devices that the CPU counts as; each trains runs of its own.
     """
 
     distributed: bool = False
@@ -110,10 +110,10 @@ class SharedJaxArguments(JaxArguments):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataArguments:
-    """Which digits.
+    """Source of the digits.
 
     Attributes:
-      data: auto is TFDS's MNIST if it can be had, else the sample; a folder has MNIST's files or TFDS data.
+      data: auto is TFDS's MNIST if available, else the sample; a folder has MNIST's files or TFDS data.
     """
 
     data: Annotated[str, tyro.conf.arg(metavar="auto|tfds|sample|FOLDER")] = "auto"
@@ -126,13 +126,13 @@ class DataArguments:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutArguments:
-    """What is written where.
+    """Where results are written.
 
     Attributes:
-      out: folder for results, new or without a run; with --resume that of the run to continue.
+      out: folder for results, new or without a run; with --resume the folder of the run to continue.
       resume: continue the run in the folder that --out names.
       tensorboard: write the curves for TensorBoard too, into the folder's `tensorboard`, as they grow; with --resume
-        also those of runs that had ended without.
+        also those of runs finished earlier.
     """
 
     out: OutFolder = None
@@ -146,11 +146,11 @@ class OutArguments:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KeepingArguments(OutArguments):
-    """What is written where, with checkpoints.
+    """Where results and checkpoints are written.
 
     Attributes:
       checkpoint_every: number of epochs from one checkpoint to the next.
-      keep_checkpoints: number of checkpoints kept of each run, the newest.
+      keep_checkpoints: number of newest checkpoints kept per run.
     """
 
     checkpoint_every: int = 1
@@ -177,12 +177,12 @@ class ComparisonArguments:
     """Options shared by all comparisons of optimizers.
 
     Attributes:
-      trials: number of settings that are drawn from the space of each optimizer, a power of 2, beside the course's or
+      trials: number of settings drawn from the space of each optimizer, a power of 2, in addition to the course's or
         optax's own.
       final_seeds: number of fresh runs of the chosen settings.
       epochs: number of epochs of each run.
       side_by_side: number of runs that one device trains at a time.
-      quick: with few of everything and short epochs, in under 3 minutes, to see how it works. Not the study.
+      quick: few of everything and short epochs, in under 3 minutes, to see how it works; not the study.
     """
 
     trials: Annotated[int | None, default_is("32, or 4 with --quick")] = None

@@ -1,4 +1,4 @@
-"""The command `mnist-jax`: lessons, train, data, verify; and what can be done with a trained run."""
+"""The command `mnist-jax`: train the lessons, and look at, use and exchange trained nets."""
 
 import contextlib
 import dataclasses
@@ -84,11 +84,11 @@ def train(
     keeping: KeepingArguments = KeepingArguments(),
     jax: SharedJaxArguments = SharedJaxArguments(),
 ) -> None:
-    """Train one lesson, changed where you say so.
+    """Train one lesson, with any of its settings changed.
 
     Args:
       epochs: number of epochs.
-      seed: of initial weights, order and dropout.
+      seed: random seed of initial weights, order of examples and dropout.
       devices_per_run: devices over which the hidden units are split; for nets too large for one.
     """
     lesson_id, make = lesson
@@ -120,7 +120,7 @@ def data(
     manual_dir: Annotated[Path | None, default_is("none")] = None,
     prepare: bool = False,
 ) -> None:
-    """Show what data is there, where, how much, and whether it is what it should be.
+    """Show which data are available, where and how much, and whether they are intact.
 
     Args:
       data: a folder to look at beside TFDS and the sample.
@@ -154,11 +154,11 @@ def report(
     out: Annotated[Path | None, default_is("report.html in the run's folder, written again")] = None,
     jax: JaxArguments = JaxArguments(),
 ) -> None:
-    """Make a page of a run or a study: its tables and curves, and what each net does and gets wrong.
+    """Write a report on a run or a study: its tables and curves, and what each net does and gets wrong.
 
     Args:
-      data: where the digits are that it was tested on: tfds, sample, or a folder.
-      out: the file, which must not exist yet.
+      data: source of the digits that it was tested on: tfds, sample, or a folder.
+      out: file to write, which must not exist yet.
     """
     from mnist_jax.views.report import report_page
 
@@ -189,10 +189,10 @@ def predict(
     json: bool = False,
     jax: JaxArguments = JaxArguments(),
 ) -> None:
-    """Say what digit is on a picture.
+    """Recognise the digit in a picture.
 
     Args:
-      images: PNG or JPEG files of one digit each, of any size, dark on light or light on dark.
+      images: PNG or JPEG files with one digit each, of any size, dark on light or light on dark.
       json: print JSON for machines.
     """
     from mnist_jax.nets.images import read_digit
@@ -227,10 +227,10 @@ def demo(
     port: int = 8000,
     jax: JaxArguments = JaxArguments(),
 ) -> None:
-    """Draw a digit in the browser, and see what each lesson's net takes it for.
+    """Draw a digit in the browser and see what each lesson's net makes of it.
 
     Args:
-      port: of the page on this machine; 0 is any that is free.
+      port: port of the page on this machine; 0 for any free one.
     """
     from mnist_jax.views.demo import Server
 
@@ -256,7 +256,7 @@ def export(
 
     Args:
       format: safetensors (with the notebooks' PyTorch names) or stablehlo (of `jax.export`).
-      out: the file, which must not exist yet.
+      out: file to write, which must not exist yet.
     """
     start_jax(JaxArguments())
     with new_file(out) as write:
@@ -274,7 +274,7 @@ def import_(
     out: OutFolder = None,
     jax: JaxArguments = JaxArguments(),
 ) -> None:
-    """Make a run of a net from PyTorch, saved with `safetensors.torch.save_file(net.state_dict(), FILE)`.
+    """Make a run from a PyTorch net, saved with `safetensors.torch.save_file(net.state_dict(), FILE)`.
 
     Args:
       file: safetensors with the notebooks' names, fc1.weight and so on, as `mnist-jax export` writes them.
@@ -297,9 +297,9 @@ def import_(
 
 
 def verify(*, lessons: tuple[LessonId, ...] = tuple(LESSONS), jax: JaxArguments = JaxArguments()) -> None:
-    """Check that this installation computes what it should on this device; exit status 1 if not.
+    """Check that this installation computes correctly on this device; exit status 1 if not.
 
-    It trains 200 steps of each lesson, and compares with what PyTorch and this project were recorded to do.
+    It trains 200 steps of each lesson and compares them with recorded ones, of PyTorch and of this project.
 
     Args:
       lessons: lessons to train.

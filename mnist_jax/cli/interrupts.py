@@ -16,7 +16,7 @@ def ends_at_once(advice: str) -> Iterator[None]:
     is written whole or not at all.
 
     Args:
-      advice: printed to stderr, how to go on.
+      advice: how to continue, printed to stderr.
     """
     # Signals are the main thread's, and Python's prompt or a notebook does not end with what it runs.
     if threading.current_thread() is not threading.main_thread() or hasattr(sys, "ps1"):

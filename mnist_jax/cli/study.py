@@ -35,7 +35,7 @@ class Study:
     Attributes:
       folder: folder of the study.
       data: digits that it is on.
-      journal: what is done.
+      journal: the runs that are done.
       event_files: where TensorBoard finds all curves.
       console: console to print to.
     """
@@ -62,7 +62,7 @@ class Study:
           keeping: the user's, for checkpoints.
           runs: number of runs of the whole study.
           epochs: number of epochs of each run.
-          placement: how runs are put on devices.
+          placement: how runs are placed on devices.
           in_bulk: of each run only the last epoch is printed, and no checkpoint stays.
         """
         checkpoints = keeping.checkpoints(self.folder, self.console, keep_last=not in_bulk)

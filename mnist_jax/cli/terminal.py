@@ -65,9 +65,9 @@ class EpochProgress:
 
     Args:
       console: console to print to.
-      data: what is trained on.
+      data: training, validation and test data.
       runs: number of runs.
-      epochs: of each run, unless it diverges.
+      epochs: number of epochs of each run, unless it diverges.
     """
 
     def __init__(self, console: Console, data: Dataset, *, runs: int, epochs: int) -> None:

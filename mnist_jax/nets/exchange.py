@@ -221,7 +221,7 @@ def keep_imported(
       file: that it was read from.
       data: its test split is used.
       out: the user's folder; None is a new one in `runs/`.
-      command: what makes this folder again.
+      command: command line that makes this folder again.
 
     Returns:
       The folder, and what its results.json holds; no epochs, and so a single accuracy.

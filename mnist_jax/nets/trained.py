@@ -27,9 +27,9 @@ class TrainedNet:
     """A net as its run left it.
 
     Attributes:
-      lesson_id: what it was trained as.
+      lesson_id: lesson it was trained as.
       seed: of its run.
-      epoch: how many epochs it had; 0 for one that was imported.
+      epoch: number of epochs trained; 0 for an imported net.
       state: of one run, without an axis of runs; its parameters are those to evaluate, and it has no optimizer's state.
       environments: in which its run was begun and resumed, as results.json has them; none where it was read from a
         file of its own.
@@ -120,7 +120,7 @@ def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
     """The nets of a run, one per lesson, in the course's order; at least one.
 
     Args:
-      folder: of the run.
+      folder: folder of the run.
       lesson_id: of this lesson only.
       seed: of the runs; None is the first of each lesson.
 

@@ -36,8 +36,8 @@ class Schedule:
     Attributes:
       name: of optax's function, without the suffix `_schedule`.
       numbers: (name, value) pairs sorted by name; what is not named keeps its default.
-      steps: of the whole run; None until `for_run` says how many.
-      epochs: of the whole run; None as `steps`.
+      steps: number of steps of the whole run; None until `for_run` sets it.
+      epochs: number of epochs of the whole run; None like `steps`.
 
     Raises:
       UserError: a field of another form.

@@ -91,8 +91,8 @@ class Optimizer:
       learning_rate: step size, above 0.
       hyperparameters: optax's other arguments as (name, value) pairs sorted by name; what is not named keeps
         optax's default.
-      schedule: how the learning rate changes, of which `learning_rate` is the peak; None if it does not.
-      chain: what gradients go through before the optimizer, in this order.
+      schedule: how the learning rate changes, with `learning_rate` as its peak; None if it does not.
+      chain: transformations of the gradients before the optimizer, in this order.
 
     Raises:
       UserError: not of this form; whether there is such an optimizer, `check` says: a run can be read without it.

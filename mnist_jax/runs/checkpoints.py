@@ -41,8 +41,8 @@ class Checkpoints:
     Args:
       folder: created with the first checkpoint.
       every: epochs between checkpoints; the last epoch always gets one.
-      keep: how many are kept during training, the newest.
-      keep_last: whether the last one is kept afterwards.
+      keep: number of newest ones kept during training.
+      keep_last: whether the last one stays afterwards.
       notify: called with a sentence about a checkpoint that is damaged or cannot be removed.
 
     Raises:

@@ -122,7 +122,7 @@ class Trainer:
       lesson: lesson to train.
       data: training data.
       runs: all that will be trained, in groups of `width`; hyperparameters of other names compile again.
-      placement: how they are put on devices.
+      placement: how runs are placed on devices.
       test_every: see `train_runs`.
 
     Attributes:

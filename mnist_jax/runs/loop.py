@@ -43,7 +43,7 @@ def train_runs(
       data: training data.
       runs: seeds and hyperparameters.
       epochs: number of epochs of each run; one that diverges ends with the epoch in which it did.
-      placement: how runs are put on devices.
+      placement: how runs are placed on devices.
       test_every: evaluate on the test split after every so many steps too, and tell which of its images are right after
         a run's last epoch.
       checkpoints: where groups under way are kept; a group that is found there continues from its newest checkpoint,

@@ -68,9 +68,9 @@ def describe_run(
 
     Args:
       study: its name; no other study continues with it.
-      data: what is trained on.
+      data: training, validation and test data.
       lessons: id -> lesson, as trained or as the study starts from.
-      command: what makes these results again.
+      command: command line that makes these results again.
       settings: seeds, epochs and the like.
     """
     return {

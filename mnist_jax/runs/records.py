@@ -19,7 +19,7 @@ class Run:
     """One training of a lesson.
 
     Attributes:
-      seed: of initial weights, order and dropout.
+      seed: random seed of initial weights, order of examples and dropout.
       hyperparameters: (name, value) pairs in place of the lesson's optimizer's; they are traced, so another value
         compiles nothing.
     """
@@ -51,10 +51,10 @@ class Epoch:
       test_correct: test images classified correctly.
       validation_correct: the same of validation images; None without a validation split.
       validation_loss: on the validation split, in nats; None without one.
-      seconds: of training, without compilation and evaluation; runs side by side get an equal share each. Lessons
+      seconds: training time, without compilation and evaluation; runs side by side get an equal share each. Lessons
         that train at the same time, on devices of their own, are each timed as one, though they slow each other down.
       tests: `test_correct` along the way, after every `test_every` steps of this epoch.
-      learning_rate: of its last step; None without a schedule.
+      learning_rate: learning rate of its last step; None without a schedule.
       right: the test images classified correctly, of `pack_bits`; None but in a run's last epoch, where asked for.
     """
 
@@ -86,9 +86,9 @@ class RunRecord:
       validation_correct: None without a validation split.
       validation_loss: the same.
       tests: None without tests along the way.
-      learning_rates: of each epoch's last step; None without a schedule.
+      learning_rates: learning rate of each epoch's last step; None without a schedule.
       right: of the last epoch.
-      diverged: whether its last epoch did.
+      diverged: whether the loss became non-finite.
     """
 
     seed: int

@@ -8,7 +8,7 @@ def page(template: str, **values: Any) -> str:
 
     Args:
       template: the file's name.
-      values: what the template uses.
+      values: values for the template.
 
     Raises:
       jinja2.UndefinedError: the template uses something else.

@@ -50,7 +50,7 @@ class Picture:
     """A picture in a page.
 
     Attributes:
-      alt: what is on it, in words.
+      alt: description in words.
       caption: below it.
       light: a data URL.
       dark: the same for a dark page; None where there is only the one.

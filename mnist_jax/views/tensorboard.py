@@ -27,7 +27,7 @@ def check_event_files(on: bool) -> None:
     """Raise what keeps event files from being written, before anything slow.
 
     Args:
-      on: whether this process was told to write them.
+      on: whether this process writes them.
 
     Raises:
       UserError: tensorboardX is not installed, or the processes have different settings.
@@ -69,7 +69,7 @@ class EventFiles:
         Args:
           run: names that together are the run's, each a folder in the one before.
           epoch: the next one.
-          data: what is trained on.
+          data: training, validation and test data.
           steps: as `epoch_points` takes them.
 
         Raises:
@@ -106,7 +106,7 @@ def epoch_points(
 
     Args:
       epochs: all of the run's epochs, or some.
-      data: what is trained on.
+      data: training, validation and test data.
       steps_per_epoch: a last partial batch is a step; of a run tested on the way.
       test_every: steps between two such tests.
     """

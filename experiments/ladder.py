@@ -78,7 +78,8 @@ def run(arguments: Arguments) -> None:
     console.print(wrote, soft_wrap=True)
     name = shlex.quote(str(folder))
     console.print(
-        f"`mnist-jax report {name}` makes a page of it; `mnist-jax demo {name}` is to draw on", soft_wrap=True
+        f"`mnist-jax report {name}` writes a report on it; `mnist-jax demo {name}` lets you draw digits for it",
+        soft_wrap=True,
     )
 
 

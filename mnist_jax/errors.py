@@ -1,10 +1,10 @@
-"""The one exception for what a user can get wrong."""
+"""The exception for mistakes of the user."""
 
 from pathlib import Path
 
 
 class UserError(ValueError):
-    """Something the user can put right; its message is one sentence that says what and how."""
+    """Something the user can fix; its message says what is wrong and what to do."""
 
 
 def reason(error: BaseException) -> str:
@@ -26,7 +26,7 @@ def is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError as error:
-        raise UserError(f"{path} cannot be looked at ({reason(error)}).") from error
+        raise UserError(f"{path} cannot be accessed ({reason(error)}).") from error
 
 
 def check_choice(what: str, value: str, choices: object) -> None:

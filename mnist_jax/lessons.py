@@ -7,7 +7,7 @@ from reprlib import repr as short
 from typing import Any, Literal, cast, get_args
 
 from mnist_jax.errors import UserError, check_choice
-from mnist_jax.optimizers import Optimizer, Schedule, Transformation, is_number, is_whole, optimizer
+from mnist_jax.optimizers import Optimizer, Schedule, Transformation, a_number, is_number, is_whole, optimizer
 
 IMAGE_SHAPE = (28, 28)
 PIXELS = math.prod(IMAGE_SHAPE)
@@ -62,7 +62,8 @@ class Lesson:
         check_choice("activation", self.activation, ACTIVATIONS)
         if not is_number(self.dropout_rate) or not 0 <= self.dropout_rate < 1:
             raise UserError(
-                f"The dropout rate must be a Python number of at least 0 and below 1, not {self.dropout_rate!r}."
+                f"The dropout rate must be {a_number(self.dropout_rate)} of at least 0 and below 1, "
+                f"not {self.dropout_rate!r}."
             )
         if not isinstance(self.batch_norm, bool):
             raise UserError(f"Batch norm must be True or False, not {self.batch_norm!r}.")
@@ -70,7 +71,8 @@ class Lesson:
         if not isinstance(self.optimizer, Optimizer):
             raise UserError(f"The optimizer must be an Optimizer, not {self.optimizer!r}.")
         if not is_whole(self.batch_size) or self.batch_size < 1:
-            raise UserError(f"The batch size must be a Python int of at least 1, not {self.batch_size!r}.")
+            wanted = a_number(self.batch_size, whole=True)
+            raise UserError(f"The batch size must be {wanted} of at least 1, not {self.batch_size!r}.")
         check_choice("dtype", self.dtype, DTYPES)
         if self.parameters > MOST_PARAMETERS:
             raise UserError(

@@ -341,4 +341,4 @@ def _check(examples: Examples) -> None:
     if shape != (count,) or not jnp.issubdtype(dtype, jnp.integer):
         raise UserError(f"Labels of {count} images must be {count} integers; these are {dtype} of shape {shape}.")
     if count == 0:
-        raise UserError("At least one example is needed; there is none.")
+        raise UserError("At least one example is needed.")

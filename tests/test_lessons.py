@@ -100,10 +100,10 @@ def test_lessons_are_frozen_and_hashable():
         ("optimizer", "adam", "must be an Optimizer"),
         ("initialisation", "xavier", "pytorch, he"),
         ("batch_size", 0, "at least 1"),
-        ("batch_size", 32.0, "Python int"),
-        ("batch_size", True, "Python int"),
+        ("batch_size", 32.0, "a whole number of at least 1, not 32.0"),
+        ("batch_size", True, "whole number"),
         ("batch_size", np.int64(32), "Python int of at least 1"),
-        ("batch_size", "32", "Python int"),
+        ("batch_size", "32", "whole number"),
         ("batch_size", 10**9, "activations"),
         ("batch_size", 10**400, "activations"),
         ("dtype", "int8", "float32"),
@@ -166,7 +166,7 @@ def test_lesson_without_schedule_and_chain_is_written_as_before():
         ({"hidden": None}, "Python ints"),
         ({"hidden": [[512]]}, "Python ints"),
         ({"batch_norm": [1]}, "True or False"),
-        ({"batch_size": "32"}, "Python int"),
+        ({"batch_size": "32"}, "whole number"),
         ({"dropout_rate": None}, "dropout rate"),
         ({"activation": {}}, "activation"),
         ({"another": 1}, "not one that this version"),
@@ -176,7 +176,7 @@ def test_lesson_without_schedule_and_chain_is_written_as_before():
         ({"optimizer": {"name": "sgd", "learning_rate": "1", "hyperparameters": []}}, "learning rate"),
         ({"optimizer": {**SGD, "schedule": []}}, "not one that this version"),
         ({"optimizer": {**SGD, "schedule": {"name": "constant"}}}, "not one that this version"),
-        ({"optimizer": {**SGD, "schedule": {**CONSTANT, "steps": 0}}}, "Python ints from 1"),
+        ({"optimizer": {**SGD, "schedule": {**CONSTANT, "steps": 0}}}, "whole numbers from 1"),
         ({"optimizer": {**SGD, "schedule": {**CONSTANT, "numbers": [3]}}}, "pairs"),
         ({"optimizer": {**SGD, "chain": [3]}}, "not one that this version"),
         ({"optimizer": {**SGD, "chain": "clip"}}, "must be a tuple of Transformations, not 'clip'"),
@@ -221,7 +221,7 @@ def test_any_json_is_a_lesson_or_refused(data, base):
         assert lesson_of_json(as_json(lesson)) == lesson
 
 
-def test_an_unknown_lesson_lists_the_known():
+def test_unknown_lesson_lists_the_valid_ones():
     with pytest.raises(UserError, match=r"'cnn'.*mlp, dropout, relu, batch_norm, he, adam"):
         lesson_by_id("cnn")
     assert isinstance(lesson_by_id("he"), Lesson)

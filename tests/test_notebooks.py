@@ -134,7 +134,7 @@ def pip(line):
     assert printed.text == f'install -q "mnist_jax[app] @ git+{ADDRESS}"\n'
 
 
-def test_the_address_is_everywhere_the_same():
+def test_project_address_is_consistent():
     """Also in links to Colab, which name the repository without github.com."""
     kinds = {".cff", ".ipynb", ".md", ".py", ".toml"}
     files = [path for folder in ROOT.iterdir() if folder.name[0] != "." for path in [folder, *folder.rglob("*")]]

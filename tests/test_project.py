@@ -24,7 +24,7 @@ def test_contributing_lists_every_target_of_make():
     assert {*re.findall(r"`make ([\w-]+)`", CONTRIBUTING), "clean", "environment"} >= set(targets)
 
 
-def test_the_version_is_everywhere_the_same():
+def test_version_is_consistent():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
     assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
 
@@ -53,7 +53,7 @@ def locked(python, system="linux", machine="x86_64"):
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_lock_has_each_python_s_jax(python):
+def test_lock_has_jax_for_each_python(python):
     versions = locked(python)
     if python == "3.11":
         assert versions["jax"] == "0.10.2"
@@ -66,7 +66,7 @@ def test_the_lock_has_each_python_s_jax(python):
 @pytest.mark.parametrize(
     ("system", "machine"), [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("win32", "AMD64")]
 )
-def test_the_lock_has_one_version_of_all_that_is_needed(python, system, machine):
+def test_lock_has_one_version_of_every_requirement(python, system, machine):
     environment = {"sys_platform": system, "platform_machine": machine, "python_version": python, "extra": ""}
     extras = PROJECT["optional-dependencies"]
     needed = [Requirement(each) for each in PROJECT["dependencies"] + extras["data"] + extras["app"] + extras["dev"]]
@@ -77,7 +77,7 @@ def test_the_lock_has_one_version_of_all_that_is_needed(python, system, machine)
     assert ("tensorflow-datasets" in versions) == (system != "win32")
 
 
-def test_the_lock_names_no_host():
+def test_lock_contains_no_urls():
     assert "://" not in (ROOT / "requirements.lock").read_text()
 
 

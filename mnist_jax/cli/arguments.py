@@ -81,7 +81,7 @@ def parsed(kind: type[T], description: str | None, prog: str | None = None) -> T
     try:
         return tyro.cli(kind, description=description, prog=prog, config=markers)
     except RecursionError as error:
-        raise UserError("So many arguments are not understood; --help lists those that are.") from error
+        raise UserError("Too many arguments are not understood; --help lists the valid ones.") from error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ def check_jax() -> None:
         raise UserError("JAX_DISABLE_JIT is set, but this program needs JAX to compile; unset it.")
     for name in ("jax_debug_nans", "jax_debug_infs"):
         if jax.config.values[name]:
-            raise UserError(f"{name.upper()} is set, but here a run that diverges ends by itself; unset it.")
+            raise UserError(f"{name.upper()} is set, but this program handles runs that diverge; unset it.")
     unused: list[str] = []
 
     def found(record: logging.LogRecord) -> bool:

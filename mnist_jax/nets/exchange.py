@@ -76,10 +76,10 @@ def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: in
     }
     for name in sorted(names.values(), key=lambda name: name.startswith("batch_norm")):
         if name not in tensors:
-            raise UserError(f"{name} is missing; there is {', '.join(list(tensors)[:3]) or 'nothing'}.")
+            raise UserError(f"{name} is missing; the file has {', '.join(list(tensors)[:3]) or 'nothing'}.")
     counts = {f"{layer}{_COUNT}" for layer in state.batch_stats}
     if strangers := [name for name in tensors if name not in counts.union(names.values())]:
-        raise UserError(f"{strangers[0]} is no part of the lesson's net.")
+        raise UserError(f"{strangers[0]} is not part of the lesson's net.")
 
     def taken(likes: Mapping[str, Mapping[str, jax.ShapeDtypeStruct]]) -> dict[str, dict[str, jax.Array]]:
         return {
@@ -196,7 +196,7 @@ def _kept_lesson(file: Path, metadata: Mapping[str, str], lesson_id: str) -> Les
     try:
         return lesson_of_json(json.loads(metadata[_LESSON]))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} says of its lesson what cannot be: {reason(error)}.") from error
+        raise UserError(f"{file} describes a lesson that is not possible: {reason(error)}.") from error
 
 
 def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:

@@ -3,6 +3,7 @@
 from mnist_jax.optimizers.factories import OPTIMIZERS as OPTIMIZERS
 from mnist_jax.optimizers.factories import TRANSFORMATIONS as TRANSFORMATIONS
 from mnist_jax.optimizers.factories import register as register
+from mnist_jax.optimizers.parameters import a_number as a_number
 from mnist_jax.optimizers.parameters import is_number as is_number
 from mnist_jax.optimizers.parameters import is_whole as is_whole
 from mnist_jax.optimizers.schedules import Schedule as Schedule

@@ -72,7 +72,9 @@ def _as_named(factory: Factory) -> Factory:
             others[name] = tuple(others.pop(number.name, number.default) for number in numbers)
         made = factory(learning_rate, **others)
         if not isinstance(made, optax.GradientTransformation):
-            raise UserError(f"What makes an optimizer must return an optax.GradientTransformation, not {short(made)}.")
+            raise UserError(
+                f"A function that makes an optimizer must return an optax.GradientTransformation, not {short(made)}."
+            )
         return made
 
     learning_rate = first.replace(name="learning_rate", annotation=float)

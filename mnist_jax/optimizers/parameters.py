@@ -42,6 +42,13 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def a_number(value: object, *, whole: bool = False) -> str:
+    """What a message asks for in place of `value`: of a number that is not Python's, such as numpy's, one that is."""
+    if type(value).__module__ == "builtins":
+        return "a whole number" if whole else "a number"
+    return "a Python int" if whole else "a Python number"
+
+
 @dataclasses.dataclass(frozen=True)
 class Parameter:
     """An argument that can be set.
@@ -86,7 +93,7 @@ class Parameter:
         below = np.float32(1) if is_average else np.float32("inf")
         if not is_number(value) or not (value == 0 or SMALLEST <= value <= LARGEST) or np.float32(value) >= below:
             limits = "at least 0 and below 1" if is_average else "at least 0"
-            raise UserError(f"{self.name} must be a Python number {limits} that float32 holds, not {value!r}.")
+            raise UserError(f"{self.name} must be {a_number(value)} {limits} that float32 holds, not {value!r}.")
 
 
 @functools.cache
@@ -148,7 +155,7 @@ def of_kernels(tree: Any) -> Any:
 def check_values(name: str, settable: Mapping[str, Parameter], values: Mapping[str, Value]) -> None:
     """Raise `UserError` unless what is called `name` takes these values, and needs no others."""
     if values and not settable:
-        raise UserError(f"{name} has nothing that can be set; {next(iter(values))!r} was given.")
+        raise UserError(f"{name} takes no settings; {next(iter(values))!r} was given.")
     for key, value in values.items():
         check_choice(f"hyperparameter of {name}", key, sorted(settable))
         settable[key].check(value)
@@ -193,7 +200,7 @@ def check_form(what: str, name: object, called: str, pairs: object) -> None:
     for key, value in pairs:
         if not (value is None or isinstance(value, bool | str) or (is_number(value) and abs(value) <= LARGEST)):
             raise UserError(
-                f"{key!r} must be a Python number that float32 holds, a bool, a str or None, not {short(value)}."
+                f"{key!r} must be {a_number(value)} that float32 holds, a bool, a str or None, not {short(value)}."
             )
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from mnist_jax.errors import UserError, check_choice, reason
-from mnist_jax.optimizers.parameters import LARGEST, Pairs, Value, check_form, is_number, is_whole, words
+from mnist_jax.optimizers.parameters import LARGEST, Pairs, Value, a_number, check_form, is_number, is_whole, words
 
 _UNITS = ("epochs", "fraction", "steps")
 _AT = re.compile(rf"at_([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)_({'|'.join(_UNITS)})")  # one of optax's boundaries
@@ -52,7 +52,9 @@ class Schedule:
         check_form("schedule", self.name, "numbers", self.numbers)
         for count in (self.steps, self.epochs):
             if count is not None and (not is_whole(count) or not 1 <= count <= _MOST_STEPS):
-                raise UserError(f"A run's steps and epochs are Python ints from 1 to {_MOST_STEPS:,}, not {count!r}.")
+                raise UserError(
+                    f"A run's steps and epochs must be whole numbers from 1 to {_MOST_STEPS:,}, not {count!r}."
+                )
 
     def __str__(self) -> str:
         return f"{self.name}{words(self.numbers)}"
@@ -237,7 +239,7 @@ def _check(chosen: Schedule) -> None:
         check_choice(f"number of {name}", key, [*spellings, *(["at_5_epochs and the like"] if has_boundaries else [])])
         parameter, unit = spellings[key]
         if parameter in given:
-            raise UserError(f"{key} gives the {parameter} of {name} for the second time; once is enough.")
+            raise UserError(f"{key} sets the {parameter} of {name} a second time; set it once.")
         given[parameter] = value
         _check_setting(key, value, kinds[parameter], unit, default=_defaults(name).get(parameter))
     if has_boundaries and not any(_AT.fullmatch(key) for key, _ in chosen.numbers):
@@ -280,7 +282,7 @@ def _check_number(key: str, value: Any, *, zero: bool, most: float = LARGEST) ->
     if not is_number(value) or not (value >= 0 if zero else value > 0) or not value <= most:
         lower = "of at least 0" if zero else "above 0"
         upper = f" and at most {most}" if most < LARGEST else " that float32 holds"
-        raise UserError(f"{key} must be a Python number {lower}{upper}, not {value!r}.")
+        raise UserError(f"{key} must be {a_number(value)} {lower}{upper}, not {value!r}.")
 
 
 def _arguments(chosen: Schedule, steps: int, epochs: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mnist_jax.optimizers.parameters import (
     Pairs,
     Parameter,
     Value,
+    a_number,
     check_form,
     check_values,
     factory_arguments,
@@ -107,7 +108,8 @@ class Optimizer:
     def __post_init__(self) -> None:
         if not is_number(self.learning_rate) or not SMALLEST <= self.learning_rate <= LARGEST:
             raise UserError(
-                f"The learning rate must be a Python number above 0 that float32 holds, not {self.learning_rate!r}."
+                f"The learning rate must be {a_number(self.learning_rate)} above 0 that float32 holds, "
+                f"not {self.learning_rate!r}."
             )
         check_form("optimizer", self.name, "hyperparameters", self.hyperparameters)
         if not isinstance(self.schedule, Schedule | None):

@@ -105,7 +105,7 @@ class Checkpoints:
         except (OSError, UserError) as error:
             raise UserError(
                 f"A checkpoint cannot be written to {self._folder} ({_reason(error)}); earlier ones are untouched. "
-                "Solve that and continue with --resume."
+                "Fix this and continue with --resume."
             ) from error.__cause__ or error
         others = [other for other in _files(self._folder) if other != path and _epoch(other) <= epoch]
         kept = [other for other in others if _epoch(other) < epoch][: self._keep - 1]

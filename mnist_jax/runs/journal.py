@@ -80,7 +80,7 @@ class Journal:
         try:
             self._write(entry)
         except OSError as error:
-            raise self._cannot_write(error, "put that right and continue with --resume.") from error
+            raise self._cannot_write(error, "fix this and continue with --resume.") from error
 
     def _open(self, header: Mapping[str, Any]) -> tuple[list[Any], list[dict[str, Any]]]:
         """Lock the folder and open the file; the environments so far, and the finished parts."""
@@ -106,7 +106,7 @@ class Journal:
         now = header.get("environment", {})
         if not lines:
             if self._has_checkpoints():
-                raise UserError(f"{self._path} does not say what the checkpoints beside it are of; {_CHOOSE}")
+                raise UserError(f"{self._path} does not describe the checkpoints beside it; {_CHOOSE}")
             self._write({**header, "environment": now})
             self._is_new = True
             return [now], []
@@ -115,7 +115,7 @@ class Journal:
             raise self._damaged(1)
         folder, old, new = self._path.parent, _identity(first), _identity(header)
         if restoring := jax_settings_restored(old, new):
-            raise UserError(f"{folder} was begun with other settings of JAX; {restoring} to resume it, or {_CHOOSE}")
+            raise UserError(f"{folder} was started with other settings of JAX; {restoring} to resume it, or {_CHOOSE}")
         if difference := _difference(old, new):
             raise UserError(f"{folder} holds another study ({difference}); {_CHOOSE}")
         environments = [first["environment"], *(line[_RESUMED_IN] for line in rest if _RESUMED_IN in line)]
@@ -126,7 +126,7 @@ class Journal:
             )
         if may_be_another_program(environments[0], now):
             self._notify(
-                f"The program may have changed since this study was begun (then {program(environments[0])}; now "
+                f"The program may have changed since this study was started (then {program(environments[0])}; now "
                 f"{program(now)}): its results may differ from those of an uninterrupted one."
             )
         if any(known.get(name) != now.get(name) for known in environments for name in _GROUPING):

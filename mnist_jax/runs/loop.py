@@ -77,9 +77,9 @@ def check_runs(
     if epochs < 1:
         raise UserError(f"The number of epochs must be at least 1, not {epochs}.")
     if not runs:
-        raise UserError("At least one run is needed; there is none.")
+        raise UserError("At least one run is needed.")
     if not all(is_whole(run.seed) and 0 <= run.seed < 2**32 for run in runs):
-        raise UserError(f"Seeds must be Python ints from 0 to {2**32 - 1}.")
+        raise UserError(f"Seeds must be whole numbers from 0 to {2**32 - 1:,}.")
     if lesson.batch_size > data.train.size:
         raise UserError(
             f"A batch of {lesson.batch_size} is larger than the {data.train.size} training images; "

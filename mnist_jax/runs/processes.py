@@ -30,7 +30,7 @@ def join() -> None:
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
     if address is not None and not re.fullmatch(r".+:\d+", address):
         raise UserError(f"JAX_COORDINATOR_ADDRESS must be HOST:PORT, not {address!r}.")
-    # JAX would catch SIGTERM for it, and the process go on.
+    # JAX would catch SIGTERM for it, and the process continue.
     jax.config.update("jax_enable_preemption_service", False)
     processes, own = _number("JAX_NUM_PROCESSES"), _number("JAX_PROCESS_ID")
     try:

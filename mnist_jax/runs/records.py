@@ -121,7 +121,7 @@ class RunRecord:
             seconds=[epoch.seconds for epoch in epochs],
             tests=tests if any(tests) else None,
             learning_rates=rates or None,
-            # In a group, a diverged run goes on until all end: its own last epoch is the first with this.
+            # In a group, a diverged run continues until all end: its own last epoch is the first with this.
             right=next((epoch.right for epoch in epochs if epoch.right is not None), None),
             diverged=epochs[-1].diverged,
         )

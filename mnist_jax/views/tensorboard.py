@@ -32,7 +32,10 @@ def check_event_files(on: bool) -> None:
     Raises:
       UserError: tensorboardX is not installed, or the processes have different settings.
     """
-    check_same(on, lambda _: "Not all processes were told the same; give --tensorboard to all of them or to none.")
+    check_same(
+        on,
+        lambda _: "The processes were started with different arguments; give --tensorboard to all of them or to none.",
+    )
     if on:
         from_first(_check_installed)
 
@@ -165,4 +168,4 @@ def _make(folder: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path} cannot be written ({reason(error)}); put that right, or leave out --tensorboard.")
+    return UserError(f"{path} cannot be written ({reason(error)}); fix this, or omit --tensorboard.")

@@ -31,7 +31,7 @@ def test_digits_are_read_where_the_user_or_the_record_says(dataset, monkeypatch,
     assert asked == [(loaded[0], "notebooks", loaded[1])]
 
 
-def test_a_folder_that_an_old_record_does_not_name_is_asked_for():
+def test_old_record_without_folder_needs_data_option():
     with pytest.raises(UserError, match="is not recorded; name their folder with --data"):
         digits.digits_of({"data": {"source": "folder", "split": "slides", "sha256": ""}}, None, None)
 

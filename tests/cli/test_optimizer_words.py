@@ -85,24 +85,24 @@ def test_an_optimizer_of_a_comparison_has_schedule_and_chain():
         ("sgd momentum=0.5 momentum=0.9", "sgd is given momentum twice"),
         ("sgd momentun=0.5", "Unknown hyperparameter of sgd 'momentun'; choose one of: accumulator_dtype, momentum, "),
         ("sgd learning_rate=0.1", "Unknown hyperparameter of sgd 'learning_rate'"),
-        ("sgd momentum=1", "momentum must be a Python number at least 0 and below 1"),
-        ("sgd momentum=nan", "'momentum' must be a Python number that float32 holds"),
-        ("sgd momentum=kernels", "momentum must be a Python number"),
+        ("sgd momentum=1", "momentum must be a number at least 0 and below 1"),
+        ("sgd momentum=nan", "'momentum' must be a number that float32 holds"),
+        ("sgd momentum=kernels", "momentum must be a number"),
         ("sgd nesterov=1", "nesterov must be True or False, not 1"),
         ("adafactor min_dim_size_to_factor=0.5", "must be a whole number of at least 1, not '0.5'"),
-        (f"adafactor min_dim_size_to_factor={'9' * 4000}", "must be a Python number that float32 holds"),
+        (f"adafactor min_dim_size_to_factor={'9' * 4000}", "must be a number that float32 holds"),
         ("adamw mask=biases", "Unknown mask 'biases'; choose one of: kernels"),
         ("sgd schedule", "Unknown schedule ''; choose one of: "),
         ("sgd schedule=cosine schedule=linear", "sgd is given schedule twice"),
         ("sgd schedule=cosine alpha", "Each name that cosine is given must be followed by its value; 'alpha' is not"),
         ("sgd schedule=cosine alpha=0 alpha=1", "cosine is given alpha twice"),
         ("sgd schedule=cosine momentum=0.9", "Unknown number of cosine_decay 'momentum'"),
-        ("sgd schedule=cosine alpha=none", "alpha must be a Python number"),
+        ("sgd schedule=cosine alpha=none", "alpha must be a number"),
         ("sgd chain=clip_by_norm 1", "Unknown transformation 'clip_by_norm'; choose one of: "),
         ("sgd chain=1.0", "Unknown transformation '1.0'"),
         ("sgd chain=clip_by_global_norm", "clip_by_global_norm needs max_norm"),
         ("sgd chain=clip_by_global_norm max_norm", "'max_norm' is not"),
-        ("sgd chain=clip_by_global_norm -1", "max_norm must be a Python number at least 0"),
+        ("sgd chain=clip_by_global_norm -1", "max_norm must be a number at least 0"),
         ("sgd chain=clip_by_global_norm 1 2", "in this order: max_norm; 2 were given"),
         ("sgd chain=clip_by_global_norm 1 max_norm=1", "clip_by_global_norm is given max_norm twice"),
         ("sgd chain=clip_by_global_norm max_norm=1 max_norm=1", "clip_by_global_norm is given max_norm twice"),
@@ -114,7 +114,7 @@ def test_an_optimizer_of_a_comparison_has_schedule_and_chain():
         (".x:y", "The module '.x' cannot be imported"),
     ],
 )
-def test_what_is_not_known_or_out_of_range_is_one_sentence(said, says):
+def test_unknown_or_invalid_words_are_refused(said, says):
     def made(name, settings):
         return optimizer(name, 0.1, **settings)
 
@@ -180,19 +180,19 @@ def own_module(tmp_path, monkeypatch):
         ("my_module:optax", "first argument of my_module:optax must be called learning_rate"),
     ],
 )
-def test_an_optimizer_of_ones_own_that_is_not_there_is_one_sentence(own_module, name, says):
+def test_missing_custom_optimizer_is_refused(own_module, name, says):
     with pytest.raises(UserError) as refused:
         find_optimizer(name)
     assert says in str(refused.value)
     assert name not in OPTIMIZERS
 
 
-def test_an_optimizer_of_ones_own_can_be_compared(own_module):
+def test_custom_optimizer_can_be_compared(own_module):
     name, settings = optimizer_of("my_module:halving gain=2 plain=true schedule=cosine")
     assert optimizer(name, 0.1, **settings).label == "my_module:halving, gain 2, plain true, cosine_decay"
 
 
-def test_an_optimizer_of_ones_own_trains_and_its_run_is_read_without_it(own_module, run_main, toy_folder, tmp_path):
+def test_custom_optimizer_is_not_needed_to_read_its_run(own_module, run_main, toy_folder, tmp_path):
     train = ["train", "he", "--data", toy_folder, "--epochs", 1, "--hidden", 8, "--out", "run"]
     train += ["--optimizer", "my_module:halving", "--hyperparameters", "gain", 2, "plain", "true"]
     assert run_main(cli.main, *train)[0] == 0
@@ -212,7 +212,7 @@ def test_an_optimizer_of_ones_own_trains_and_its_run_is_read_without_it(own_modu
     assert "No module named 'my_module'" in message(err)
 
 
-def test_what_makes_no_transformation_is_refused_before_training(own_module, run_main, toy_folder, tmp_path):
+def test_factory_without_transformation_is_refused_before_training(own_module, run_main, toy_folder, tmp_path):
     train = ["train", "mlp", "--data", toy_folder, "--hidden", 8, "--out", tmp_path / "run"]
     status, out, err = run_main(cli.main, *train, "--optimizer", "my_module:nothing")
     assert (status, "epoch" in out) == (2, False)

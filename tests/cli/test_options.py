@@ -253,7 +253,7 @@ def test_changed_hyperparameter_keeps_the_others(lesson_of, monkeypatch):
 
 
 @pytest.mark.parametrize("again", [["--chain", "zero_nans"], ["--chain=zero_nans"]])
-def test_what_takes_any_number_of_words_is_given_once(run_main, again):
+def test_multi_word_option_is_given_once(run_main, again):
     status, _, err = run_main(cli.main, "train", "mlp", "--chain", "clip_by_global_norm", 1.0, *again)
     assert (status, message(err)) == (2, "error: --chain is given twice; give all its words after one --chain.\n")
 
@@ -261,7 +261,7 @@ def test_what_takes_any_number_of_words_is_given_once(run_main, again):
 def test_many_misplaced_arguments_are_refused(run_main):
     status, out, err = run_main(cli.main, *["--epochs", 3] * 1500, "train")
     assert (status, out) == (2, "")
-    assert "So many arguments are not understood" in message(err)
+    assert "Too many arguments are not understood" in message(err)
 
 
 ARGUMENT = st.sampled_from(WORDS) | st.text(

@@ -32,7 +32,7 @@ def entries(folder):
 
 
 @pytest.mark.slow
-def test_a_second_start_compiles_nothing(train, tmp_path):
+def test_second_start_compiles_nothing(train, tmp_path):
     first = train()
     kept = entries(tmp_path / "cache")
     assert any(path.name.startswith("jit_epoch") for path in kept)

@@ -134,6 +134,6 @@ def test_runs_are_placed_as_the_user_says(run_main, toy_folder, tmp_path, monkey
 
 
 @pytest.mark.parametrize("name", ["run", "a b", "$HOME"])
-def test_the_advice_on_how_to_continue_can_be_pasted(name):
+def test_advice_on_resuming_can_be_pasted(name):
     words = shlex.split(how_to_continue(Path("runs") / name))
     assert words[words.index("--out") + 1] == f"runs/{name}"

@@ -70,7 +70,7 @@ def test_from_end_to_end_on_tiny_data(study, run_main, toy_folder, tmp_path, mon
     assert json.loads((tmp_path / "out" / "results.json").read_bytes())["found"] == json.loads(before)["found"]
 
 
-def test_a_rate_whose_loss_is_not_finite_is_not_chosen(study, monkeypatch):
+def test_rate_with_non_finite_loss_is_not_chosen(study, monkeypatch):
     monkeypatch.setattr(study, "first_losses", lambda *_: {1.0: math.inf, 0.1: 0.7, 0.01: 0.3, 0.001: 0.9})
     monkeypatch.setattr(study, "trained", lambda chosen, _: {"rate": chosen.learning_rate})
     found = study.with_optimizer("sgd", None)
@@ -94,7 +94,7 @@ def test_rates_are_tried_on_the_first_examples(study, monkeypatch, dataset):
     assert lengths == [8]
 
 
-def test_what_does_not_work_is_named(study):
+def test_failures_are_named(study):
     def entry(name, correct, **more):
         return {"kind": "optimizer", "name": name, "test_correct": [correct], "diverged": False, "tried": [], **more}
 

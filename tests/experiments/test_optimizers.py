@@ -40,7 +40,7 @@ LABELS = [
 ]  # fmt: skip
 
 
-def test_a_study_is_known_by_all_that_is_said_of_its_optimizers(spaces_of):
+def test_study_is_recognised_by_all_settings_of_its_optimizers(spaces_of):
     found = spaces_of("--optimizers", *SAID)
     assert list(found) == LABELS
     muon, sgd, adam, rprop = found.values()
@@ -95,7 +95,7 @@ def test_every_space_can_be_searched(run_main, toy_folder, tmp_path, name):
         (["adam", "nowhere:made"], "No module named 'nowhere'"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_before_training(run_main, toy_folder, tmp_path, optimizers, says):
+def test_impossible_comparison_is_refused_before_training(run_main, toy_folder, tmp_path, optimizers, says):
     line = ["--data", toy_folder, "--epochs", 1, "--out", tmp_path / "out", "--optimizers", *optimizers]
     status, out, err = run_main(script("optimizers").main, *line)
     assert (status, "epoch" in out) == (2, False)

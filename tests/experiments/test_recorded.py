@@ -37,7 +37,7 @@ def recorded(study):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_the_table_and_the_verdict_follow_from_the_results(study):
+def test_table_and_verdict_follow_from_results(study):
     assert report_of(study)["README.md"].decode() == (RECORDED / study / "README.md").read_text()
 
 
@@ -70,7 +70,7 @@ def test_a_comparison_chose_what_its_rule_chooses_in_its_spaces(study):
     assert results["verdict"] == verdict(results)
 
 
-def test_what_was_compared_is_what_was_asked_for():
+def test_recorded_comparisons_have_the_planned_size():
     sgd_vs_adam, optimizers, fashion = map(recorded, COMPARISONS)
     for study in (sgd_vs_adam, optimizers, fashion):
         assert study["config"]["trials"] >= 32
@@ -123,7 +123,7 @@ def test_running_variance_answer():
     assert not any(found.excludes_zero for found in differences)
 
 
-def test_the_speed_s_answer():
+def test_speed_answer():
     table, *_ = (RECORDED / "speed" / "README.md").read_text().split("\n\n")
     header, _, *rows = (line.strip("| ").split(" | ") for line in table.splitlines())
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
@@ -178,5 +178,5 @@ def test_nearly_all_of_optax_works():
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_a_script_says_how_its_results_were_recorded(study):
+def test_script_docstring_names_the_recording_command(study):
     assert f"experiments/results/{study} by {recorded(study)['config']['command']}" in answer(study)

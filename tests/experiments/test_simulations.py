@@ -68,7 +68,7 @@ def test_from_end_to_end(run_main, tmp_path, monkeypatch):
     assert "wrote" in out
 
 
-def test_what_is_interrupted_leaves_no_run(run_main, tmp_path, monkeypatch):
+def test_interruption_leaves_no_run(run_main, tmp_path, monkeypatch):
     def fail(size):
         raise RuntimeError
 

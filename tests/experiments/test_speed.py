@@ -144,7 +144,7 @@ def test_gpu_study_in_small(run_main, study, toy_folder, tmp_path, monkeypatch):
     assert "--side-by-side" in out
 
 
-def test_what_the_user_gives_is_measured(study):
+def test_given_options_are_measured(study):
     """Also where it is empty, or the default of a run without the study."""
     given = {"repeats": 5, "peer_share": 0.2, "replicas": (), "replica_epochs": 10, "peers": None}
     assert study.completed(given, gpu_study.IN_FULL) == {**given, "peers": gpu_study.IN_FULL["peers"]}

@@ -51,7 +51,7 @@ BAD = {
     "huge batch": (["mlp", "--batch-size", str(10**9)], "activations"),
     "huge number of epochs": (["mlp", "--epochs", str(10**400)], "at most 2,147,483,647 steps"),
     "many devices": (["mlp", "--devices-per-run", str(2**63)], "cannot be split"),
-    "name too long": (["mlp", "--data", "x" * 300], "cannot be looked at"),
+    "name too long": (["mlp", "--data", "x" * 300], "cannot be accessed"),
     "data_dir a file": (["mlp", "--data", "tfds", "--data-dir", __file__], "is a file"),
     "hyperparameter without value": (["mlp", "--hyperparameters", "momentum"], "its value; 'momentum' is not"),
     "schedule": (["mlp", "--schedule", "cosin"], "Unknown schedule 'cosin'; choose one of: "),

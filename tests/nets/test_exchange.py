@@ -83,14 +83,14 @@ def changed(**changes):
         (changed(batch_norm2__running_var=lambda a: -a), "A running variance is below 0"),
         (
             {name: tensor for name, tensor in changed().items() if not name.startswith("fc3")},
-            "fc3.bias is missing; there is",
+            "fc3.bias is missing; the file has",
         ),
         (
             {f"module.{name}": tensor for name, tensor in changed().items()},
-            "fc1.bias is missing; there is module.",
+            "fc1.bias is missing; the file has module.",
         ),
-        ({"fc1.weight": np.zeros((10, 784), np.float32)}, "fc1.bias is missing; there is fc1.weight"),
-        ({}, "fc1.bias is missing; there is nothing"),
+        ({"fc1.weight": np.zeros((10, 784), np.float32)}, "fc1.bias is missing; the file has fc1.weight"),
+        ({}, "fc1.bias is missing; the file has nothing"),
     ],
 )
 def test_tensors_of_another_net_are_refused(tensors, says, run_main, tmp_path):

@@ -134,7 +134,7 @@ def test_an_imported_run_is_described_and_not_overwritten(toy_ladder, run_main, 
     assert "already holds a run" in err
 
 
-def test_an_import_that_does_not_fit_on_the_disk_is_one_sentence(toy_ladder, run_main, tmp_path):
+def test_import_on_a_full_disk_is_refused(toy_ladder, run_main, tmp_path):
     (tmp_path / "net").write_bytes(exported(net_of("mlp"), "safetensors"))
     arguments = ["import", tmp_path / "net", "--lesson", "mlp", "--data", toy_ladder.parent / "toy"]
     out = tmp_path / "run"
@@ -178,7 +178,7 @@ def test_existing_checkpoint_is_not_lost(toy_ladder, run_main, tmp_path):
     assert sorted(out.rglob("*")) == before
 
 
-def test_a_net_whose_outputs_are_not_finite_is_refused(toy_ladder, run_main, tmp_path):
+def test_net_with_non_finite_outputs_is_refused(toy_ladder, run_main, tmp_path):
     tensors = {name: np.asarray(tensor) for name, tensor in pytorch_tensors(net_of("relu").state).items()}
     tensors = {name: tensor * np.float32(1e25) for name, tensor in tensors.items()}
     (tmp_path / "net").write_bytes(save(tensors))

@@ -74,7 +74,7 @@ CANNOT = {
 
 
 @pytest.mark.parametrize("name", [*REFUSED, *CANNOT])
-def test_what_cannot_work_says_why(name):
+def test_unsupported_optimizers_are_refused_with_a_reason(name):
     for make in (lambda called: optimizer(called, 0.1), transformation):
         for called in (name, name.removeprefix("contrib.")):
             with pytest.raises(UserError, match=rf"^{name} {CANNOT[name]}"):
@@ -108,7 +108,7 @@ def test_each_gives_the_updates_of_optax(name):
 
 @pytest.mark.parametrize(("lesson_id", "side_by_side"), [("he", True), ("mlp", False)])
 @pytest.mark.parametrize("name", each(OPTIMIZERS, QUICK))
-def test_each_trains_and_resumes_to_the_same_end(name, lesson_id, side_by_side, toy, tmp_path):
+def test_each_optimizer_resumes_to_identical_results(name, lesson_id, side_by_side, toy, tmp_path):
     lesson, toy = narrow(lesson_id, optimizer(name, rate_of(name))), jax.tree.map(lambda part: part[:64], toy)
 
     def start(rate):
@@ -162,7 +162,7 @@ STATIC = [
 
 
 @pytest.mark.parametrize("chosen", [pytest.param(made, id=str(made), marks=pytest.mark.slow) for made in STATIC])
-def test_what_changes_the_program_trains_and_is_kept(chosen, toy, tmp_path):
+def test_static_values_train_and_are_recorded(chosen, toy, tmp_path):
     state, _ = train_epoch(init_state(narrow("he", chosen), jax.random.key(0)), toy)
     Checkpoints(tmp_path).save(1, jax.device_get(state_arrays(state)), [])
     saved = Checkpoints(tmp_path).newest().arrays
@@ -174,7 +174,7 @@ def test_what_changes_the_program_trains_and_is_kept(chosen, toy, tmp_path):
 
 @pytest.mark.parametrize("name", ["contrib.schedule_free_sgd", "contrib.schedule_free_adamw"])
 @pytest.mark.parametrize("chained", [False, True])
-def test_schedule_free_nets_are_evaluated_where_optax_says(name, chained, toy):
+def test_schedule_free_nets_are_evaluated_at_optax_point(name, chained, toy):
     chain = (transformation("clip_by_global_norm", 1.0),) if chained else ()
     lesson = narrow("he", optimizer(name, 0.1, b1=0.8, chain=chain))
     state, _ = train_epoch(init_state(lesson, jax.random.key(0)), toy)

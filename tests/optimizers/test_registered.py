@@ -32,7 +32,7 @@ def halving(learning_rate, *, gain: float = 1.0, plain: bool = False):
     return optax.sgd(learning_rate * gain * (1 if plain else 0.5))
 
 
-def test_an_optimizer_of_ones_own_is_registered(registered):
+def test_custom_optimizer_is_registered(registered):
     registered("halving", halving)
     assert hyperparameter_names("halving") == ["gain", "plain"]
     for chosen, factor in (
@@ -45,7 +45,7 @@ def test_an_optimizer_of_ones_own_is_registered(registered):
         chex.assert_trees_all_close(updates, jax.tree.map(lambda g, by=factor: -by * g, GRADS), rtol=1e-6)
 
 
-def test_an_optimizer_of_ones_own_may_take_any_keywords(registered, toy):
+def test_custom_optimizer_may_take_any_keywords(registered, toy):
     registered("passing", lambda learning_rate, **others: optax.sgd(learning_rate, **others))
     lesson = dataclasses.replace(LESSONS["mlp"], hidden=(3,), optimizer=optimizer("passing", 0.1))
     state, _ = train_step(init_state(lesson, jax.random.key(0)), toy)
@@ -76,12 +76,12 @@ def test_a_name_registered_again_is_compiled_again(registered, toy):
         ("own", lambda learning_rate, inner: inner, "own needs inner; give it a default, or annotate it"),
     ],
 )
-def test_what_is_no_optimizer_is_not_registered(name, factory, says):
+def test_only_optimizers_can_be_registered(name, factory, says):
     with pytest.raises(UserError, match=says):
         register(name, factory)
 
 
-def test_what_makes_no_transformation_is_refused_when_it_is_made(registered):
+def test_factory_without_transformation_is_refused_when_called(registered):
     registered("own", lambda learning_rate: learning_rate)
     with pytest.raises(UserError, match=r"must return an optax.GradientTransformation, not .*0.1"):
         optimizer("own", 0.1).transformation().init(PARAMS)

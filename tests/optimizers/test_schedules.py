@@ -122,7 +122,7 @@ def test_warm_up_starts_at_0_reaches_the_peak_and_ends_at_0():
     assert found[STEPS] == pytest.approx(0, abs=1e-8)
 
 
-def test_a_warm_up_of_no_stated_length_takes_5_percent_of_the_run():
+def test_warm_up_defaults_to_5_percent_of_the_run():
     for name, numbers in [("warmup_cosine", {}), ("warmup_constant", {}), ("warmup_exponential", {"decay_rate": 0.1})]:
         found, stated = (
             rates(schedule(name, **numbers, **length).for_run(steps_per_epoch=100, epochs=3), steps=300)
@@ -251,9 +251,9 @@ def test_training_needs_the_length_of_the_run():
         ("cosine_decay", {"decay_epochs": 0}, "above 0"),
         ("cosine_decay", {"decay_fraction": 1.1}, "at most 1,"),
         ("cosine_decay", {"alpha": -0.1}, "at least 0"),
-        ("cosine_decay", {"exponent": float("nan")}, "Python number that float32 holds"),
+        ("cosine_decay", {"exponent": float("nan")}, "number that float32 holds"),
         ("cosine_decay", {"exponent": 1e39}, "float32"),
-        ("cosine_decay", {"exponent": True}, "Python number"),
+        ("cosine_decay", {"exponent": True}, "number"),
         ("cosine_onecycle", {"div_factor": 0}, "above 0"),
         ("cosine_onecycle", {"pct_start": 1.0}, "below 1"),
         ("linear_onecycle", {"pct_start": 0.9}, "each above the one before"),
@@ -269,7 +269,7 @@ def test_training_needs_the_length_of_the_run():
         ("linear", {"at_5_epochs": 0.1}, "choose one of: init_value"),
     ],
 )
-def test_what_is_wrong_is_a_sentence(name, numbers, words):
+def test_invalid_words_are_refused(name, numbers, words):
     with pytest.raises(UserError, match=words):
         schedule(name, **numbers)
 
@@ -290,7 +290,7 @@ def test_what_is_wrong_is_a_sentence(name, numbers, words):
     ],
     ids=str,
 )
-def test_what_does_not_fit_the_run_is_a_sentence(chosen):
+def test_schedule_longer_than_the_run_is_refused(chosen):
     with pytest.raises(UserError, match="does not fit a run of 40 steps"):
         chosen.for_run(**LENGTH)
 

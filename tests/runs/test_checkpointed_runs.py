@@ -113,7 +113,7 @@ def test_different_group_width_does_not_resume_the_checkpoint(six_runs, tmp_path
 
 
 @pytest.mark.parametrize(("first", "then"), [(1, 4), (4, 2), (2, 1)])
-def test_a_run_continues_on_another_number_of_devices(dataset, tmp_path, first, then):
+def test_run_continues_on_another_number_of_devices(dataset, tmp_path, first, then):
     def train(devices_per_run, **options):
         lesson, placement = (
             exact(NARROW["adam"]),

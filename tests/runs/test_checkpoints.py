@@ -87,7 +87,7 @@ def test_unreadable_checkpoint_does_not_count_as_written(checkpoints, tmp_path, 
     assert {1, 2} <= set(epochs_in(folder))
 
 
-def test_the_newest_are_kept(tmp_path):
+def test_newest_checkpoints_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=3)
     for epoch in range(1, 6):
         checkpoints.save(epoch, ARRAYS, [])

@@ -257,7 +257,7 @@ def test_program_that_may_have_changed_is_reported_once(tmp_path, before, after,
             assert kept.header.get("resumed_in", []) == ([{**HERE, **after}] if is_recorded else [])
     assert len(said) == (0 if words is None else 2)  # for each resume
     for sentence in said:
-        assert sentence.startswith("The program may have changed since this study was begun (then mnist_jax 0.1.0, ")
+        assert sentence.startswith("The program may have changed since this study was started (then mnist_jax 0.1.0, ")
         assert words in sentence
         assert "None" not in sentence
 

@@ -36,7 +36,7 @@ def test_indivisible_device_counts_are_refused(dataset, devices_per_run, hidden,
         *(([Run(0, (("learning_rate", rate),))], {}, "learning rate") for rate in (math.nan, -1.0, 0.0, "x", 1e39)),
         ([Run(0, (("learning_rate", 0.1), ("momentum", 1.0)))], {}, "momentum must be"),
         ([Run(0), Run(1, (("momentum", math.inf),))], {}, "momentum must be"),
-        ([Run(0.5)], {}, "Seeds must be Python ints"),
+        ([Run(0.5)], {}, "Seeds must be whole numbers"),
         ([Run(0)], {"placement": Placement(0)}, "At least 1 run per device"),
         ([Run(0), Run(1, (("learning_rate", 0.1),))], {}, "same hyperparameters"),
     ],
@@ -53,7 +53,7 @@ def test_invalid_runs_are_refused(dataset, runs, rest, error):
         ({"seeds": []}, "seeds must be 1 to"),
         ({"seeds": range(10**9)}, "seeds must be 1 to 10,000"),
         ({"seeds": [-1]}, "Seeds must be"),
-        ({"seeds": [0.5]}, "Seeds must be Python ints"),
+        ({"seeds": [0.5]}, "Seeds must be whole numbers"),
         ({"lesson": dataclasses.replace(LESSONS["mlp"], batch_size=67)}, "batch of 67 is larger than the 66"),
         ({"lesson": dataclasses.replace(LESSONS["he"], batch_size=13)}, "66 examples in batches of 13 leave one over"),
         ({"lesson": dataclasses.replace(LESSONS["adam"], batch_size=5)}, "choose another batch size, such as 6"),
@@ -67,7 +67,7 @@ def test_invalid_training_is_refused_before_it_starts(dataset, change, says):
         train_runs(arguments["lesson"], dataset, runs_of_seeds(arguments["seeds"]), epochs=arguments["epochs"])
 
 
-def test_no_runs_are_refused(dataset):
+def test_empty_list_of_runs_is_refused(dataset):
     with pytest.raises(UserError, match="At least one run is needed"):
         train_runs(LESSONS["mlp"], dataset, [], epochs=1)
 

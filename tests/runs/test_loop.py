@@ -87,7 +87,7 @@ def test_lessons_of_several_processes_train_one_after_another(monkeypatch):
 
 @pytest.mark.parametrize("devices_per_run", [2, 4])
 @first_and_last_quick(LESSONS)
-def test_a_net_split_over_devices_trains_as_a_whole_one(lesson, devices_per_run, dataset):
+def test_split_net_matches_an_unsplit_one(lesson, devices_per_run, dataset):
     # In float64: sums over units are in another order, and nothing else may differ. 66 is two batches and two more.
     lesson = exact(lesson)
     placement = Placement(devices_per_run=devices_per_run)
@@ -142,7 +142,7 @@ def test_each_device_has_its_share_of_the_units_and_their_moments(dataset):
     ("layer", "shape", "share"),
     [("fc1", (784,), (784,)), ("fc1", (16,), (4,)), ("fc1", (1,), (1,)), ("fc2", (1, 8), (1, 8)), ("fc3", (), ())],
 )
-def test_what_an_optimizer_keeps_is_split_only_along_units(layer, shape, share):
+def test_optimizer_state_is_split_along_units_only(layer, shape, share):
     """As Adafactor's sums over rows and over columns, and its placeholders of one number; 784, 16, 8 and 10 units."""
     state = init_state(NARROW["mlp"], jax.random.key(0))
     state = dataclasses.replace(state, opt_state={layer: {"kernel": np.zeros(shape)}})

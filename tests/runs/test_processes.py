@@ -141,7 +141,10 @@ def test_an_error_of_the_second_process_ends_both(toy_folder, tmp_path):
     ("different", "says"),
     [
         (["--lessons", "relu"], "This process was started with other arguments than process 0 ("),
-        (["--tensorboard"], "Not all processes were told the same; give --tensorboard to all of them or to none."),
+        (
+            ["--tensorboard"],
+            "The processes were started with different arguments; give --tensorboard to all of them or to none.",
+        ),
     ],
 )
 def test_different_arguments_are_refused(toy_folder, tmp_path, different, says):

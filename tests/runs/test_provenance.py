@@ -87,7 +87,7 @@ def test_lessons_at_a_time_change_no_rounding():
     assert environment_changes({"lessons_at_a_time": 1}, {"lessons_at_a_time": 2}) == []
 
 
-def test_what_an_old_record_does_not_say_is_no_change():
+def test_missing_fields_of_old_records_are_no_change():
     now = environment()
     old = {name: now[name] for name in ("jax", "flax", "optax", "python", "backend", "device")}
     assert environment_changes(old, now) == environment_changes(now, old) == []

@@ -43,7 +43,7 @@ def epochs(*, losses=(0.5, 0.25), validation=(80, 90), tests=((1, 2), (3, 4)), r
     ],
     ids=["all", "no validation split", "no tests", "no test in an epoch", "none right", "right images", "no epochs"],
 )
-def test_a_record_is_the_same_after_json(found):
+def test_record_json_round_trip(found):
     record = (
         RunRecord.of_epochs(found)
         if found
@@ -54,7 +54,7 @@ def test_a_record_is_the_same_after_json(found):
     assert record.epochs(RUN) == found
 
 
-def test_a_loss_that_is_not_finite_is_none_in_json_and_nan_again():
+def test_non_finite_loss_survives_json():
     record = RunRecord.of_epochs(epochs(losses=(0.5, math.inf)))
     assert record.diverged
     assert record.test_loss == [1.0, None]
@@ -94,7 +94,7 @@ def test_lesson_entry_has_one_list_per_run():
     }  # fmt: skip
 
 
-def test_a_run_ends_with_its_last_epoch_or_the_one_in_which_it_diverged():
+def test_run_ends_after_its_last_epoch_or_when_it_diverges():
     lost = [Epoch(Run(8), 1, math.nan, 1.0, 5, None, 1.5)]
     mixed = [epochs()[0], *lost, epochs()[1]]
     ended = [(epoch.run.seed, epoch.number, record) for epoch, record in ended_runs(mixed, 2)]

@@ -87,7 +87,7 @@ def train(toy_folder, out, *more):
     return ["train", "mlp", "--hidden", 8, "--epochs", 2, "--data", toy_folder, "--out", out, *more]
 
 
-def test_a_run_that_is_done_is_neither_trained_nor_shown_again(run_main, toy_folder, tmp_path):
+def test_finished_run_is_not_trained_or_shown_again(run_main, toy_folder, tmp_path):
     out = tmp_path / "run"
     status, printed, _ = run_main(cli.main, *train(toy_folder, out))
     assert (status, printed.count("train loss")) == (0, 2)
@@ -166,7 +166,7 @@ def test_resume_with_other_random_numbers_is_refused(run_main, toy_folder, tmp_p
         status, _, err = run_main(cli.main, *train(toy_folder, tmp_path / "run", "--resume"))
     assert status == 2
     advice = "set JAX_THREEFRY_PARTITIONABLE=True to resume it, or choose another folder with --out."
-    assert err == f"error: {tmp_path / 'run'} was begun with other settings of JAX; {advice}\n"
+    assert err == f"error: {tmp_path / 'run'} was started with other settings of JAX; {advice}\n"
     assert (tmp_path / "run" / JOURNAL).read_bytes() == before
 
 

@@ -22,7 +22,7 @@ def test_iterators_compute_at_the_same_time():
     call_in_turn([computing(), computing()])
 
 
-def test_an_iterator_goes_on_only_when_what_it_yielded_has_returned_in_this_thread():
+def test_iterator_waits_for_each_yielded_call():
     returned, threads = [[], []], set()
 
     def keep(number, step):

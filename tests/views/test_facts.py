@@ -77,7 +77,7 @@ def test_program_and_environment_in_which_it_was_resumed_are_shown():
 
 
 @pytest.mark.parametrize("study", [path.parent.name for path in STUDIES.glob(f"*/{RESULTS}")])
-def test_of_recorded_studies_what_they_say_is_shown(study):
+def test_recorded_studies_are_shown(study):
     results = json.loads((STUDIES / study / RESULTS).read_text())
     found, made_in = dict(facts(results)), results["environment"]
     assert found["Versions"].startswith(f"jax {made_in['jax']}, ")

@@ -66,7 +66,7 @@ def test_report_has_no_scripts_or_external_links(ladder_page):
     assert not any(map(str.__eq__, dark, light))
 
 
-def test_the_worst_mistakes_are_shown_worst_first(ladder_page):
+def test_worst_mistakes_come_first(ladder_page):
     from mnist_jax import data
     from mnist_jax.nets.trained import probabilities, read_nets
 

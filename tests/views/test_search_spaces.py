@@ -10,7 +10,7 @@ from mnist_jax.views.search_spaces import PAGE, search_spaces_table
 TEXT = (ROOT / PAGE).read_text()
 
 
-def test_the_page_s_table_is_that_of_the_spaces():
+def test_page_table_matches_the_spaces():
     found = re.search(r"<!-- table of search spaces -->\n\n(.*)\n<!-- end of table", TEXT, re.DOTALL)
     assert found[1] == search_spaces_table(SPACES)
 

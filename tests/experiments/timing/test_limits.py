@@ -111,7 +111,7 @@ def test_processes_work_at_once_in_turns(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_ends_the_measurement(tmp_path, capfd):
+def test_failing_process_ends_the_measurement(tmp_path, capfd):
     turns = in_processes(1, note, str(tmp_path), 1, True)
     next(turns)
     with pytest.raises(EOFError):

@@ -92,7 +92,7 @@ def test_pytorch_optimizers_are_the_notebooks(pytorch, monkeypatch, lesson_id, k
     assert made == [options]
 
 
-def test_without_pytorch_its_peers_are_left_out(toy, monkeypatch):
+def test_pytorch_peers_need_pytorch(toy, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "timing.pytorch", raising=False)
     notices = []
@@ -115,7 +115,7 @@ def test_failing_torch_compile_is_left_out(pytorch, toy, monkeypatch):
     assert notices == ["torch.compile fails here and is left out: no compiler."]
 
 
-def test_without_cuda_there_is_no_cuda_graph(pytorch, toy):
+def test_cuda_graph_needs_cuda(pytorch, toy):
     notices = []
     found, _ = peers.find_peers(["torch_in_memory", "torch_cuda_graph"], toy, notices.append)
     assert list(found) == ["torch_in_memory"]

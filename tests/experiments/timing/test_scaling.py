@@ -18,7 +18,7 @@ MLP = LESSONS["mlp"]
         ("width", 0.001, (1, 1), 32, 60_000),
     ],
 )
-def test_one_thing_is_varied(dataset, varied, value, hidden, batch_size, examples):
+def test_each_panel_varies_one_quantity(dataset, varied, value, hidden, batch_size, examples):
     lesson, data = at(MLP, dataset, varied, value)
     assert (lesson.hidden, lesson.batch_size, data.epoch_length) == (hidden, batch_size, examples)
 

@@ -42,7 +42,7 @@ def test_traffic_is_that_of_one_device(dataset, started):
 
 
 @pytest.mark.parametrize("fails", ["start", "compile_seconds", "elapsed"])
-def test_what_does_not_fit_ends_its_lesson_s_series(dataset, started, monkeypatch, fails):
+def test_out_of_memory_ends_the_lesson_series(dataset, started, monkeypatch, fails):
     """Wherever that shows: 4 runs of mlp are too many, of adam they are not."""
     works = getattr(side_by_side, fails)
 

@@ -34,7 +34,7 @@ def test_failed_start_gets_its_last_line(tmp_path, code):
         starts.first_epoch([sys.executable, "-c", code], tmp_path / "out", tmp_path / "cache")
 
 
-def test_of_several_starts_times_are_medians_and_memory_is_the_peak(monkeypatch):
+def test_starts_report_median_times_and_peak_memory(monkeypatch):
     found = iter([(9.0, 5), (1.0, 8), (5.0, 6), (3.0, 4), (7.0, 7), (2.0, 3)])  # cold and warm in turns
     monkeypatch.setattr(starts, "first_epoch", lambda *_, **__: next(found))
     assert starts.start_times(["mlp"], [], 3, iter) == {

@@ -23,7 +23,7 @@ def test_xla_knows_the_options(options):
             lowered.compile(compiler_options=wrong)
 
 
-def test_what_these_devices_cannot_run_is_left_out(dataset):
+def test_unsupported_variants_are_left_out(dataset):
     notices = []
     assert variants.find_variants(["torch_in_memory", "ours_loop_unrolled"], dataset, notices.append) == {}
     assert notices == ["Left out, because they cannot run on these devices: ours_loop_unrolled."]

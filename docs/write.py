@@ -76,10 +76,10 @@ def answer(study: str) -> str:
 
 
 def found(pattern: str, text: str) -> tuple[str, ...]:
-    """Groups of the pattern; an error if a study no longer says so, because the finding must then be put anew."""
+    """Groups of the pattern; an error if a study no longer says so, because the finding must then be written again."""
     match = re.search(pattern, text)
     if match is None:
-        raise ValueError(f"{pattern!r} is not what the study says; put the finding anew.")
+        raise ValueError(f"{pattern!r} is not what the study says; write the finding again.")
     return match.groups()
 
 

@@ -60,7 +60,7 @@ def test_a_study_that_is_not_recorded_yet_says_so(writer):
 
 
 def test_a_finding_that_a_study_no_longer_says_is_an_error(writer):
-    with pytest.raises(ValueError, match="put the finding anew"):
+    with pytest.raises(ValueError, match="write the finding again"):
         writer.found("none of the .* is outside", "one of the 120 published points is outside")
 
 

@@ -26,15 +26,16 @@ from mnist_jax.cli.arguments import (
     parsed,
     subcommands,
 )
-from mnist_jax.cli.digits import HEADER, digits_of, source_row
+from mnist_jax.cli.digits import HEADER, digits_of, fact_rows, small_pictures, source_row
 from mnist_jax.cli.lesson_flags import ChosenLesson
 from mnist_jax.cli.program import exit_on_user_error
 from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.study import run_lessons
-from mnist_jax.cli.terminal import load_data, make_console, table
+from mnist_jax.cli.terminal import load_data, make_console, show_notice, table
 from mnist_jax.data import tfds
+from mnist_jax.data.sources import read_arrays
 from mnist_jax.errors import UserError, expand_user
-from mnist_jax.lessons import CLASSES, LESSONS, what_changed
+from mnist_jax.lessons import DIGITS, LESSONS, what_changed
 from mnist_jax.nets.exchange import Format, exported, keep_imported, read_safetensors
 from mnist_jax.nets.trained import find_nets, probabilities, read_nets, read_run, run_folder
 from mnist_jax.runs.files import RESULTS, new_file, write_file
@@ -114,26 +115,39 @@ def train(
 
 
 def data(
+    path: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="[PATH]", help_behavior_hint="")]] = None,
+    /,
     *,
-    data: Annotated[str | None, default_is("none")] = None,
     data_dir: DataDir = None,
     manual_dir: Annotated[Path | None, default_is("none")] = None,
     prepare: bool = False,
 ) -> None:
-    """Show what data is there, where, how much, and whether it is what it should be.
+    """Show what a file or folder is taken for and its first digits; without one, what TFDS and the sample hold.
 
     Args:
-      data: a folder to look at beside TFDS and the sample.
-      manual_dir: a folder with MNIST's four .gz files, to prepare from without a network.
-      prepare: let TFDS download (unless the files are at hand) and prepare mnist.
+      path: a file or folder with digits, tfds:NAME, or sample.
+      manual_dir: a folder with the files that TFDS would download, to prepare from without a network.
+      prepare: let TFDS download (unless the files are at hand) and prepare mnist, or tfds:NAME.
     """
     console = make_console()
     if prepare:
-        with console.status("TFDS prepares mnist; this takes about half a minute"):
-            where = tfds.prepare(data_dir, manual_dir)
-        console.print(f"TFDS holds mnist in {where}", soft_wrap=True)
+        name = tfds.name_of(path or "tfds")
+        if name is None:
+            raise UserError(f"--prepare prepares a data set of TFDS, such as tfds:fashion_mnist, not {path}.")
+        with console.status(f"TFDS prepares {name}; this takes about half a minute"):
+            where = tfds.prepare(name, data_dir, manual_dir)
+        console.print(f"TFDS holds {name} in {where}", soft_wrap=True)
+    if path is not None:
+        with console.status("reading; the first time takes longer"):
+            arrays = read_arrays(path, data_dir)
+        console.print(table(path, ["what", "found"], fact_rows(arrays)))
+        is_unicode = console.encoding.startswith("utf")
+        pictures = small_pictures(arrays.train, arrays.classes or DIGITS, console.width, dots=is_unicode)
+        console.print(pictures, soft_wrap=True)
+        show_notice(arrays.notice)
+        return
     rows, errors = [], []
-    for source in ("tfds", "sample", *([data] if data else [])):
+    for source in ("tfds", "sample"):
         try:
             rows.append(source_row(source, data_dir))
         except UserError as error:
@@ -157,7 +171,7 @@ def report(
     """Make a page of a run or a study: its tables and curves, and what each net does and gets wrong.
 
     Args:
-      data: where the digits are that it was tested on: tfds, sample, or a folder.
+      data: where the digits are that it was tested on, as for train.
       out: the file, which must not exist yet.
     """
     from mnist_jax.views.report import report_page
@@ -201,7 +215,9 @@ def predict(
         raise UserError("Name at least one picture, a PNG or JPEG file.")
     start_jax(jax)
     digits = np.stack([read_digit(expand_user(image)) for image in images])
-    net = read_nets(run_folder(run), lesson_id=lesson, seed=seed)[-1]
+    folder = run_folder(run)
+    net = read_nets(folder, lesson_id=lesson, seed=seed)[-1]
+    classes = read_run(folder)["data"].get("classes") or DIGITS
     found = probabilities(net, digits)
     answers = found.argmax(1).tolist()
     if json:
@@ -212,11 +228,11 @@ def predict(
         print(dumps(entries, indent=1))
         return
     rows = [
-        [str(image), str(digit), *(f"{100 * value:.1f}" for value in row)]
+        [str(image), classes[digit], *(f"{100 * value:.1f}" for value in row)]
         for image, digit, row in zip(images, answers, found, strict=True)
     ]
-    what = f"Probability of each digit in percent, by the net of {net}"
-    make_console().print(table(what, ["image", "digit", *map(str, range(CLASSES))], rows))
+    what = f"Probability of each {'digit' if classes == DIGITS else 'class'} in percent, by the net of {net}"
+    make_console().print(table(what, ["image", "answer", *classes], rows))
 
 
 def demo(

@@ -38,6 +38,6 @@ def test_a_folder_that_an_old_record_does_not_name_is_asked_for():
 
 def test_tfds_is_looked_for_in_the_folder_that_the_user_names(monkeypatch):
     asked = []
-    monkeypatch.setattr(digits.tfds, "prepared_folder", asked.append)
+    monkeypatch.setattr(digits.tfds, "prepared_folder", lambda *arguments: asked.append(arguments))
     assert "not prepared" in digits.source_row("tfds", Path("/t"))
-    assert asked == [Path("/t")]
+    assert asked == [("mnist", Path("/t"))]

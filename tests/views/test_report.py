@@ -78,7 +78,7 @@ def test_the_worst_mistakes_are_shown_worst_first(ladder_page):
         found = probabilities(net, test.images)
         wrong = [i for i in range(test.size) if found[i].argmax() != test.labels[i]]
         worst = sorted(wrong, key=lambda i: found[i][test.labels[i]])[:12]
-        expected += [f"Test image {i}, a {test.labels[i]} taken for a {found[i].argmax()}" for i in worst]
+        expected += [f"Test image {i}: {test.labels[i]}, taken for {found[i].argmax()}" for i in worst]
     assert expected
     assert [image["alt"] for image in page.all("img") if image["alt"].startswith("Test image")] == expected
 

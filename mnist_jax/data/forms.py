@@ -114,19 +114,28 @@ def find(path: Path) -> Found:
             if kind in REFUSED:
                 refused.setdefault(kind, entry)
         for kind in FORMS:
-            sets: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-            for entry in entries:
-                if kinds[entry] == kind:
-                    sets[_set_of(entry, path)].append(entry)
+            sets = _sets(kind, kinds, path)
             if sets:
                 unlabelled = refused.get("unlabelled") if kind == "csv" else None
                 return _chosen(kind, path, sets, unlabelled)
     for kind, entry in refused.items():
         raise UserError(f"{entry} {REFUSED[kind]}.")
     raise UserError(
-        f"{path} holds no digits in a form that is known here, such as MNIST's four IDX files (train-images-idx3-ubyte.gz "
+        f"{path} holds no digits in a form that is known here, such as MNIST's four files (train-images-idx3-ubyte.gz "
         "and so on); docs/data.md lists the forms."
     )
+
+
+def _sets(kind: str, kinds: Mapping[Path, str | None], root: Path) -> dict[tuple[str, ...], list[Path]]:
+    """Those entries that are of a kind, by the data set that they are of."""
+    sets: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for entry, its in kinds.items():
+        if its == kind:
+            sets[_set_of(entry, root)].append(entry)
+    for entry, its in kinds.items():
+        if its == "narrow" and kind == "csv" and _set_of(entry, root) in sets:
+            sets[_set_of(entry, root)].append(entry)
+    return sets
 
 
 def _levels(path: Path) -> Iterable[list[Path]]:

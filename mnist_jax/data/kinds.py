@@ -26,7 +26,10 @@ _ENDINGS = {
 
 
 def kind_of(path: Path) -> str | None:
-    """A key of `forms.FORMS`, or of what it refuses: `pickle`, `zip`, or `unlabelled`, a CSV file of pixels only."""
+    """A key of `forms.FORMS`, or of what it refuses: `pickle`, `zip`, or `unlabelled`, a CSV file of pixels only.
+
+    `narrow` is a CSV file of few columns: something else, or cut short in its first line.
+    """
     if path.is_dir():
         return _kind_of_folder(path)
     if not path.is_file():
@@ -45,7 +48,7 @@ def kind_of(path: Path) -> str | None:
     if len(names) >= _FEWEST_FIELDS:
         return "unlabelled" if len(names) == PIXELS else "csv"
     named = _by_name(path)
-    return None if named == "csv" and names else named
+    return "narrow" if named == "csv" and names else named
 
 
 def _by_name(path: Path) -> str | None:

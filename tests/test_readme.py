@@ -17,6 +17,7 @@ from mnist_jax import OPTIMIZERS, data
 from mnist_jax.cli import commands as cli
 
 README = (ROOT / "README.md").read_text()
+PROMISES = "".join((ROOT / name).read_text() for name in ("PROMISES.md", "docs/data.md"))
 KOREAN = (ROOT / "README.ko.md").read_text()
 # What both have byte for byte: blocks of code, and tables that the programs wrote.
 VERBATIM = re.compile(r"^```\w+$.*?^```$|^<!-- \w+ table -->$.*?^<!-- end of \w+ table -->$", re.DOTALL | re.MULTILINE)
@@ -63,6 +64,8 @@ def test_commands(command, run_main, toy_folder, tmp_path, monkeypatch):
         main = cli.main if program == "mnist-jax" else script(Path(arguments.pop(0)).stem).main
         if "--prepare" in arguments:
             monkeypatch.setattr("mnist_jax.data.tfds.prepare", lambda *_: "prepared")
+        elif arguments[:1] == ["data"] and arguments[1:]:
+            arguments[1:] = [str(toy_folder)]
         elif arguments[:1] not in (["lessons"], ["data"]):
             # As written, but on tiny data and for one epoch: of an option given twice the last counts.
             shorter = ["--lesson", "mlp"] if "--quick" in arguments else ["--epochs", "1"]
@@ -145,7 +148,7 @@ def test_recorded_commands_match_the_readme(study):
     assert f"`{results['config']['command']}`" in README
 
 
-@pytest.mark.parametrize("test", re.findall(r"`(tests/[\w/]+\.py::\w+)`", (ROOT / "PROMISES.md").read_text()))
+@pytest.mark.parametrize("test", re.findall(r"`(tests/[\w/]+\.py::\w+)`", PROMISES))
 def test_every_promise_names_a_test(test):
     file, name = test.split("::")
     assert f"def {name}(" in (ROOT / file).read_text()

@@ -17,7 +17,7 @@ from mnist_jax.errors import UserError, reason
 from mnist_jax.lessons import IMAGE_SHAPE, PIXELS
 
 LONGEST_LINE = 1 << 16  # bytes of a first line that may be one of 784 numbers or names
-_BLOCK = 1 << 20  # bytes of CSV that are parsed at a time
+_BLOCK = 1 << 19  # bytes of CSV that are parsed at a time
 _ROWS = 256  # of Parquet that are read at a time
 _LABEL_NAMES = {"label", "labels", "class", "target", "digit", "y"}
 

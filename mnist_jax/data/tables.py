@@ -17,7 +17,7 @@ from mnist_jax.errors import UserError, reason
 from mnist_jax.lessons import IMAGE_SHAPE, PIXELS
 
 LONGEST_LINE = 1 << 16  # bytes of a first line that may be one of 784 numbers or names
-_BLOCK = 1 << 19  # bytes of CSV that are parsed at a time
+_BLOCK = 1 << 20  # bytes of CSV that are parsed at a time
 _ROWS = 256  # of Parquet that are read at a time
 _LABEL_NAMES = {"label", "labels", "class", "target", "digit", "y"}
 
@@ -82,7 +82,7 @@ def _gathered(batches: Iterable[tuple[np.ndarray, Any]], path: Path) -> Pieces:
     pixels, labels = bytearray(), []  # a bytearray grows in place: there is no second copy of all images
     for images, column in batches:
         pixels += as_pixels(images, str(path)).data
-        labels.append(column.to_numpy(zero_copy_only=False))
+        labels.append(np.array(column.to_pylist()))  # `to_numpy` imports pandas, which takes seconds and 60 MB
         if len(pixels) > MOST_BYTES:
             raise UserError(f"{path} holds more than {MOST_BYTES:,} bytes of images.")
     if not labels:

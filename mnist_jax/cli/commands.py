@@ -26,14 +26,13 @@ from mnist_jax.cli.arguments import (
     parsed,
     subcommands,
 )
-from mnist_jax.cli.digits import HEADER, digits_of, fact_rows, small_pictures, source_row
+from mnist_jax.cli.digits import HEADER, digits_of, show_path, source_row
 from mnist_jax.cli.lesson_flags import ChosenLesson
 from mnist_jax.cli.program import exit_on_user_error
 from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.study import run_lessons
-from mnist_jax.cli.terminal import load_data, make_console, show_notice, table
+from mnist_jax.cli.terminal import load_data, make_console, table
 from mnist_jax.data import tfds
-from mnist_jax.data.sources import read_arrays
 from mnist_jax.errors import UserError, expand_user
 from mnist_jax.lessons import DIGITS, LESSONS, what_changed
 from mnist_jax.nets.exchange import Format, exported, keep_imported, read_safetensors
@@ -138,13 +137,7 @@ def data(
             where = tfds.prepare(name, data_dir, manual_dir)
         console.print(f"TFDS holds {name} in {where}", soft_wrap=True)
     if path is not None:
-        with console.status("reading; the first time takes longer"):
-            arrays = read_arrays(path, data_dir)
-        console.print(table(path, ["what", "found"], fact_rows(arrays)))
-        is_unicode = console.encoding.startswith("utf")
-        pictures = small_pictures(arrays.train, arrays.classes or DIGITS, console.width, dots=is_unicode)
-        console.print(pictures, soft_wrap=True)
-        show_notice(arrays.notice)
+        show_path(path, data_dir, console)
         return
     rows, errors = [], []
     for source in ("tfds", "sample"):

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
-from mnist_jax.cli.terminal import load_data
+from mnist_jax.cli.terminal import load_data, show_notice, table
 from mnist_jax.data import Dataset, tfds
 from mnist_jax.data.arrays import NOT_KNOWN, Arrays
 from mnist_jax.data.sources import read_arrays
@@ -35,6 +36,21 @@ def source_row(source: str, data_dir: Path | None) -> list[str]:
     verdict = "no" if arrays.name == NOT_KNOWN else "yes"
     row = [source, f"{arrays.train.size:,}", f"{arrays.test.size:,}", where]
     return [*row, f"{verdict}, {arrays.name} ({arrays.sha256[:12]}...)"]
+
+
+def show_path(path: str, data_dir: Path | None, console: Console) -> None:
+    """Print what a source was taken for, its first digits and its notice.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    with console.status("reading; the first time takes longer"):
+        arrays = read_arrays(path, data_dir)
+    console.print(table(path, ["what", "found"], fact_rows(arrays)))
+    is_unicode = console.encoding.startswith("utf")
+    pictures = small_pictures(arrays.train, arrays.classes or DIGITS, console.width, dots=is_unicode)
+    console.print(pictures, soft_wrap=True)
+    show_notice(arrays.notice)
 
 
 def fact_rows(arrays: Arrays) -> list[list[str]]:

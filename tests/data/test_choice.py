@@ -31,6 +31,18 @@ def test_of_emnist_s_sets_the_digits_are_taken_and_said(tmp_path):
         read_arrays(str(tmp_path / "emnist-letters-train-images-idx3-ubyte"))
 
 
+@pytest.mark.parametrize("file", ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"])
+def test_one_of_the_four_files_stands_for_all(tmp_path, file):
+    folder = write_idx_folder(tmp_path, *digits())
+    assert read_arrays(str(folder / file)).sha256 == digest(*digits())
+
+
+def test_one_of_kmnist_s_files_stands_for_all(tmp_path):
+    assert read_arrays(str(forms.write_kmnist(tmp_path, *digits()) / "kmnist-train-imgs.npz")).sha256 == digest(
+        *digits()
+    )
+
+
 def test_of_several_sets_one_must_be_named(tmp_path):
     for name in ("MNIST", "FashionMNIST"):
         write_idx_folder(tmp_path / name / "raw", TRAIN, TEST)

@@ -91,18 +91,6 @@ def test_unlabelled_csv_of_kaggle_is_said_to_be_left_out(tmp_path):
     assert "784 columns of pixels but none of labels" in refusal(tmp_path / "test.csv")
 
 
-@pytest.mark.parametrize("file", ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"])
-def test_one_of_the_four_files_stands_for_all(tmp_path, file):
-    folder = write_idx_folder(tmp_path, *digits())
-    assert read_arrays(str(folder / file)).sha256 == digest(*digits())
-
-
-def test_one_of_kmnist_s_files_stands_for_all(tmp_path):
-    assert read_arrays(str(forms.write_kmnist(tmp_path, *digits()) / "kmnist-train-imgs.npz")).sha256 == digest(
-        *digits()
-    )
-
-
 def test_parquet_in_parts_is_one(tmp_path):
     forms.write_parquet(tmp_path, *digits())
     (path,) = tmp_path.rglob("train-*")

@@ -14,6 +14,7 @@ KNOWN = {
     "25c98f992c005963b7428e1f38418b233c9b286cc403519287eb8063f0bcfe07": "MNIST",
     "8d55194a4946d8cf7678cfed1846bc104a3440e8195d16b3295d5feebc6b6e04": "MNIST",
     "eee656c63c1c7a3b7c885d28c97fd74dc039264ce75eae7cb8d991df379ef736": "Fashion-MNIST",  # the authors' four files
+    "dd219072a66406ad6faa2552d6650023532519294d9653aef45f095ae8f0770d": "Fashion-MNIST",
     "d7a0aca7ffff4247002ef8ec10bb26348ff47025083ac25d82cd4ab948518319": "sample of MNIST",
 }
 NOT_KNOWN = "not known by name"

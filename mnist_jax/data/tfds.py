@@ -88,7 +88,7 @@ def builder(name: str, data_dir: Path | None = None) -> Any:
     except Exception as error:  # what is there may be damaged, or TFRecord, which needs TensorFlow
         raise UserError(
             f"TFDS's {name} in {folder or 'its standard folder'} cannot be used ({reason(error)}); move its folder "
-            f"{name}/3.0.1 away, or name another place with --data-dir, and run `mnist-jax data --prepare`."
+            f"{name} away, or name another place with --data-dir, and run `mnist-jax data tfds:{name} --prepare`."
         ) from error
 
 

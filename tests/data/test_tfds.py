@@ -241,7 +241,7 @@ def test_auto_uses_the_sample_if_tfds_data_are_unusable(tmp_path, content):
     loaded = data.load("auto", data_dir=tmp_path)
     assert loaded.source == "sample"
     assert "cannot be used" in loaded.notice
-    with pytest.raises(UserError, match=r"move its folder mnist/3\.0\.1 away") as error:
+    with pytest.raises(UserError, match=r"move its folder mnist away") as error:
         data.load("tfds", data_dir=tmp_path)
     assert "\n" not in str(error.value)
 

@@ -21,13 +21,10 @@ if __name__ == "__main__":
     guard()  # before the imports, which may fail too
 
 import dataclasses
-import inspect
 import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import optax
 
 from mnist_jax.cli.arguments import DataArguments, JaxArguments, OutArguments, SplitOption, parsed
 from mnist_jax.cli.start import start_jax
@@ -37,7 +34,7 @@ from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS
 from mnist_jax.optimizers import OPTIMIZERS, Optimizer, is_number, optimizer, schedule, schedule_names
-from mnist_jax.optimizers.factories import REFUSED
+from mnist_jax.optimizers.factories import refused_optimizer_names
 from mnist_jax.optimizers.parameters import Value, parameters
 from mnist_jax.optimizers.schedules import refused_schedule_names
 from mnist_jax.runs.devices import on_device
@@ -83,15 +80,10 @@ class Arguments:
 
 def names() -> dict[str, list[str]]:
     """All of optax's optimizers and schedules, those that are refused last."""
-    refused = [name for name in REFUSED if "scale_by_" not in name and _takes_a_rate(operator.attrgetter(name)(optax))]
     return {
-        "optimizer": [*OPTIMIZERS, *refused],
+        "optimizer": [*OPTIMIZERS, *refused_optimizer_names()],
         "schedule": [*schedule_names(), *refused_schedule_names()],
     }
-
-
-def _takes_a_rate(factory: Any) -> bool:
-    return "learning_rate" in inspect.signature(factory).parameters
 
 
 def run(arguments: Arguments) -> None:

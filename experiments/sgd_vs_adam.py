@@ -20,9 +20,9 @@ if __name__ == "__main__":
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from mnist_jax.cli.arguments import ComparisonArguments, LessonId, OptimizersOption, parsed
+from mnist_jax.cli.arguments import ComparisonArguments, LessonId, OptimizersOption, default_is, parsed
 from mnist_jax.cli.comparison import run_comparison, space_in_words
 from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.study import Study
@@ -43,15 +43,15 @@ class Arguments(ComparisonArguments):
     """
 
     optimizers: OptimizersOption = ("sgd", "adam")
-    lessons: tuple[LessonId, ...] = tuple(LESSONS)
+    lessons: Annotated[tuple[LessonId, ...] | None, default_is("all six, or mlp and he with --quick")] = None
 
 
 def run(arguments: Arguments) -> None:
     """Search, compare, write."""
     start_jax(arguments.jax)
     lessons = arguments.lessons
-    if arguments.quick and lessons == tuple(LESSONS):
-        lessons = _QUICK_LESSONS
+    if lessons is None:
+        lessons = _QUICK_LESSONS if arguments.quick else tuple(LESSONS)
 
     def mechanism(study: Study, results: Mapping[str, Any]) -> dict[str, Any]:
         """What each optimizer does to each layer with trial 0's setting, whose rate is constant, and one final seed."""

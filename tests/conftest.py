@@ -24,7 +24,7 @@ import pytest
 from helpers import ladder_run, toy_digits, write_idx_folder
 from hypothesis import settings
 
-from mnist_jax import data
+from mnist_jax import OPTIMIZERS, data
 
 # The same examples each time: what fails is of the change that is tested. fuzz.py looks further.
 settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items):
         if "mnist_folder" in item.fixturenames and not os.environ.get("MNIST_JAX_DATA"):
             item.add_marker(skip)
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if shared := {"toy_ladder", "digits_run"} & set(item.fixturenames):
+        if shared := {"toy_ladder", "digits_run", "uninterrupted_comparison"} & set(item.fixturenames):
             item.add_marker(pytest.mark.xdist_group(min(shared)))
         elif lesson := parameters.get("lesson_id") or parameters.get("lesson"):
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {lesson}"))
@@ -88,6 +88,15 @@ def one_device(monkeypatch):
     """Call it: from then on there is one device, as if there were no others."""
     first = jax.devices()[:1]
     return lambda: monkeypatch.setattr(jax, "devices", lambda: first)
+
+
+@pytest.fixture
+def own_optimizers():
+    """What a test registers is forgotten after it."""
+    known = dict(OPTIMIZERS)
+    yield
+    OPTIMIZERS.clear()
+    OPTIMIZERS.update(known)
 
 
 @pytest.fixture(scope="session")

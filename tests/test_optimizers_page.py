@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers import ROOT
 
-from mnist_jax import OPTIMIZERS, data
+from mnist_jax import data
 from mnist_jax.cli import commands as cli
 
 PAGE = (ROOT / "docs" / "optimizers.md").read_text()
@@ -17,16 +17,13 @@ MODULE = "my_module"
 
 
 @pytest.fixture
-def own_module(tmp_path, monkeypatch):
-    """The page's optimizer can be imported; afterwards the same optimizers are known as before."""
+def own_module(tmp_path, monkeypatch, own_optimizers):
+    """The page's optimizer can be imported."""
     (source,) = (code for code in CODE if code.startswith(f"# {MODULE}.py"))
     (tmp_path / f"{MODULE}.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    known = dict(OPTIMIZERS)
     yield
     sys.modules.pop(MODULE, None)
-    OPTIMIZERS.clear()
-    OPTIMIZERS.update(known)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

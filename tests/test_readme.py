@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, script
 
-from mnist_jax import OPTIMIZERS, data
+from mnist_jax import data
 from mnist_jax.cli import commands as cli
 
 README = (ROOT / "README.md").read_text()
@@ -96,14 +96,11 @@ def test_commands_on_a_run(command, run_main, toy_ladder, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.usefixtures("own_optimizers")
 def test_code(code, toy_folder, monkeypatch):
-    load, known = data.load, dict(OPTIMIZERS)
+    load = data.load
     monkeypatch.setattr(data, "load", lambda source: load(str(toy_folder)))
-    try:
-        exec(compile(code, "README.md", "exec"), {})
-    finally:  # a block adds an optimizer
-        OPTIMIZERS.clear()
-        OPTIMIZERS.update(known)
+    exec(compile(code, "README.md", "exec"), {})
 
 
 @pytest.mark.parametrize("target", dict.fromkeys(links(README) + links(KOREAN)))

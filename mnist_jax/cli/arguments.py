@@ -183,14 +183,21 @@ class ComparisonArguments:
       final_seeds: number of fresh runs of the chosen settings.
       epochs: number of epochs of each run.
       side_by_side: number of runs that one device trains at a time.
-      quick: a minute or two, to see how it works, with few of everything. Not the study.
+      quick: with few of everything and short epochs, in under 3 minutes, to see how it works. Not the study.
     """
 
-    trials: int = 32
-    final_seeds: int = 20
-    epochs: int = 5
+    trials: Annotated[int | None, default_is("32, or 4 with --quick")] = None
+    final_seeds: Annotated[int | None, default_is("20, or 3 with --quick")] = None
+    epochs: Annotated[int | None, default_is("5, or 2 with --quick")] = None
     side_by_side: Annotated[int | None, default_is("1 on a CPU, up to 32 on a GPU or TPU")] = None
     quick: bool = False
     digits: DataArguments = DataArguments()
     keeping: KeepingArguments = KeepingArguments()
     jax: SharedJaxArguments = SharedJaxArguments()
+
+    def counts(self) -> tuple[int, int, int]:
+        """Numbers of trials, of final seeds and of epochs."""
+        usual = (4, 3, 2) if self.quick else (32, 20, 5)
+        typed = (self.trials, self.final_seeds, self.epochs)
+        trials, seeds, epochs = (default if said is None else said for said, default in zip(typed, usual, strict=True))
+        return trials, seeds, epochs

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from mnist_jax.cli.arguments import ComparisonArguments
@@ -14,12 +15,23 @@ from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson, lesson_by_id
 from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.provenance import command_line, describe_run
-from mnist_jax.studies.inference import MARGINS
+from mnist_jax.studies import search, spaces
+from mnist_jax.studies.inference import CONFIDENCE, MARGINS, POWER
 from mnist_jax.studies.search import Budget, check_comparison, compare
 from mnist_jax.studies.spaces import Space, space_of
 from mnist_jax.views.comparison import QUICK_NOTICE, report, verdict
 
-CONFIDENCE = 0.95  # of all intervals
+PROTOCOL = {
+    "study_seed": spaces.STUDY_SEED,
+    "warmup_fraction": spaces.WARMUP,
+    "first_step_of_those_that_stay_at_0": spaces.FIRST_STEP,
+    "edges": spaces.EDGES,
+    "confirmed": search.CONFIRMED,
+    "targets_in_percent": search.TARGETS,
+    "good_within_per_1000": search.GOOD_WITHIN,
+    "at_chance_in_percent": search.AT_CHANCE,
+    "power": POWER,
+}
 
 # What --quick makes of an epoch of 55,000 examples.
 _QUICK_EPOCH = 8_000
@@ -40,34 +52,38 @@ def run_comparison(
       name: name of the study and its script.
       optimizers: in the user's words.
       lessons: ids of those whose nets are trained.
-      arguments: the user's; `quick` shortens all and says so.
+      arguments: the user's; `quick` shortens epochs and says so.
       console: console to print to.
       further: what results.json holds beside what `search.compare` returns.
 
     Raises:
       UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
     """
-    if arguments.quick:
-        arguments = dataclasses.replace(arguments, trials=4, final_seeds=3, epochs=2)
-    spaces = [space_in_words(said) for said in optimizers]
+    trials, final_seeds, epochs = arguments.counts()
+    searched = [space_in_words(said) for said in optimizers]
     nets = _nets(lessons)
-    budget, epochs = Budget.of_counts(arguments.trials, arguments.final_seeds), arguments.epochs
+    budget = Budget.of_counts(trials, final_seeds)
     placement = Placement(side_by_side=arguments.side_by_side)
     data = arguments.digits.load("slides")
     if arguments.quick:
         data = dataclasses.replace(data, epoch_length=min(_QUICK_EPOCH, data.epoch_length))
         console.print(QUICK_NOTICE, style="bold red", soft_wrap=True)
-    check_comparison(spaces, nets, data, budget, epochs, placement)
+    check_comparison(searched, nets, data, budget, epochs, placement)
     described = describe_run(
-        name, data, nets, command=command_line(f"python experiments/{name}.py"), **_config(spaces, budget, arguments)
+        name,
+        data,
+        nets,
+        command=command_line(f"python experiments/{name}.py"),
+        **_config(searched, nets, data, budget, arguments),
     )
-    described["config"] |= {"steps_per_epoch": data.steps(next(iter(nets.values()))), "margin": _margin(data)}
+    if "contrib.muon" in described["config"]["spaces"] and jax.default_backend() == "cpu":
+        console.print("On a CPU an epoch of contrib.muon takes some 50 times as long as one of sgd.", soft_wrap=True)
     with begin_study(described, data, arguments.keeping, console) as study:
         console.print(f"If interrupted, {how_to_continue(study.folder)}", soft_wrap=True)
-        runs = len(nets) * sum(budget.runs(space) for space in spaces)
+        runs = len(nets) * sum(budget.runs(space) for space in searched)
         with study.training(arguments.keeping, runs=runs, epochs=epochs, placement=placement, in_bulk=True) as training:
-            found = compare(spaces, nets, data, budget, epochs, training.train)
-        results: dict[str, Any] = {**study.journal.header, "nets": found}
+            found = compare(searched, nets, data, budget, epochs, training.train)
+        results: dict[str, Any] = {**study.journal.header, "protocol": PROTOCOL, "nets": found}
         results |= further(study, results)
         results["verdict"] = verdict(results)
         wrote = finish(study.folder, results, report(results))
@@ -84,17 +100,25 @@ def space_in_words(said: str) -> Space:
     return space_of(name, **settings)
 
 
-def _config(spaces: Sequence[Space], budget: Budget, arguments: ComparisonArguments) -> dict[str, Any]:
+def _config(
+    searched: Sequence[Space],
+    nets: Mapping[str, Lesson],
+    data: Dataset,
+    budget: Budget,
+    arguments: ComparisonArguments,
+) -> dict[str, Any]:
     """By which a study is known, beside its data and nets."""
     return {
-        "spaces": {space.label: space.to_json() for space in spaces},
+        "spaces": {space.label: space.to_json() for space in searched},
         "trials": budget.trials,
         "seeds": budget.seeds(),
-        "epochs": arguments.epochs,
+        "epochs": arguments.counts()[-1],
         "side_by_side": arguments.side_by_side,
         "test_every": budget.test_every,
         "confidence": CONFIDENCE,
         "quick": arguments.quick,
+        "steps_per_epoch": data.steps(next(iter(nets.values()))),
+        "margin": _margin(data),
     }
 
 

@@ -103,6 +103,11 @@ TRANSFORMATIONS: dict[str, Factory] = {
 }
 
 
+def refused_optimizer_names() -> list[str]:
+    """Optax's optimizers that cannot train here; `optimizer()` says why."""
+    return [name for name in REFUSED if name in _FOUND and _is_optimizer(name, _FOUND[name])]
+
+
 def register(name: str, factory: Factory) -> None:
     """Make an optimizer of one's own known, for `optimizer(name, ...)`.
 

@@ -37,7 +37,7 @@ class Measured(NamedTuple):
     Attributes:
       points: with its interval over seeds and test images.
       seeds_part, images_part: what each contributes to its standard error.
-      on_these_images: with its interval over seeds alone, by itself.
+      on_these_images: with its interval over seeds alone, unadjusted.
     """
 
     points: Interval
@@ -49,7 +49,8 @@ class Measured(NamedTuple):
 class Pair(NamedTuple):
     """Two optimizers on one net; differences are first minus second.
 
-    The intervals of a claim are simultaneous over all pairs of the study.
+    The intervals of a claim are simultaneous over all pairs of the study, those of claim C over as many, though there
+    may be fewer of them.
 
     Attributes:
       first, second: labels.
@@ -57,8 +58,9 @@ class Pair(NamedTuple):
       settings: claim S.
       searches: claim B.
       noticed: the difference between the settings that 9 of 10 studies would have noticed.
-      tuned: C minus S, what tuning takes away from the lead, by itself; None without C.
-      share: lowest and highest share of the lead of C that tuning explains, by itself; None where that is not shown.
+      tuned: C minus S, what tuning takes away from the lead, unadjusted; None without C.
+      share: lowest and highest share of the lead of C that tuning explains, unadjusted; None where that lead's
+        interval, at the family's level, includes 0, which is stricter than Fieller's interval needs.
     """
 
     first: str
@@ -105,7 +107,7 @@ def measured(estimate: Estimate, comparisons: int, confidence: float) -> Measure
 
 
 def accuracy(runs: Mapping[str, Any], results: Mapping[str, Any]) -> Measured:
-    """Test accuracy of one setting's final runs; its interval is by itself."""
+    """Test accuracy of one setting's final runs; its interval is unadjusted."""
     found = components(right(runs, results["data"]["test"])[None])
     return measured(found.estimate([1]), 1, results["config"]["confidence"])
 
@@ -169,7 +171,7 @@ def search_variance(entry: Mapping[str, Any], images: int) -> float:
 
 
 def mean_over_nets(results: Mapping[str, Any]) -> Interval | None:
-    """Claim B of the mean of the nets' leads, second optimizer minus first, by itself.
+    """Claim B of the mean of the nets' leads, second optimizer minus first, unadjusted.
 
     Nets have seeds and test images in common, so that their leads are averaged run by run and image by image; their
     searches are independent. None unless there are several nets with the same two optimizers.
@@ -188,7 +190,7 @@ def mean_over_nets(results: Mapping[str, Any]) -> Interval | None:
 
 
 def tuning(results: Mapping[str, Any]) -> dict[str, dict[str, TuningCurves]]:
-    """Net -> label -> tuning curves; the bands of a net's two optimizers hold together, those of more by themselves."""
+    """Net -> label -> tuning curves; the bands of a net's two optimizers hold together, those of more each alone."""
     confidence, images = results["config"]["confidence"], results["data"]["validation"]
     return {
         net: {

@@ -143,14 +143,6 @@ def pairs(right: Mapping[str, np.ndarray]) -> dict[tuple[str, str], Estimate]:
     }
 
 
-def average(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of independent estimates; not those of nets with the same test images, whose contrasts are averaged."""
-    means, _, degrees, of_seeds, of_images = zip(*estimates, strict=True)
-    seeds_part, images_part = (math.hypot(*parts) / len(estimates) for parts in (of_seeds, of_images))
-    error = math.hypot(seeds_part, images_part)
-    return Estimate(statistics.fmean(means), error, min(degrees), seeds_part, images_part)
-
-
 def interval(
     estimate: Estimate, comparisons: int = 1, extra_variance: float = 0.0, confidence: float = CONFIDENCE
 ) -> Interval:

@@ -211,8 +211,13 @@ def _trial(number: int, setting: Setting, record: RunRecord) -> dict[str, Any]:
         "validation_correct": record.validation_correct,
         "validation_loss": record.validation_loss,
         "test_correct": record.test_correct,
-        "diverged": record.diverged,
+        "diverged": _diverged(record),
     }
+
+
+def _diverged(record: RunRecord) -> bool:
+    """Whether the training or the validation loss became non-finite: test images play no part in the choice."""
+    return None in (record.train_loss[-1], cast(list[float | None], record.validation_loss)[-1])
 
 
 def _confirmation(number: int, records: Sequence[RunRecord]) -> dict[str, Any]:
@@ -220,7 +225,7 @@ def _confirmation(number: int, records: Sequence[RunRecord]) -> dict[str, Any]:
         "number": number,
         "validation_correct": [cast(list[int], record.validation_correct)[-1] for record in records],
         "validation_loss": [cast(list[float | None], record.validation_loss)[-1] for record in records],
-        "diverged": [record.diverged for record in records],
+        "diverged": [_diverged(record) for record in records],
     }
 
 

@@ -27,11 +27,11 @@ MOST_TRIALS = 512  # drawn ones; a trial's number is its seed, and the seeds of 
 
 # Linear warm-up over 5 % of the steps (`warmup_factor` of AlgoPerf's baselines), then a cosine to 0 at the last one.
 WARMUP = 0.05
-_FIRST_STEP = 0.01  # of the peak: where the warm-up begins of optimizers that would never leave 0
+FIRST_STEP = 0.01  # of the peak: where the warm-up begins of optimizers that would never leave 0
 
 # Good draws crowd at an end if 4 of the best 8 lie in its outer eighth: if the dimension did not matter, they would
 # with probability 0.011 (scipy.stats.binom.sf(3, 8, 1 / 8)).
-_BEST, _CROWD, _OUTER, _OUTER_OF_CHOSEN = 8, 4, 1 / 8, 0.05
+EDGES = {"best": 8, "crowd": 4, "outer": 1 / 8, "outer_of_chosen": 0.05}
 
 Setting = Mapping[str, Value]
 
@@ -138,7 +138,7 @@ class Space:
         chosen = {choice.name: setting[choice.name] for choice in self.choices}
         rates = self.optimizer.schedule
         if chosen.pop("schedule", None) == "cosine":
-            start = 0.0 if may_start_at_0(self.optimizer.name) else _FIRST_STEP
+            start = 0.0 if may_start_at_0(self.optimizer.name) else FIRST_STEP
             rates = schedule("warmup_cosine_decay", warmup_fraction=WARMUP, init_value=start)
         if fraction := chosen.pop("warmup_fraction", None):
             chosen["warmup_steps"] = max(1, round(float(fraction) * steps))
@@ -172,7 +172,7 @@ def edges(space: Space, settings: Sequence[Setting], scores: Sequence[int], chos
       chosen: the chosen setting; None where that is trial 0, which was not drawn.
     """
     ranked = sorted(range(len(settings)), key=lambda number: -scores[number])
-    best = [settings[number] for number in ranked[:_BEST]]
+    best = [settings[number] for number in ranked[: int(EDGES["best"])]]
     found = []
     for dimension in space.ranges:
         for end in ("low", "high"):
@@ -181,9 +181,9 @@ def edges(space: Space, settings: Sequence[Setting], scores: Sequence[int], chos
                 place = space.place(dimension, setting)
                 return place if end == "low" else 1 - place
 
-            crowded = sum(depth(setting) < _OUTER for setting in best)
-            has_chosen = chosen is not None and depth(chosen) < _OUTER_OF_CHOSEN
-            if crowded >= _CROWD or has_chosen:
+            crowded = sum(depth(setting) < EDGES["outer"] for setting in best)
+            has_chosen = chosen is not None and depth(chosen) < EDGES["outer_of_chosen"]
+            if crowded >= EDGES["crowd"] or has_chosen:
                 found.append(Edge(dimension, end, crowded, has_chosen))
     return found
 

@@ -13,6 +13,12 @@ from mnist_jax.views.verdicts import budget_sentences, details, headlines, scope
 from mnist_jax.views.words import count_of, data_words, device_words, markdown_table
 
 QUICK_NOTICE = "QUICK: short epochs and few runs, to see how it works. This is not the study; do not quote it."
+_SHOWN = {
+    "differences": "Differences in test accuracy with their intervals, claim by claim",
+    "learning_rates": "Validation accuracy of every trial against its learning rate",
+    "tuning_curves": "Best validation accuracy against the number of trials, with bands",
+    "mechanism": "Ratio of update to weights, and size of gradients, in each layer along training",
+}
 
 
 def verdict(results: Mapping[str, Any]) -> list[str]:
@@ -43,24 +49,33 @@ def _page(
     """Headlines, tables and the verdict, as Markdown."""
     config = results["config"]
     steps = config["test_every"], config["epochs"] * config["steps_per_epoch"]
+    pair_table = [
+        _table(tables.PAIR_HEADER, tables.pair_rows(found, results)),
+        f"{what_was_compared(results)} {tables.PAIR_NOTE}",
+    ]
+    is_long = max(map(len, found.values())) > 1
     parts = [
         *([f"**{QUICK_NOTICE}**"] if config["quick"] else []),
         _bullets(f"**{sentence}**" for sentence in headlines(found, results)),
-        _table(tables.PAIR_HEADER, tables.pair_rows(found, results)),
-        f"{what_was_compared(results)} {tables.PAIR_NOTE}",
+        *([] if is_long else pair_table),
+        _embedded("differences"),
         _bullets(details(found, results)),
+        *(["All pairs:", *pair_table] if is_long else []),
         "At the chosen settings, with fresh seeds:",
         _table(tables.FINAL_HEADER, tables.final_rows(results)),
         tables.FINAL_NOTE,
         _table(tables.STEPS_HEADER, tables.steps_rows(results)),
         tables.STEPS_NOTE.format(every=steps[0], limit=steps[1]),
         "The searches, on validation images:",
+        _embedded("learning_rates"),
         _table(tables.SEARCH_HEADER, tables.search_rows(results)),
         tables.SEARCH_NOTE,
+        _embedded("tuning_curves"),
         f"{' '.join(budget_sentences(curves, results))} {tables.CURVES_NOTE}".strip(),
         "What early stopping would have saved, computed afterwards; no trial was stopped:",
         _table(*tables.savings_table(results)),
         tables.SAVINGS_NOTE,
+        *([_embedded("mechanism")] if "mechanism" in results else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -84,6 +99,10 @@ def what_was_followed(results: Mapping[str, Any]) -> str:
         f"Net of lesson {net} with the settings of trial 0 ({settings}); {results['data']['name']}; "
         f"{count_of(results['config']['epochs'], 'epoch')}; seed {', '.join(map(str, seeds))}."
     )
+
+
+def _embedded(figure: str) -> str:
+    return f"![{_SHOWN[figure]}]({figure}.png)"
 
 
 def _bullets(sentences: Iterable[str]) -> str:

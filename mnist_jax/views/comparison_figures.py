@@ -1,6 +1,7 @@
 """Figures of a comparison of optimizers, as PNG files that need no colours: lines, markers and hatches differ.
 
-`results` are as in results.json; `title` says what was compared.
+`results` are as in results.json, `found` and `tuning` of `findings.pairs` and `findings.tuning`; `title` says what was
+compared.
 """
 
 import functools
@@ -20,6 +21,7 @@ from mnist_jax.studies.search import score
 from mnist_jax.studies.stats import Interval
 from mnist_jax.studies.tuning_curves import TuningCurves
 from mnist_jax.views.figures import accuracy_scale, as_png
+from mnist_jax.views.intervals import decimals, rounded
 
 WIDTH = 8.0  # inches, which a page shows without making text smaller than these points:
 SMALL = 9
@@ -58,13 +60,7 @@ def tuning_curves_figure(
     """Best validation accuracy against the number of trials: median with band, and expected.
 
     A band ends where it is open above: so few trials set no upper limit. What is far below the best is left out.
-
-    Args:
-      tuning: of `findings.tuning`.
-      results: as in results.json.
-      title: what was compared.
     """
-    confidence = results["config"]["confidence"]
     figure, panels = _panels(results, title)
     ends: list[float] = []
     budgets = np.arange(1, 1 + results["config"]["trials"])
@@ -82,19 +78,39 @@ def tuning_curves_figure(
             axes.plot(budgets, median, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3.5)
             axes.plot(budgets, curves.expected.point, color=style.colour, linestyle=":")
             ends += [*low, *median, *high[closed]]
-    _validation_scale(panels, (_shifted(max(min(ends), _shifted(max(ends), -FAR)), -0.2), _shifted(max(ends), 0.4)))
-    for axes, *_ in panels:
+    lowest = _shifted(max(min(ends), _shifted(max(ends), -FAR)), -0.2)
+    _validation_scale(panels, (lowest, _shifted(max(ends), 0.4)))
+    for axes, net, entries in panels:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        _note_below(axes, [label for label in entries if max(tuning[net][label].median.point) < lowest])
     _labels(panels, "number of trials", "validation accuracy\nof the best trial")
-    drawn = [
+    return _with_legend(figure, _of_curves(tuning, results), columns=3 if len(panels) > 1 else 1)
+
+
+def _note_below(axes: Any, labels: Sequence[str]) -> None:
+    """Say whose median lies below the scale at all budgets."""
+    if labels:
+        words = f"{', '.join(map(_short, labels))}: median below this scale"
+        axes.text(0.5, 0.03, words, transform=axes.transAxes, ha="center", fontsize=SMALL)
+
+
+def _of_curves(tuning: Mapping[str, Mapping[str, TuningCurves]], results: Mapping[str, Any]) -> list[Any]:
+    """The legend of tuning curves."""
+    percent = f"{100 * results['config']['confidence']:g} %"
+    together = all(len(curves) == OVERLAID for curves in tuning.values())
+    level = f"{percent} for both together" if together else f"{percent} each"
+    found = [(curves.open_above, len(curves.median.high)) for net in tuning.values() for curves in net.values()]
+    mark = Line2D([], [], color="black", linestyle="", marker="^", markersize=8, label="open above beyond this budget")
+    nothing = Line2D([], [], linestyle="", label="no band: open above at every budget")
+    return [
         *_of_optimizers(results, "median", lines=True),
         Line2D([], [], color="grey", linestyle=":", label="expected"),
-        Patch(facecolor="none", edgecolor="grey", hatch="///", label=f"{100 * confidence:g} % band of the median"),
+        Patch(facecolor="none", edgecolor="grey", hatch="///", label=f"band of the median, {level}"),
         Line2D([], [], color="grey", linewidth=0.8, label="its lower end"),
-        Line2D([], [], color="black", linestyle="", marker="^", markersize=8, label="from here open above"),
+        *([mark] if any(0 < closed < count for closed, count in found) else []),
+        *([nothing] if any(closed == 0 for closed, _ in found) else []),
     ]
-    return _with_legend(figure, drawn)
 
 
 def learning_rates_figure(results: Mapping[str, Any], title: str) -> bytes:
@@ -133,13 +149,7 @@ def learning_rates_figure(results: Mapping[str, Any], title: str) -> bytes:
 
 
 def differences_figure(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any], title: str) -> bytes:
-    """The verdict: all paired differences with their intervals, as a matrix where a net has more than two optimizers.
-
-    Args:
-      found: of `findings.pairs`.
-      results: as in results.json.
-      title: what was compared.
-    """
+    """The verdict: all paired differences with their intervals, as a matrix for more than two optimizers of a net."""
     nets = list(found)
     if max(map(len, found.values())) > 1:
         size = 0.5 * max(len(entries) for entries in results["nets"].values()) + 2.3
@@ -244,7 +254,8 @@ def _cell(axes: Any, x: int, y: int, gap: Interval, limit: float | None) -> None
     said = relation(gap, limit)
     hatch = "..." if said == "the same within the margin" else None
     axes.add_patch(_square(x, y, facecolor="0.8" if gap.excludes_zero else "none", hatch=hatch, edgecolor="0.6"))
-    words = f"{round(gap.mean, 2) + 0.0:+.2f}\n±{gap.high - gap.mean:.2f}"  # no -0.00
+    places = decimals(gap, limit)
+    words = f"{rounded(gap.mean, places, '+')}\n±{rounded(gap.high - gap.mean, places)}"
     axes.text(x, y, words, ha="center", va="center", fontsize=SMALL)
 
 

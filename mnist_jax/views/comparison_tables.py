@@ -17,75 +17,84 @@ from mnist_jax.studies.search import (
     steps_to,
 )
 from mnist_jax.studies.stats import Interval
-from mnist_jax.views.verdicts import difference_words, margin, points, setting_words
+from mnist_jax.views.intervals import detectable, numbers, share_words
+from mnist_jax.views.verdicts import margin, setting_words
 from mnist_jax.views.words import count_of
 
 PAIR_HEADER = [
-    "net", "pair", "C: the course's settings", "S: chosen settings", "B: what searches find", "noticed (S)",
-    "error of S from seeds", "from images", "S on exactly these test images", "tuning explains",
+    "net", "pair", "C: the course's settings", "S: chosen settings", "B: what searches find",
+    "detectable difference (S)", "SE of S from seeds", "SE from images", "S on exactly these test images",
+    "tuning explains",
 ]  # fmt: skip
 FINAL_HEADER = [
-    "net", "optimizer", "setting", "test accuracy (%)", "error of it from seeds", "from images",
+    "net", "optimizer", "setting", "test accuracy (%)", "SE from seeds", "SE from images",
     "on exactly these test images (%)", "collapsed",
 ]  # fmt: skip
 STEPS_HEADER = ["net", "optimizer", *(f"steps to {target} %" for target in TARGETS)]
-SEARCH_HEADER = [
-    "net", "optimizer", "best trial", "chosen trial", "good learning rates", "diverged", "at chance", "crowded ends",
-]  # fmt: skip
+SEARCH_HEADER = ["net", "optimizer", "best trial", "chosen trial", "good learning rates", "collapsed", "crowded ends"]
+_COLLAPSED = f"diverged, or ended with at most {AT_CHANCE} % of the images right, guessing being 10 %"
 PAIR_NOTE = (
-    "Differences in points of test accuracy. Noticed: the true difference that 9 of 10 studies would have shown. "
-    "Errors: the two parts of the standard error. On exactly these test images: over seeds alone, by itself. Tuning "
-    "explains: the share of the course's lead that is gone with the chosen settings, where that lead is shown."
+    "First minus second, in points of test accuracy, with the interval at its family's level. Detectable: the true "
+    "difference that 9 of 10 studies would have shown, rounded upwards. SE: the two parts of the standard error. On "
+    "exactly these test images: over seeds alone, unadjusted. Tuning explains: the share of the course's lead that is "
+    "gone with the chosen settings, rounded outwards, where that lead is shown."
 )
 FINAL_NOTE = (
-    "Test accuracy: mean and 95 % interval over new seeds and new test images, by itself; the errors are the two parts "
-    "of its standard error, in points. On exactly these test images: interval over seeds alone. Collapsed: final runs "
-    f"that diverged, or ended with at most {AT_CHANCE} % of the test images right, guessing being 10 %."
+    "Test accuracy: mean and unadjusted 95 % interval over new seeds and new test images; SE are the two parts of its "
+    "standard error, in points. On exactly these test images: interval over seeds alone. Collapsed: final runs that "
+    f"{_COLLAPSED}."
 )
 STEPS_NOTE = (
     "Steps: the first test with so many images right, every {every:,} steps and at the end of each epoch; median over "
     "seeds and its exact interval of at least 95 %. Differences: mean, {limit:,} steps counting as never, with its "
-    "95 % interval over seeds, by itself. All on these test images."
+    "unadjusted 95 % interval over seeds. All on these test images."
 )
 SEARCH_NOTE = (
     "Best trial, chosen trial: validation accuracy of its own run; in brackets the mean of the runs that confirmed it. "
     f"Good learning rates: of drawn trials within {GOOD_WITHIN / 10:g} points of the best one, and how many these are. "
-    f"At chance: trials that ended finite with at most {AT_CHANCE} % of the validation images right. Crowded ends: "
-    "where the best trials lie at an end of the space, or the chosen one does."
+    f"Collapsed: trials that {_COLLAPSED}. Crowded ends: where the best trials lie at an end of the space, or the "
+    "chosen one does."
 )
 SAVINGS_NOTE = (
-    "One of so many trials would have gone on after so many epochs: share of all epochs saved; whether the trial that "
-    "was chosen would have been stopped, and how many points of validation accuracy the best trial would have lost."
+    "Keeping the best half or quarter of the trials after that many epochs: share of all epochs saved; where the "
+    "chosen trial would have been stopped; and by how many points the best trial's validation accuracy is above that "
+    "of "
+    "the best one kept."
 )
+_KEPT = {2: "half", 4: "quarter"}
 CURVES_NOTE = (
     "Tuning curves (tuning_curves.png) are of settings drawn independently from the space, one seed each, without "
     "trial 0. Their bands (Lourie et al. 2023, arXiv:2311.09480; opda) are simultaneous over all budgets, exact for "
-    "independent draws and, by simulation, conservative for these quasi-random ones. From the budget where a band is "
-    "marked as open above, so few trials set no upper limit."
+    "independent draws and, by simulation, conservative for these quasi-random ones. Beyond the budget where a band "
+    "is marked, or at every budget where none is, so few trials set no upper limit."
 )
 
 
 def pair_rows(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> list[list[str]]:
-    """One row per net and pair, by name, with the words of each claim."""
-
-    def words(pair: Pair, gap: Interval | None) -> str:
-        return difference_words(pair.first, pair.second, gap, margin(results)) if gap else "—"
-
+    """One row per net and pair, by name: the earlier name minus the later one."""
     return [
-        [
-            net,
-            " and ".join(sorted((pair.first, pair.second))),
-            words(pair, pair.course),
-            words(pair, pair.settings.points),
-            words(pair, pair.searches),
-            f"{pair.noticed:.2f}",
-            f"{pair.settings.seeds_part:.3f}",
-            f"{pair.settings.images_part:.3f}",
-            f"{pair.first} minus {pair.second}: {points(pair.settings.on_these_images, '+')}",
-            "{:.0f} to {:.0f} %".format(*(100 * end for end in pair.share)) if pair.share else "—",
-        ]
+        [net, *_pair_words(pair, margin(results))]
         for net, of_net in found.items()
         for pair in sorted(of_net, key=lambda pair: sorted((pair.first, pair.second)))
+    ]
+
+
+def _pair_words(pair: Pair, limit: float | None) -> list[str]:
+    first, second = sorted((pair.first, pair.second))
+
+    def words(gap: Interval | None, limit: float | None = limit) -> str:
+        return numbers(gap if first == pair.first else gap.times(-1), limit, "+") if gap else "—"
+
+    return [
+        f"{first} minus {second}",
+        words(pair.course),
+        words(pair.settings.points),
+        words(pair.searches),
+        detectable(pair.noticed),
+        f"{pair.settings.seeds_part:.3f}",
+        f"{pair.settings.images_part:.3f}",
+        words(pair.settings.on_these_images, None),
+        share_words(pair.share) if pair.share else "—",
     ]
 
 
@@ -116,19 +125,20 @@ def _chosen_words(entry: Mapping[str, Any]) -> str:
 def _measured_words(runs: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
     found: Measured = accuracy(runs, results)
     ends = [run[-1] for run in runs["test_correct"]]
-    collapsed = sum(runs["diverged"]) + at_chance(ends, runs["diverged"], results["data"]["test"])
     return [
-        interval_words(found.points),
+        numbers(found.points),
         f"{found.seeds_part:.3f}",
         f"{found.images_part:.3f}",
-        interval_words(found.on_these_images),
-        f"{collapsed} of {len(ends)}",
+        numbers(found.on_these_images),
+        collapsed_words(ends, runs["diverged"], results["data"]["test"]),
     ]
 
 
-def interval_words(found: Interval) -> str:
-    """`98.20 [98.10, 98.30]`."""
-    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
+def collapsed_words(ends: Sequence[int], diverged: Sequence[bool], images: int) -> str:
+    """`3 of 33 (2 diverged)`: how many runs learned nothing, or lost it."""
+    lost = sum(diverged)
+    of_these = f" ({lost} diverged)" if lost else ""
+    return f"{lost + at_chance(ends, diverged, images)} of {len(ends)}{of_these}"
 
 
 def steps_rows(results: Mapping[str, Any]) -> list[list[str]]:
@@ -198,8 +208,8 @@ def search_rows(results: Mapping[str, Any]) -> list[list[str]]:
         scores = [score(trial) for trial in entry["trials"]]
         good = [trial for trial in drawn if 1000 * (max(map(score, drawn)) - score(trial)) <= GOOD_WITHIN * images]
         rates = [trial["settings"]["learning_rate"] for trial in good]
+        ends = [trial["validation_correct"][-1] for trial in entry["trials"]]
         lost = [trial["diverged"] for trial in entry["trials"]]
-        stuck = at_chance([trial["validation_correct"][-1] for trial in entry["trials"]], lost, images)
         rows.append(
             [
                 net,
@@ -207,8 +217,7 @@ def search_rows(results: Mapping[str, Any]) -> list[list[str]]:
                 f"{max(scores) / images:.2%}",
                 f"{entry['chosen']}: {scores[entry['chosen']] / images:.2%} ({confirmed(entry, images):.2%})",
                 f"{min(rates):.3g} to {max(rates):.3g} ({len(good)} of {len(drawn)} trials)",
-                f"{sum(lost)} of {len(lost)}",
-                f"{stuck} of {len(lost)}",
+                collapsed_words(ends, lost, images),
                 ", ".join(f"{edge.range} {edge.end}" for edge in crowded[net, label]) or "none",
             ]
         )
@@ -228,7 +237,7 @@ def savings_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]
         for net, label, entry in entries_by_name(results)
     }
     rules = sorted({rule for savings in found.values() for rule in savings})
-    header = [f"1 of {kept} after {count_of(after, 'epoch')}" for kept, after in rules]
+    header = [f"best {_KEPT[kept]} after {count_of(after, 'epoch')}" for kept, after in rules]
     images = results["data"]["validation"]
     rows = [
         [*names, *(_saving_words(savings[rule], images) if rule in savings else "—" for rule in rules)]

@@ -5,16 +5,17 @@ from typing import Any
 
 from mnist_jax.studies.findings import Pair, crowded_edges, mean_over_nets, number_of_pairs, seeds_and_images
 from mnist_jax.studies.inference import best_among, relation
-from mnist_jax.studies.spaces import Edge, Setting
+from mnist_jax.studies.spaces import EDGES, Edge, Setting
 from mnist_jax.studies.stats import Interval
 from mnist_jax.studies.tuning_curves import TuningCurves, budgets_led
+from mnist_jax.views.intervals import decimals, detectable, points, rounded, share_words
 from mnist_jax.views.search_spaces import PAGE
 from mnist_jax.views.words import count_of
 
 CLAIMS = {
     "C": "with the course's settings",
     "S": "with the chosen settings",
-    "B": "with what such searches find",
+    "B": "as found by such searches",
 }
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _WITHIN = ", by less than the margin"
@@ -29,10 +30,10 @@ def headlines(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -
     if mean := mean_over_nets(results):
         pair, number = next(iter(found.values()))[0], len(found)
         nets = _NUMBERS[number] if number < len(_NUMBERS) else str(number)
-        words = difference_words(pair.first, pair.second, mean, margin(results))
+        words = difference_words(pair.first, pair.second, mean, margin(results), scope(results))
         sentences.append(
-            f"Over these {nets} nets, claim B of the mean of the {nets} leads, an interval by itself: {CLAIMS['B']}, "
-            f"{words} ({scope(results)})."
+            f"Over these {nets} nets, the mean of the {nets} leads: {CLAIMS['B']} (claim B, unadjusted interval), "
+            f"{words}."
         )
     return sentences
 
@@ -45,7 +46,7 @@ def details(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> 
         claims += _of_pair(net, of_net[0], results) if len(of_net) == 1 else _of_all(of_net, results)
         claims += [_tuned(pair, pair.course, pair.tuned, results) for pair in of_net if pair.course and pair.tuned]
         sentences += [f"{net}, {sentence}" for sentence in claims]
-    return [*sentences, *warnings(results), *_how(results)]
+    return [*sentences, *warnings(results), *_how(found, results)]
 
 
 def margin(results: Mapping[str, Any]) -> float | None:
@@ -56,16 +57,15 @@ def margin(results: Mapping[str, Any]) -> float | None:
 
 def scope(results: Mapping[str, Any], *, searched: bool = True) -> str:
     """What a claim rests on: trials, search spaces, seeds, images and epochs."""
-    (seeds, images), config = seeds_and_images(results), results["config"]
-    counts = [count_of(seeds, "seed"), count_of(images, "test image"), count_of(config["epochs"], "epoch")]
-    trials = [f"{count_of(config['trials'], 'trial')} each", f"spaces of {PAGE}"] if searched else []
-    return ", ".join([*trials, *counts])
+    seeds, images = seeds_and_images(results)
+    epochs = count_of(results["config"]["epochs"], "epoch")
+    counts = [count_of(seeds, "seed"), count_of(images, "test image"), epochs]
+    search = [f"{_trials(results)} each", f"spaces of {PAGE}"] if searched else ["no search"]
+    return ", ".join([*search, *counts])
 
 
-def points(gap: Interval, sign: str = "") -> str:
-    """`0.12 points [0.02, 0.22]`; with the sign "+" each with its sign."""
-    mean, low, high = (f"{round(value, 2) + 0.0:{sign}.2f}" for value in gap)  # no -0.00
-    return f"{mean} points [{low}, {high}]"
+def _trials(results: Mapping[str, Any]) -> str:
+    return count_of(results["config"]["trials"], "trial")
 
 
 def oriented(first: str, second: str, gap: Interval) -> tuple[str, str, Interval]:
@@ -73,7 +73,7 @@ def oriented(first: str, second: str, gap: Interval) -> tuple[str, str, Interval
     return (first, second, gap) if gap.mean >= 0 else (second, first, gap.times(-1))
 
 
-def difference_words(first: str, second: str, gap: Interval, limit: float | None) -> str:
+def difference_words(first: str, second: str, gap: Interval, limit: float | None, rests_on: str = "") -> str:
     """What the interval of first - second says, in the words fixed beforehand.
 
     Args:
@@ -81,33 +81,22 @@ def difference_words(first: str, second: str, gap: Interval, limit: float | None
       second: label.
       gap: first minus second, in points, at its family's level.
       limit: margin of equivalence, in points; None: no two are ever called the same.
+      rests_on: `scope`, in the same brackets.
     """
     found = relation(gap, limit)
-    signed = f"{first} minus {second}: {points(gap, '+')}"
-    if found == "the same within the margin":
-        return f"{first} and {second} are the same within {limit:g} points ({signed})"
-    if found == "not shown to differ":
-        return f"{first} and {second} are not shown to differ ({signed}; could be as much as {_most(gap):.2f})"
+    signed = f"{first} minus {second}: {points(gap, limit, '+')}"
     better, worse, lead = oriented(first, second, gap)
-    if found.endswith(_WITHIN):
-        return f"{better} is better than {worse}, by less than {limit:g} points ({points(lead)})"
-    return f"{better} is better than {worse} by {points(lead)}"
-
-
-def short_words(first: str, second: str, gap: Interval, limit: float | None) -> str:
-    """The same without the interval."""
-    found = relation(gap, limit)
     if found == "the same within the margin":
-        return f"{first} and {second} are the same within {limit:g} points"
-    if found == "not shown to differ":
-        return f"{first} and {second} are not shown to differ (could be as much as {_most(gap):.2f} points)"
-    better, worse, lead = oriented(first, second, gap)
-    by = f", by less than {limit:g} points" if found.endswith(_WITHIN) else f" by {lead.mean:.2f} points"
-    return f"{better} is better than {worse}{by}"
-
-
-def _most(gap: Interval) -> float:
-    return max(-gap.low, gap.high)
+        words, told = f"{first} and {second} are the same within {limit:g} points", [signed]
+    elif found == "not shown to differ":
+        most = rounded(max(-gap.low, gap.high), decimals(gap, limit))
+        words, told = f"{first} and {second} are not shown to differ", [signed, f"could be as much as {most}"]
+    elif found.endswith(_WITHIN):
+        words, told = f"{better} is better than {worse}, by less than {limit:g} points", [points(lead, limit)]
+    else:
+        words, told = f"{better} is better than {worse} by {points(lead, limit)}", []
+    brackets = "; ".join([*told, *([rests_on] if rests_on else [])])
+    return f"{words} ({brackets})" if brackets else words
 
 
 def setting_words(setting: Setting) -> str:
@@ -126,13 +115,15 @@ def setting_words(setting: Setting) -> str:
 
 def _headline(pair: Pair, results: Mapping[str, Any]) -> str:
     """Of the two optimizers of a net."""
-    said = {"C": pair.course, "B": pair.searches}
-    words = [
-        f"{CLAIMS[claim]} (claim {claim}), {short_words(pair.first, pair.second, gap, margin(results))}"
-        for claim, gap in said.items()
-        if gap
-    ]
-    return f"{'; '.join(words)} ({scope(results)})."
+    claims = [_claim("C", pair, pair.course, results)] if pair.course else []
+    return f"{'; '.join([*claims, _claim('B', pair, pair.searches, results)])}."
+
+
+def _claim(claim: str, pair: Pair, gap: Interval, results: Mapping[str, Any]) -> str:
+    """What a claim says of a pair, with what it rests on."""
+    rests_on = scope(results, searched=claim != "C")
+    words = difference_words(pair.first, pair.second, gap, margin(results), rests_on)
+    return f"{CLAIMS[claim]} (claim {claim}), {words}"
 
 
 def _headline_of_all(found: Sequence[Pair], results: Mapping[str, Any]) -> str:
@@ -144,52 +135,57 @@ def _headline_of_all(found: Sequence[Pair], results: Mapping[str, Any]) -> str:
 def _course(pair: Pair, results: Mapping[str, Any]) -> str:
     """Claim C."""
     assert pair.course
-    words = difference_words(pair.first, pair.second, pair.course, margin(results))
-    return f"claim C: {CLAIMS['C']}, {words} (no search, {scope(results, searched=False)})."
+    words = difference_words(pair.first, pair.second, pair.course, margin(results), scope(results, searched=False))
+    return f"claim C: {CLAIMS['C']}, {words}."
 
 
 def _of_pair(net: str, pair: Pair, results: Mapping[str, Any]) -> list[str]:
     """Claims S and B of the two optimizers of a net."""
-    first, second, limit = pair.first, pair.second, margin(results)
+    first, second, limit, rests_on = pair.first, pair.second, margin(results), scope(results)
     entries = results["nets"][net]
     settings = "; ".join(
         f"{label}: {setting_words(entries[label]['trials'][entries[label]['chosen']]['settings'])}"
         for label in (first, second)
     )
-    sentences = [
-        f"claim S: {CLAIMS['S']} ({settings}), {difference_words(first, second, pair.settings.points, limit)}; a "
-        f"difference of {pair.noticed:.2f} points would have been noticed in 9 of 10 studies ({scope(results)})."
+    of_settings = difference_words(first, second, pair.settings.points, limit, rests_on)
+    of_searches = difference_words(first, second, pair.searches, limit, rests_on)
+    still_open = ""
+    if is_open(pair, limit):
+        setting = difference_words(f"{first}'s setting", f"{second}'s setting", pair.settings.points, limit)
+        still_open = f": {setting}; whether another search of {_trials(results)} would find so is open"
+    return [
+        f"claim S: {CLAIMS['S']} ({settings}), {of_settings}; a difference of {detectable(pair.noticed)} points would "
+        "have been noticed in 9 of 10 studies.",
+        f"claim B: {CLAIMS['B']}, {of_searches}{still_open}.",
     ]
-    if pair.settings.points.excludes_zero and not pair.searches.excludes_zero:
-        better, worse, lead = oriented(first, second, pair.settings.points)
-        *_, luck = oriented(first, second, pair.searches)
-        return [
-            *sentences,
-            f"claim B: {better}'s setting is better than {worse}'s by {points(lead)}; whether another search of "
-            f"{count_of(results['config']['trials'], 'trial')} would find so is open ({points(luck, '+')}; "
-            f"{scope(results)}).",
-        ]
-    words = difference_words(first, second, pair.searches, limit)
-    return [*sentences, f"claim B: {CLAIMS['B']}, {words} ({scope(results)})."]
+
+
+def is_open(pair: Pair, limit: float | None) -> bool:
+    """Whether the settings are shown to differ, but not what another search would find."""
+    return pair.settings.points.excludes_zero and relation(pair.searches, limit) == "not shown to differ"
 
 
 def _of_all(found: Sequence[Pair], results: Mapping[str, Any]) -> list[str]:
     """Claims S and B of three optimizers or more; the table has each pair."""
-    noticed = [pair.noticed for pair in found]
+    least, most = (detectable(chosen(pair.noticed for pair in found)) for chosen in (min, max))
+    noticed = (
+        f"A difference of {most} points"
+        if least == most
+        else f"Differences of {least} to {most} points, depending on the pair,"
+    )
     settings = {(pair.first, pair.second): pair.settings.points for pair in found}
     searches = {(pair.first, pair.second): pair.searches for pair in found}
-    shown = [pair for pair, gap in settings.items() if gap.excludes_zero]
+    shown = sum(gap.excludes_zero for gap in settings.values())
     sentences = [
-        f"claim S: {CLAIMS['S']}, {_counts(settings, margin(results))} ({scope(results)}). Differences of "
-        f"{min(noticed):.2f} to {max(noticed):.2f} points, depending on the pair, would have been noticed in 9 of 10 "
-        "studies.",
+        f"claim S: {CLAIMS['S']}, {_counts(settings, margin(results))} ({scope(results)}). {noticed} would "
+        "have been noticed in 9 of 10 studies.",
         f"claim B: {CLAIMS['B']}, {_counts(searches, margin(results))} ({scope(results)}).",
     ]
-    if opened := sum(not searches[pair].excludes_zero for pair in shown):
+    if opened := sum(is_open(pair, margin(results)) for pair in found):
+        of = "the pair" if shown == 1 else f"the {shown} pairs"
         sentences.append(
-            f"claims S and B: of the {count_of(len(shown), 'pair')} whose settings are shown to differ, whether "
-            f"another search of {count_of(results['config']['trials'], 'trial')} would find so is open for {opened} "
-            f"({scope(results)})."
+            f"claims S and B: of {of} whose settings are shown to differ, whether another search of {_trials(results)} "
+            f"would find so is open for {opened} ({scope(results)})."
         )
     return sentences
 
@@ -211,21 +207,28 @@ def _counts(gaps: Mapping[tuple[str, str], Interval], limit: float | None) -> st
 
 
 def _tuned(pair: Pair, course: Interval, tuned: Interval, results: Mapping[str, Any]) -> str:
-    """How much of the course's lead tuning explains."""
-    first, second, _ = oriented(pair.first, pair.second, course)
+    """How the course's lead changes by tuning, and how much of it tuning explains."""
+    first, second, lead = oriented(pair.first, pair.second, course)
     gone = tuned if first == pair.first else tuned.times(-1)
-    if not course.excludes_zero:
-        return (
-            f"claims C and S: from the course's settings to the chosen ones, {pair.first} minus {pair.second} changes "
-            f"by {points(tuned.times(-1), '+')} (by itself; {scope(results)})."
+    if lead.excludes_zero and gone.low > 0:
+        words = (
+            f"of {first}'s lead over {second} with the course's settings, {points(gone)} are gone with the chosen ones"
         )
-    share = ""
-    if pair.share:
-        low, high = (100 * end for end in pair.share)
-        share = f"; tuning explains {low:.0f} to {high:.0f} % of it, for these two settings"
+    else:
+        what = f"{first}'s lead over {second}" if lead.excludes_zero else f"{pair.first} minus {pair.second}"
+        change = (gone if lead.excludes_zero else tuned).times(-1)
+        shown = "" if change.excludes_zero else ", not shown to differ from 0"
+        words = f"from the course's settings to the chosen ones, {what} changes by {points(change, sign='+')}{shown}"
+    if not pair.share:
+        return f"claims C and S: {words} (unadjusted; {scope(results)})."
+    low, high = pair.share
+    beyond = [
+        *(["below 0 %: the lead would be larger"] if low < 0 else []),
+        *([f"above 100 %: {second} would lead"] if high > 1 else []),
+    ]
     return (
-        f"claims C and S: of {first}'s lead over {second} with the course's settings, {points(gone, '+')} are gone "
-        f"with the chosen ones{share} (each interval by itself; {scope(results)})."
+        f"claims C and S: {words}; tuning explains {share_words(pair.share)} of it, for these two settings "
+        f"({'; '.join([*beyond, 'each interval unadjusted', scope(results)])})."
     )
 
 
@@ -252,32 +255,45 @@ def budget_sentences(tuning: Mapping[str, Mapping[str, TuningCurves]], results: 
         ):
             if budgets:
                 sentences.append(
-                    f"{net}: of the best of {_budgets(budgets)} drawn from each space, {ahead}'s median validation "
-                    f"accuracy is higher than {behind}'s ({count_of(results['config']['trials'], 'trial')} each, both "
-                    f"bands together at {100 * results['config']['confidence']:g} %)."
+                    f"{net}: with {_budgets(budgets)}, the median of {ahead}'s best validation accuracy is higher than "
+                    f"{behind}'s ({_trials(results)} each, both bands together at "
+                    f"{100 * results['config']['confidence']:g} %)."
                 )
     return sentences
 
 
 def _budgets(budgets: Sequence[int]) -> str:
-    """`1 trial`, `1, 2, 3 trials`."""
-    return count_of(1, "trial") if list(budgets) == [1] else f"{', '.join(map(str, budgets))} trials"
+    """`1 trial`, `1, 2 or 3 trials`."""
+    *others, last = map(str, budgets)
+    return f"{', '.join(others)} or {last} trials" if others else count_of(budgets[0], "trial")
 
 
 def edge_words(label: str, edge: Edge) -> str:
     """`the best trials of adam crowd at the low end of its space (learning rate)`."""
-    who = f"the chosen trial of {label} lies" if edge.has_chosen else f"the best trials of {label} crowd"
+    crowd, chosen = f"the best trials of {label} crowd", f"the chosen trial of {label} lies"
+    if not edge.has_chosen:
+        who = crowd
+    else:
+        who = f"{crowd}, and the chosen one lies," if edge.crowded >= EDGES["crowd"] else chosen
     return f"{who} at the {edge.end} end of its space ({edge.range})"
 
 
-def _how(results: Mapping[str, Any]) -> list[str]:
+def _how(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> list[str]:
     """How the intervals are meant."""
     number, limit = number_of_pairs(results), margin(results)
     percent = f"{100 * results['config']['confidence']:g} %"
-    together = (
-        f"Intervals of each claim are simultaneous over its {count_of(number, 'pair')} (Bonferroni)"
-        if number > 1
-        else "The interval of each claim is by itself"
+    of_course = sum(pair.course is not None for of_net in found.values() for pair in of_net)
+    together = "The interval of each claim stands alone"
+    if number > 1:
+        fewer = (
+            f"; claim C has {count_of(of_course, 'pair')} and takes the same level" if 0 < of_course < number else ""
+        )
+        together = f"Intervals of each claim are simultaneous over {count_of(number, 'pair')} (Bonferroni{fewer})"
+    stricter = (
+        " A share is told only where the interval of claim C, at its family's level, excludes 0, a stricter condition "
+        "than an unadjusted one."
+        if of_course and number > 1
+        else ""
     )
     equal = (
         f"The same: the interval lies within {limit:g} points, a margin fixed beforehand."
@@ -286,5 +302,5 @@ def _how(results: Mapping[str, Any]) -> list[str]:
     )
     return [
         f"{together}, {percent}, over seeds and test images, those of claim B over searches too; images count as "
-        f"independent, as if each were by a writer of its own. {equal}"
+        f"independent, as if each were by a writer of its own. {equal}{stricter}"
     ]

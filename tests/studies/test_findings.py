@@ -86,9 +86,9 @@ def test_course_runs():
 def trial(number, correct, test, loss=0.1):
     return {
         "number": number,
-        "validation_correct": [correct],
-        "validation_loss": [loss],
-        "test_correct": [test],
+        "validation_correct": [9 - correct, correct],
+        "validation_loss": [0.3, loss],
+        "test_correct": [11 * number, test],
         "diverged": False,
     }
 
@@ -137,6 +137,23 @@ def test_the_end_of_sgd_s_rate_depends_on_its_momentum(results):
     entry["trials"][1]["settings"] |= {"learning_rate": 0.0295, "momentum": 0.99}  # 2.95 of 0.01 to 3
     entry["chosen"] = 1
     assert any(edge.has_chosen and edge.end == "high" for edge in crowded_edges(results)["he", "sgd"])
+
+
+def test_trial_0_was_not_drawn_and_crowds_at_no_end():
+    """It is the best, with three of the drawn ones, at the high end; four are a crowd."""
+    results = comparison(nets=("he",))
+    entry = results["nets"]["he"]["adam"]
+    for trial in entry["trials"]:
+        high = trial["number"] in (0, 3, 7, 11)
+        trial["settings"] |= {"learning_rate": 0.099 if high else 0.001, "b1": 0.9, "b2": 0.99, "eps": 1e-6}
+        trial["validation_correct"][-1] = 4900 if high else 4800 - trial["number"]
+    entry["chosen"] = 0
+    assert crowded_edges(results)["he", "adam"] == []
+    entry["trials"][5]["settings"]["learning_rate"] = 0.099
+    (edge,) = crowded_edges(results)["he", "adam"]
+    assert (edge.end, edge.crowded, edge.has_chosen) == ("high", 4, False)
+    entry["chosen"] = 5
+    assert crowded_edges(results)["he", "adam"] == [edge._replace(has_chosen=True)]
 
 
 @pytest.mark.parametrize(("labels", "confidence"), [(("sgd", "adam"), 0.975), (("sgd", "adam", "lion"), 0.95)])

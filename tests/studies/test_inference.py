@@ -8,7 +8,6 @@ from mnist_jax.studies import inference
 from mnist_jax.studies.inference import (
     MARGINS,
     Estimate,
-    average,
     best_among,
     components,
     explained_share,
@@ -117,11 +116,6 @@ def test_interval_is_t_s_with_bonferroni_s_correction():
     half = stats.t.ppf(1 - 0.025 / 66, 19) * (0.003**2 + 0.004**2) ** 0.5
     assert interval(found, 66, 0.004**2) == pytest.approx((0.01, 0.01 - half, 0.01 + half))
     assert interval(found, confidence=0.9).high == pytest.approx(0.01 + 0.003 * stats.t.ppf(0.95, 19))
-
-
-def test_average_of_independent_estimates():
-    found = average([Estimate(0.01, 0.005, 19, 0.003, 0.004), Estimate(0.03, 0.013, 9, 0.005, 0.012)])
-    assert found == pytest.approx((0.02, (25 + 169) ** 0.5 / 2000, 9, 34**0.5 / 2000, 160**0.5 / 2000))
 
 
 @pytest.mark.parametrize(

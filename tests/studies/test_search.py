@@ -26,9 +26,9 @@ from mnist_jax.studies.spaces import MOST_TRIALS, SPACES, space_of
 class Trained:
     """Trains nothing: a run of trial n has as many validation images right as `scores` says, seed by seed."""
 
-    def __init__(self, settings, scores, *, tests=5):
+    def __init__(self, settings, scores, *, tests=5, test_loss=1.0):
         self.numbers = {tuple(space_numbers(setting)): number for number, setting in enumerate(settings)}
-        self.scores, self.tests, self.calls = scores, tests, []
+        self.scores, self.tests, self.test_loss, self.calls = scores, tests, test_loss, []
 
     def __call__(self, part, lesson, runs, test_every=None):
         self.calls.append((dict(part), lesson, list(runs), test_every))
@@ -37,11 +37,13 @@ class Trained:
     def record(self, run, test_every):
         number = self.numbers[tuple(value for _, value in run.hyperparameters)]
         correct = self.scores(number, run.seed)
+        # More after the first epoch, in another order: the last epoch counts.
         return RunRecord(
-            seed=run.seed, test_correct=[0, self.tests], test_loss=[1.0, 1.0], train_loss=[1.0, 1.0],
-            validation_correct=[1, abs(correct)], validation_loss=[1.0, 0.5], seconds=[1.0, 1.0],
+            seed=run.seed, test_correct=[0, self.tests], test_loss=[1.0, self.test_loss],
+            train_loss=[1.0, 1.0 if correct >= 0 else None],
+            validation_correct=[1000 - 13 * number % 97, abs(correct)], validation_loss=[1.0, 0.5], seconds=[1.0, 1.0],
             tests=[[1], [2]] if test_every else None, right=pack_bits(np.ones(20, bool)) if test_every else None,
-            diverged=correct < 0,
+            diverged=correct < 0 or self.test_loss is None,
         )  # fmt: skip
 
 
@@ -74,6 +76,8 @@ def test_each_trial_has_its_own_seed_and_only_final_runs_are_tested_on_the_way(d
     }
     assert sum(len(runs) for _, _, runs, _ in train.calls) == budget.runs(SPACES["adam"])
     assert entry["final"]["seeds"] == entry["course"]["seeds"] == [2000, 2001, 2002]
+    finals = {run.hyperparameters for part, _, runs, _ in train.calls if part["stage"] == "final" for run in runs}
+    assert finals == {SPACES["adam"].numbers(entry["trials"][number]["settings"]) for number in (0, entry["chosen"])}
 
 
 def test_runs_of_the_same_choices_are_trained_by_one_program(dataset):
@@ -106,7 +110,11 @@ def test_test_images_have_no_part_in_the_choice(dataset):
     def scores(number, seed):
         return (7 * number + seed) % 11
 
-    assert searched(dataset, scores, tests=0)[0]["chosen"] == searched(dataset, scores, tests=20)[0]["chosen"]
+    entry, *_ = searched(dataset, scores, tests=0)
+    for others in ({"tests": 20}, {"test_loss": None}):
+        other, *_ = searched(dataset, scores, **others)
+        assert other["chosen"] == entry["chosen"]
+        assert [trial["diverged"] for trial in other["trials"]] == [False] * 9
 
 
 def test_the_courses_setting_is_trained_once(dataset):

@@ -138,7 +138,7 @@ def test_what_the_user_fixes_stays_and_is_not_drawn():
     assert [str(dimension) for dimension in space_of("adam", b1=0.5).dimensions] == [
         "learning rate", "1 - b2", "eps", "schedule",
     ]  # fmt: skip
-    assert space_of("muon").label == "muon"
+    assert space_of("muon").label == "contrib.muon"
     assert space_of("muon").dimensions == SPACES["contrib.muon"].dimensions
     free = space_of("schedule_free_sgd", warmup_steps=7)
     assert free.choices == []

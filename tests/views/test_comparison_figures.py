@@ -34,9 +34,10 @@ def drawn(monkeypatch):
     ("results", "names"),
     [
         (comparison(), ["differences", "learning_rates", "mechanism", "tuning_curves"]),
+        (comparison(nets=("he",), trials=4), ["differences", "learning_rates", "mechanism", "tuning_curves"]),
         (comparison(nets=("he",), labels=MANY), ["differences", "learning_rates", "tuning_curves"]),
     ],
-    ids=["two", "many"],
+    ids=["two", "small", "many"],
 )
 def test_text_is_at_least_9_points_at_the_size_shown(drawn, results, names):
     files = report(results)
@@ -48,6 +49,9 @@ def test_text_is_at_least_9_points_at_the_size_shown(drawn, results, names):
         texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() and text.get_visible()]
         assert texts
         assert min(text.get_fontsize() for text in texts) >= 9
+        figure.draw_without_rendering()
+        for shown in figure.legends:
+            assert 0 <= shown.get_window_extent().x0 < shown.get_window_extent().x1 <= figure.bbox.width
 
 
 def test_optimizers_are_told_apart_without_colours(drawn):
@@ -72,6 +76,55 @@ def test_a_band_ends_where_it_is_open_above(drawn):
         (marked,) = (line for line in axes.lines if line.get_marker() == "^")
         assert 1 <= curves.open_above < 32
         assert band.get_paths()[0].vertices[:, 0].max() == curves.open_above == marked.get_xdata()[0]
+
+
+def test_curves_are_those_that_the_legend_names(drawn):
+    results = comparison(nets=("he",))
+    curves = tuning(results)
+    figures.tuning_curves_figure(curves, results, "")
+    (axes,) = drawn[0].axes
+    for label, style in zip(("sgd", "adam"), figures.STYLES, strict=False):
+        found = curves["he"][label]
+        (median,) = (line for line in axes.lines if line.get_marker() == style.marker)
+        dotted, lower = (
+            [line for line in axes.lines if line.get_color() == style.colour and check(line)]
+            for check in (lambda line: line.get_linestyle() == ":", lambda line: line.get_linewidth() == 0.8)
+        )
+        for (line,), expected in (
+            ([median], found.median.point),
+            (dotted, found.expected.point),
+            (lower, found.median.low),
+        ):
+            np.testing.assert_array_equal(line.get_ydata(), expected)
+        assert not np.array_equal(found.median.point, found.expected.point)
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_legend_says_how_bands_hold_and_where_they_are_open(drawn):
+    for labels, trials in ((("sgd", "adam"), 32), (("sgd", "adam", "lion"), 32), (("sgd", "adam"), 4)):
+        results = comparison(nets=("he",), labels=labels, trials=trials)
+        figures.tuning_curves_figure(tuning(results), results, "")
+    two, three, small = map(legend, drawn)
+    assert "band of the median, 95 % for both together" in two
+    assert "band of the median, 95 % each" in three
+    mark, nothing = "open above beyond this budget", "no band: open above at every budget"
+    assert [(mark in words, nothing in words) for words in (two, three, small)] == [
+        (True, False),
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_a_curve_below_the_scale_is_told(drawn):
+    results = comparison(nets=("he", "mlp"))
+    for trial in results["nets"]["mlp"]["sgd"]["trials"]:
+        trial["validation_correct"][-1] = 600
+    figures.tuning_curves_figure(tuning(results), results, "")
+    notes = [[text.get_text() for text in axes.texts] for axes in drawn[0].axes]
+    assert notes == [[], ["sgd: median below this scale"]]
 
 
 def points(axes):
@@ -100,6 +153,23 @@ def test_every_trial_is_a_point(drawn):
     assert first == [0.01, 0.01]
 
 
+def test_points_are_validation_accuracies_filled_where_the_rate_is_scheduled(drawn):
+    results = comparison(nets=("he",))
+    figures.learning_rates_figure(results, "")
+    (axes,) = drawn[0].axes
+    lowest, _ = axes.get_ylim()
+    for entry, style in zip(results["nets"]["he"].values(), figures.STYLES, strict=False):
+        shown = [line for line in points(axes) if line.get_marker() == style.marker]
+        for line, trial in zip(shown, entry["trials"], strict=True):
+            assert line.get_ydata()[0] == pytest.approx(max(trial["validation_correct"][-1] / 5000, lowest))
+            assert (line.get_markerfacecolor() == "none") == (trial["settings"]["schedule"] == "constant")
+    assert {line.get_markerfacecolor() for line in points(axes)} == {"none", "C0", "C1"}
+    hollow = {
+        handle.get_label(): handle.get_markerfacecolor() == "none" for handle in drawn[0].legends[0].legend_handles
+    }
+    assert (hollow["constant"], hollow["cosine or warm-up"]) == (True, False)
+
+
 def test_matrix_has_claim_s_below_the_diagonal_and_b_above(drawn):
     results = comparison(nets=("he",), labels=MANY, leads={"lion": 2.0})
     found = pairs(results)
@@ -113,7 +183,10 @@ def test_matrix_has_claim_s_below_the_diagonal_and_b_above(drawn):
         low, high = sorted((first, second))
         for (column, row), gap in (((low, high), pair.settings.points), ((high, low), pair.searches)):
             signed = gap if row == first else gap.times(-1)
-            assert cells[column, row].split("\n") == [f"{signed.mean:+.2f}", f"±{signed.high - signed.mean:.2f}"]
+            assert cells[column, row].split("\n") == [
+                f"{round(signed.mean, 2) + 0.0:+.2f}",
+                f"±{signed.high - signed.mean:.2f}",
+            ]
     shown = [patch for patch in axes.patches if np.allclose(patch.get_facecolor(), (0.8, 0.8, 0.8, 1))]
     gaps = [gap for pair in found["he"] for gap in (pair.settings.points, pair.searches)]
     assert len(shown) == sum(gap.excludes_zero for gap in gaps) > 0
@@ -125,9 +198,18 @@ def test_two_optimizers_have_a_row_per_net(drawn):
     figures.differences_figure(found, results, "")
     tuned, course = drawn[0].axes
     assert [label.get_text() for label in tuned.get_yticklabels()] == ["mlp", "he", "adam"]
-    line, *_ = course.containers[0].lines
-    np.testing.assert_allclose(np.array(line.get_xdata(), float), [pair.course.mean for (pair,) in found.values()])
-    assert len(tuned.containers) == 2
+    shown = {found.get_label(): found.lines for axes in (tuned, course) for found in axes.containers}
+    wanted = {
+        "S: chosen settings": [pair.settings.points for (pair,) in found.values()],
+        "B: what searches find": [pair.searches for (pair,) in found.values()],
+        "C: the course's settings": [pair.course for (pair,) in found.values()],
+    }
+    assert shown.keys() == wanted.keys()
+    for label, gaps in wanted.items():
+        line, _, (bars,) = shown[label]
+        np.testing.assert_allclose(np.array(line.get_xdata(), float), [gap.mean for gap in gaps])
+        ends = [bar[:, 0] for bar in bars.get_segments()]
+        np.testing.assert_allclose(ends, [[gap.low, gap.high] for gap in gaps])
 
 
 def test_large_differences_do_not_hide_small_ones(drawn):
@@ -161,4 +243,4 @@ def test_a_comparison_in_which_an_optimizer_always_diverges_has_all_figures():
     layers["fc1"] = {name: [None] * len(values) for name, values in layers["fc1"].items()}
     files = report(results)
     assert len(files) == 5
-    assert "| 20 of 20 |" in files["README.md"].decode()
+    assert "| 20 of 20 (20 diverged) |" in files["README.md"].decode()

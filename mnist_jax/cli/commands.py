@@ -26,7 +26,7 @@ from mnist_jax.cli.arguments import (
     parsed,
     subcommands,
 )
-from mnist_jax.cli.digits import HEADER, digits_of, show_path, source_row
+from mnist_jax.cli.digits import digits_of, show_path, show_sources
 from mnist_jax.cli.lesson_flags import ChosenLesson
 from mnist_jax.cli.program import exit_on_user_error
 from mnist_jax.cli.start import start_jax
@@ -36,7 +36,7 @@ from mnist_jax.data import tfds
 from mnist_jax.errors import UserError, expand_user
 from mnist_jax.lessons import DIGITS, LESSONS, what_changed
 from mnist_jax.nets.exchange import Format, exported, keep_imported, read_safetensors
-from mnist_jax.nets.trained import find_nets, probabilities, read_nets, read_run, run_folder
+from mnist_jax.nets.trained import class_names, find_nets, probabilities, read_nets, read_run, run_folder
 from mnist_jax.runs.files import RESULTS, new_file, write_file
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.provenance import command_line
@@ -136,19 +136,10 @@ def data(
         with console.status(f"TFDS prepares {name}; this takes about half a minute"):
             where = tfds.prepare(name, data_dir, manual_dir)
         console.print(f"TFDS holds {name} in {where}", soft_wrap=True)
-    if path is not None:
+    if path is None:
+        show_sources(data_dir, console)
+    else:
         show_path(path, data_dir, console)
-        return
-    rows, errors = [], []
-    for source in ("tfds", "sample"):
-        try:
-            rows.append(source_row(source, data_dir))
-        except UserError as error:
-            rows.append([source, "-", "-", "-", "no, see below"])
-            errors.append(error)
-    console.print(table("Data", HEADER, rows))
-    if errors:
-        raise errors[0]
 
 
 def report(
@@ -210,7 +201,7 @@ def predict(
     digits = np.stack([read_digit(expand_user(image)) for image in images])
     folder = run_folder(run)
     net = read_nets(folder, lesson_id=lesson, seed=seed)[-1]
-    classes = read_run(folder)["data"].get("classes") or DIGITS
+    classes = class_names(read_run(folder))
     found = probabilities(net, digits)
     answers = found.argmax(1).tolist()
     if json:
@@ -245,9 +236,9 @@ def demo(
 
     start_jax(jax)
     folder = run_folder(run)
-    nets = read_nets(folder, seed=seed)
+    nets, classes = read_nets(folder, seed=seed), class_names(read_run(folder))
     console = make_console()
-    with contextlib.suppress(KeyboardInterrupt), Server(nets, port, f"Nets of {folder.name}.") as server:
+    with contextlib.suppress(KeyboardInterrupt), Server(nets, classes, port, f"Nets of {folder.name}.") as server:
         console.print(f"Open {server.url} in a browser; Ctrl-C ends it.", soft_wrap=True)
         server.serve_forever()
 

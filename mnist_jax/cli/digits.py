@@ -15,13 +15,31 @@ from mnist_jax.errors import UserError
 from mnist_jax.lessons import DIGITS
 from mnist_jax.train import Examples
 
-HEADER = ["source", "train", "test", "where", "verifies by SHA-256"]
+_HEADER = ["source", "train", "test", "where", "verifies by SHA-256"]
 _GAP = 2  # characters between pictures
 _SHADES = " .:-=+*#%@"
 
 
+def show_sources(data_dir: Path | None, console: Console) -> None:
+    """Print what TFDS and the sample hold.
+
+    Raises:
+      UserError: one of them cannot be read; what the others hold is printed.
+    """
+    rows, errors = [], []
+    for source in ("tfds", "sample"):
+        try:
+            rows.append(source_row(source, data_dir))
+        except UserError as error:
+            rows.append([source, "-", "-", "-", "no, see below"])
+            errors.append(error)
+    console.print(table("Data", _HEADER, rows))
+    if errors:
+        raise errors[0]
+
+
 def source_row(source: str, data_dir: Path | None) -> list[str]:
-    """What there is of `tfds` or `sample`, for `HEADER`.
+    """What there is of `tfds` or `sample`, for `_HEADER`.
 
     Raises:
       UserError: it cannot be read.

@@ -84,8 +84,21 @@ def checked(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.nda
             raise UserError(f"{where} holds a split without images.")
         splits.append(Examples(pixels, digits))
     train_part, test_part = splits
+    if train_part.images.max() <= 1:
+        raise UserError(_other_values(train_part.images, where))
+    if train_part.labels.min() == train_part.labels.max():
+        raise UserError(
+            f"{where} gives all training images the label {train_part.labels[0]}; check which file or column holds the "
+            "labels."
+        )
+    notice = ""
+    if np.median(train_part.images[:, 0]) > 127:  # the upper rim
+        notice = (
+            f"The images of {where} are dark on light; MNIST's are light on dark, and so are those that `predict` and "
+            "`demo` show a net."
+        )
     sha256 = digest(train_part, test_part)
-    return Arrays(train_part, test_part, sha256, classes=CLASS_NAMES.get(KNOWN.get(sha256, ""), ()))
+    return Arrays(train_part, test_part, sha256, classes=CLASS_NAMES.get(KNOWN.get(sha256, ""), ()), notice=notice)
 
 
 def as_pixels(images: np.ndarray, where: str) -> np.ndarray:
@@ -113,16 +126,18 @@ def _as_bytes(images: np.ndarray, where: str) -> np.ndarray:
     """Numbers of another type, of which all are whole and 0 to 255."""
     if images.dtype.kind not in "iuf":
         raise UserError(f"{where} holds images of {images.dtype}, not of the numbers 0 to 255.")
-    if images.size and not 1 < images.max() <= 255:  # also if it is nan
-        raise UserError(
-            f"{where} holds images whose largest value is {images.max():g}, not up to 255; if they are scaled to 1, "
-            "multiply them by 255 and round."
-        )
     with np.errstate(invalid="ignore"):  # of nan
         pixels = images.astype(np.uint8)
     if not np.array_equal(pixels, images):
-        raise UserError(f"{where} holds images of other values than the whole numbers 0 to 255.")
+        raise UserError(_other_values(images, where))
     return pixels
+
+
+def _other_values(images: np.ndarray, where: str) -> str:
+    return (
+        f"{where} holds images of values from {images.min():g} to {images.max():g}, not the whole numbers 0 to 255; if "
+        "they are scaled to 1, multiply them by 255 and round."
+    )
 
 
 def as_digits(labels: np.ndarray, where: str) -> np.ndarray:
@@ -141,7 +156,7 @@ def as_digits(labels: np.ndarray, where: str) -> np.ndarray:
     if labels.ndim != 1 or labels.dtype.kind not in "iufUSO":
         raise UserError(f"{where} holds labels of shape {labels.shape[1:]} and type {labels.dtype}, not one each.")
     try:
-        numbers = labels.astype(np.float64)
+        numbers = labels.astype(object).astype(np.float64)  # by way of Python's own, whose errors are clearer
     except (ValueError, TypeError) as error:
         raise UserError(f"{where} holds labels that are no numbers ({reason(error)}).") from error
     wrong = np.flatnonzero(~np.isin(numbers, range(CLASSES)))

@@ -20,7 +20,8 @@ from mnist_jax.data.npz import read_numpy
 from mnist_jax.data.pictures import read_pictures
 from mnist_jax.data.pieces import SPLITS, Pieces, split_of
 from mnist_jax.data.tables import read_csv, read_parquet
-from mnist_jax.errors import UserError, is_folder
+from mnist_jax.errors import UserError, is_folder, reason
+from mnist_jax.lessons import DIGITS
 
 _HELD_OUT = 7  # of one file without a test file, the last part of so many is the test split: 10,000 of MNIST's 70,000
 
@@ -61,6 +62,8 @@ REFUSED = {
     "three lines how to convert it",
     "zip": "is a zip archive; unpack it and name the folder",
     "unlabelled": "has 784 columns of pixels but none of labels; name a file with labels",
+    "closed": "is a folder that may not be looked into; change its permissions",
+    "narrow": "has lines of a few values, not of a label and 28 x 28 pixels with commas between them",
 }
 
 
@@ -113,13 +116,18 @@ def find(path: Path) -> Found:
         for entry, kind in kinds.items():
             if kind in REFUSED:
                 refused.setdefault(kind, entry)
-        for kind in FORMS:
-            sets = _sets(kind, kinds, path)
-            if sets:
-                unlabelled = refused.get("unlabelled") if kind == "csv" else None
-                return _chosen(kind, path, sets, unlabelled)
-    for kind, entry in refused.items():
-        raise UserError(f"{entry} {REFUSED[kind]}.")
+        found = {kind: sets for kind in FORMS if (sets := _sets(kind, kinds, path))}
+        if found:
+            kind, *others = found
+            if kind == "pictures" and "closed" in kinds.values():  # it may be the training images'
+                break
+            notices = [f"{path} holds {FORMS[other].name} as well, which is left out." for other in others]
+            if kind == "csv" and "unlabelled" in refused:
+                notices.append(f"{refused['unlabelled']} has no labels and is left out.")
+            return _chosen(kind, path, found[kind], notices)
+    for kind in REFUSED:
+        if kind in refused:
+            raise UserError(f"{refused[kind]} {REFUSED[kind]}.")
     raise UserError(
         f"{path} holds no digits in a form that is known here, such as MNIST's four files (train-images-idx3-ubyte.gz "
         "and so on); docs/data.md lists the forms."
@@ -143,12 +151,17 @@ def _levels(path: Path) -> Iterable[list[Path]]:
     yield [path]
     if path.is_dir():
         for pattern in ("*", "*/*", "*/raw/*", "*/*/*.*.*"):  # of torchvision, and of TFDS
-            yield sorted(entry for entry in path.glob(pattern) if not entry.name.startswith("."))
+            yield sorted(entry for entry in path.glob(pattern) if not _is_hidden(entry.relative_to(path)))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 # Words in names that say what a file is of its data set.
 _PARTS = re.compile(
-    r"train\w*|t10k|test\w*|images?|imgs?|labels?|idx\d|ubyte|int|gz|npy|npz|csv|parquet|mat|[xy]|of|\d{4,}"
+    r"train\w*|t10k|test\w*|images?|imgs?|labels?|idx\d|ubyte|int|gz|npy|npz|csv|parquet|mat|[xy]|of|\d{4,}|"
+    r"[0-9a-f]{16}"  # which Hugging Face puts behind a part's number
 )
 
 
@@ -158,28 +171,25 @@ def _set_of(path: Path, root: Path) -> tuple[str, ...]:
     return tuple(word for word in words if word and not _PARTS.fullmatch(word))
 
 
-def _chosen(kind: str, root: Path, sets: dict[tuple[str, ...], list[Path]], unlabelled: Path | None) -> Found:
+def _chosen(kind: str, root: Path, sets: dict[tuple[str, ...], list[Path]], notices: list[str]) -> Found:
     """Of several data sets the digits of EMNIST, whose files come together with those of its letters."""
-    notice = ""
     of_digits = [name for name in sets if "digits" in name]
     if len(sets) > 1 and len(of_digits) != 1:
         examples = " or ".join(str(files[0]) for files in list(sets.values())[:2])
         raise UserError(f"{root} holds several data sets; name one of them, such as {examples}.")
     name = of_digits[0] if of_digits else next(iter(sets))
     if len(sets) > 1:
-        notice = (
+        notices.append(
             f"{root} holds several data sets, of which this is {'-'.join(name)}; name a file of another to take it."
         )
-    if unlabelled:
-        notice += f"{' ' if notice else ''}{unlabelled} has no labels and is left out."
     files = sets[name]
     if files == [root] and kind in ("idx", "numpy"):  # the others of its set are beside it
-        beside = [path for path in root.parent.iterdir() if _set_of(path, root.parent) == _set_of(root, root.parent)]
-        root, files = root.parent, [path for path in beside if path.is_file() and kind_of(path) == kind]
+        beside = [path for path in root.parent.glob("*") if _set_of(path, root.parent) == _set_of(root, root.parent)]
+        root, files = root.parent, [path for path in beside if kind_of(path) == kind] or files
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(files, key=lambda file: (file.suffix == ".gz", file)):
         groups[re.sub(r"[._]", "-", str(path.relative_to(root)).removesuffix(".gz"))].append(path)
-    return Found(kind, root, tuple(map(tuple, groups.values())), notice)
+    return Found(kind, root, tuple(map(tuple, groups.values())), " ".join(notices))
 
 
 def _state(found: Found) -> str:
@@ -188,7 +198,10 @@ def _state(found: Found) -> str:
     for path in itertools.chain(*found.files):
         below = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
         for file in sorted(below) or [path]:
-            stat = file.stat()
+            try:
+                stat = file.stat()
+            except OSError as error:
+                raise UserError(f"{file} cannot be looked at ({reason(error)}).") from error
             state.append(f"{file} {stat.st_size} {stat.st_mtime_ns}")
     return "\n".join(state)
 
@@ -200,27 +213,27 @@ def _arrays(found: Found) -> Arrays:
     """What the files hold, as training and test examples."""
     form, notices = FORMS[found.kind], [found.notice]
     parts: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
-    classes: tuple[str, ...] = ()
+    names: set[tuple[str, ...]] = set()
     for group in found.files:
         path, pieces = _first_whole(group, form.read, notices)
         name = "" if path == found.root else str(path.relative_to(found.root))
-        is_transposed = form.emnist_is_transposed and "emnist" in path.name.lower()
+        is_transposed = form.emnist_is_transposed and re.search("(?<![a-z])emnist", path.name.lower())
+        names.add(tuple(map(str, pieces.pop("classes", ()))))
         for piece, array in pieces.items():
-            if piece == "classes":
-                classes = tuple(map(str, array))
-                continue
             what = piece.split()[-1]
             if what == "images" and is_transposed:
                 array = as_pixels(array, str(path)).swapaxes(1, 2)
             parts[split_of(piece) or split_of(name) or "", what].append(array)
+    if len(names) > 1:
+        several = " and as ".join(", ".join(each or DIGITS) for each in sorted(names)[:2])
+        raise UserError(f"{found.root} names its classes as {several}; give both splits the same names.")
     splits = _splits(found, parts)
     if len(splits) == 1:
         splits = _held_out(*splits[0], found, notices)
     train, test = splits
     arrays = checked(train, test, str(found.root))
-    return dataclasses.replace(
-        arrays, form=form.name, classes=arrays.classes or classes, notice=" ".join(filter(None, notices))
-    )
+    notice = " ".join(filter(None, [*notices, arrays.notice]))
+    return dataclasses.replace(arrays, form=form.name, classes=arrays.classes or names.pop(), notice=notice)
 
 
 def _first_whole(group: Sequence[Path], read: Callable[[Path], Pieces], notices: list[str]) -> tuple[Path, Pieces]:
@@ -246,13 +259,14 @@ def _splits(found: Found, parts: Mapping[tuple[str, str], list[np.ndarray]]) -> 
         for what, other in (("images", "labels"), ("labels", "images")):
             arrays = parts.get((split, what), [])
             if not arrays and parts.get((split, other)):
-                raise UserError(f"{found.root} lacks {split} {what} to its {split} {other}; put them there.")
+                words = (" ".join(filter(None, (split, each))) for each in (what, other))
+                raise UserError("{} lacks {} to its {}; put them there.".format(found.root, *words))
             if len(arrays) > 1 and found.kind != "parquet":  # of which there may be several files of a split
                 raise UserError(f"{found.root} holds {split} {what} in several files; name one of them.")
             pair += [np.concatenate(arrays) if len(arrays) > 1 else arrays[0]] if arrays else []
         splits += [(pair[0], pair[1])] if pair else []
     if len(splits) > 2:
-        raise UserError(f"{found.root} holds a file beside those to train and to test; name one file, or a folder.")
+        raise UserError(f"{found.root} holds images beside those to train and to test; name one file, or a folder.")
     if not splits:
         raise UserError(f"{found.root} holds no images.")
     return splits

@@ -26,19 +26,21 @@ _ENDINGS = {
 
 
 def kind_of(path: Path) -> str | None:
-    """A key of `forms.FORMS`, or of what it refuses: `pickle`, `zip`, or `unlabelled`, a CSV file of pixels only.
-
-    `narrow` is a CSV file of few columns: something else, or cut short in its first line.
-    """
-    if path.is_dir():
-        return _kind_of_folder(path)
-    if not path.is_file():
-        return None
+    """A key of `forms.FORMS`, or of `forms.REFUSED`."""
     try:
-        with opened(path) as file:
-            begin = file.readline(LONGEST_LINE)
-    except UserError:  # the reader says why
+        if not path.is_dir():
+            return _kind_of_file(path) if path.is_file() else None
+    except (OSError, UserError, ValueError, NotImplementedError, zipfile.BadZipFile):  # the reader says why
         return _by_name(path)
+    try:
+        return _kind_of_folder(path)
+    except OSError:
+        return "closed"
+
+
+def _kind_of_file(path: Path) -> str | None:
+    with opened(path) as file:
+        begin = file.readline(LONGEST_LINE)
     if begin.startswith(b"PK"):
         return _kind_of_zip(path)
     found = next((kind for beginning, kind in _BEGINNINGS.items() if begin.startswith(beginning)), None)
@@ -58,11 +60,8 @@ def _by_name(path: Path) -> str | None:
 
 def _kind_of_zip(path: Path) -> str | None:
     """Numpy's archive, a net's or a tensor's of PyTorch, or any other."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return _by_name(path)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
     if any(name.endswith("data.pkl") for name in names):
         return "pickle"
     return "numpy" if any(name.endswith(".npy") for name in names) else "zip"
@@ -71,7 +70,4 @@ def _kind_of_zip(path: Path) -> str | None:
 def _kind_of_folder(folder: Path) -> str | None:
     if (folder / "dataset_info.json").is_file():
         return "tfds"
-    try:
-        return "pictures" if class_folders(folder) else None
-    except OSError:  # one that may not be looked at
-        return None
+    return "pictures" if class_folders(folder) else None

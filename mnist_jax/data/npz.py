@@ -29,7 +29,7 @@ def read_numpy(path: Path) -> Pieces:
             words = [split_of(name) or "", "labels" if array.size == len(array) else "images"]
             piece = " ".join(filter(None, words))
             if piece in pieces:
-                raise UserError(f"{path} holds several arrays of {piece}; keep one, as x_train, y_train and so on.")
+                raise UserError(f"{path} holds several arrays of {piece}; keep one, and one number per label.")
             pieces[piece] = array
     # Of a damaged header numpy also raises what Python says of its text.
     except (OSError, EOFError, ValueError, SyntaxError, tokenize.TokenError, TypeError, KeyError, RecursionError,

@@ -12,6 +12,7 @@ from mnist_jax.errors import UserError, reason
 from mnist_jax.lessons import CLASSES, IMAGE_SHAPE
 
 _BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # of PNG and JPEG
+_MOST_BYTES = 1 << 20  # of an encoded picture: some thousand, and what programs write beside the pixels
 
 
 def class_folders(folder: Path) -> list[Path]:
@@ -48,9 +49,12 @@ def read_pictures(folder: Path) -> Pieces:
     images = np.empty((len(files), *IMAGE_SHAPE), np.uint8)
     for image, (path, _) in zip(images, files, strict=True):
         try:
-            image[:] = decoded_image(path.read_bytes())
-        except Exception as error:  # of many kinds: the system's, Pillow's for damaged files
-            raise UserError(f"{path} is not a picture of a digit ({reason(error)}); move it away.") from error
+            with path.open("rb") as file:
+                image[:] = decoded_image(file.read(_MOST_BYTES + 1))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path} is not a picture of a digit ({reason(error)}); convert it, or move it away."
+            ) from error
     labels = np.array([label for _, label in files], np.uint8)
     return {"images": images, "labels": labels, **classes_of([path.name for path in folders])}
 
@@ -63,18 +67,27 @@ def decoded_image(encoded: bytes) -> np.ndarray:
     """The pixels of a PNG or JPEG, uint8 `[28, 28]`.
 
     Raises:
-      ValueError: it is in colour, or says that it is of another size.
+      ValueError: it is damaged, in colour, or says that it is of another size.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
-        with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
-            if image.size != IMAGE_SHAPE[::-1]:  # before it is decoded: a few bytes can say that they are a gigabyte
-                raise ValueError(f"an image is {image.width} x {image.height} pixels")
-            if image.mode not in ("L", "1"):
-                raise ValueError(f"an image is in colour or of another depth ({image.mode}), not 8 bits of grey")
-            pixels = np.asarray(image.convert("L"))
-        with Image.open(io.BytesIO(encoded)) as image:
-            image.verify()  # the checksums of a PNG, which decoding does not
+    if len(encoded) > _MOST_BYTES:
+        raise ValueError(f"an image of 28 x 28 pixels has more than {_MOST_BYTES:,} bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
+            with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
+                size, mode = image.size, image.mode
+                if size == IMAGE_SHAPE[::-1]:  # else not decoded: a few bytes can say that they are a gigabyte
+                    pixels = np.asarray(image.convert("L"))
+            with Image.open(io.BytesIO(encoded)) as image:
+                image.verify()  # the checksums of a PNG, which decoding does not
+    except UnidentifiedImageError as error:
+        raise ValueError("it is damaged, or neither PNG nor JPEG") from error
+    except Exception as error:  # whatever a damaged picture makes Pillow raise
+        raise ValueError(reason(error)) from error
+    if size != IMAGE_SHAPE[::-1]:
+        raise ValueError(f"an image is {size[0]} x {size[1]} pixels, not 28 x 28")
+    if mode not in ("L", "1"):
+        raise ValueError(f"an image is in colour or of another depth ({mode}), not in 8 bits of grey")
     return pixels

@@ -14,9 +14,14 @@ Pieces = dict[str, np.ndarray]
 SPLITS = ("train", "test")
 
 
+LONGEST_NAME = 40  # characters of a class's name that are shown
+
+
 def classes_of(names: Sequence[str]) -> Pieces:
     """The piece `classes`, unless the names are digits, or those of another number of classes."""
-    return {"classes": np.array(names)} if len(names) == CLASSES and tuple(names) != DIGITS else {}
+    if len(names) != CLASSES or tuple(names) == DIGITS:
+        return {}
+    return {"classes": np.array(["".join(filter(str.isprintable, name))[:LONGEST_NAME] for name in names])}
 
 
 def split_of(name: str) -> str | None:

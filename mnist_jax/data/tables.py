@@ -30,8 +30,7 @@ def fields(line: bytes) -> list[str]:
         return []
 
 
-def is_number(field: str) -> bool:
-    """Whether it is a number and not a column's name."""
+def _is_number(field: str) -> bool:
     try:
         float(field)
     except ValueError:
@@ -40,7 +39,7 @@ def is_number(field: str) -> bool:
 
 
 def read_csv(path: Path) -> Pieces:
-    """Images and labels of a CSV file of 785 columns, the label's first or, by its name, last.
+    """Images and labels of a CSV file of 785 columns, of which the label's is known by its name or is the first.
 
     Raises:
       UserError: it is damaged, or has other columns or values.
@@ -48,25 +47,31 @@ def read_csv(path: Path) -> Pieces:
     arrow, reader = needed("pyarrow", "CSV files"), needed("pyarrow.csv", "CSV files")
     with opened(path) as file:
         first = fields(file.readline(LONGEST_LINE))
+    if not first:
+        raise UserError(f"{path} is empty, or not text in UTF-8; fetch it again.")
     if len(first) != PIXELS + 1:
-        raise UserError(f"{path} has lines of {len(first):,} values, not of a label and 28 x 28 pixels.")
-    has_names = not is_number(first[1])
-    names = [str(column) for column in range(len(first))]
-    label = names.pop(-1 if has_names and first[-1].lower() in _LABEL_NAMES else 0)
-    names_of_all = [*names, label] if label != "0" else [label, *names]
+        raise UserError(
+            f"{path} has lines of {len(first):,} values, not of a label and 28 x 28 pixels; remove other columns, such "
+            "as an index."
+        )
+    columns = [str(column) for column in range(len(first))]
+    has_names = first == columns or not all(map(_is_number, first))
+    labels = [column for column, name in zip(columns, first, strict=True) if name.strip().lower() in _LABEL_NAMES]
+    label = labels[0] if labels else columns[0]
+    pixels = [column for column in columns if column != label]
     refusal: Exception | None = None
     for kind in (arrow.uint8(), arrow.float32()):  # numbers such as 253.0 are rarer, and slower
         convert = reader.ConvertOptions(
-            column_types={label: arrow.string(), **dict.fromkeys(names, kind)},
+            column_types={label: arrow.string(), **dict.fromkeys(pixels, kind)},
             null_values=[],
             strings_can_be_null=False,
         )
         options = reader.ReadOptions(
-            use_threads=False, block_size=_BLOCK, column_names=names_of_all, skip_rows=int(has_names)
+            use_threads=False, block_size=_BLOCK, column_names=columns, skip_rows=int(has_names)
         )
         try:
             with opened(path) as file, reader.open_csv(file, options, convert_options=convert) as batches:
-                return _gathered(((_matrix(batch.select(names)), batch[label]) for batch in batches), path)
+                return _gathered(((_matrix(batch.select(pixels)), batch[label]) for batch in batches), path)
         except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
             refusal = refusal or error
     raise UserError(f"{path} cannot be read as a CSV file of digits ({reason(refusal)}).") from refusal  # type: ignore[arg-type]
@@ -98,25 +103,30 @@ def read_parquet(path: Path) -> Pieces:
     """
     arrow, reader = needed("pyarrow", "Parquet files"), needed("pyarrow.parquet", "Parquet files")
     try:
-        with reader.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            if not {"image", "label"} <= set(schema.names) or not arrow.types.is_struct(schema.field("image").type):
-                raise UserError(f"{path} has the columns {', '.join(schema.names)[:99]}, not `image` and `label`.")
-            batches = file.iter_batches(_ROWS, columns=["image.bytes", "label"], use_threads=False)
+        about = reader.read_metadata(path)
+        columns = [about.schema.column(number).path for number in range(about.num_columns)]
+        if not {"image.bytes", "label"} <= set(columns):
+            raise UserError(f"{path} has the columns {', '.join(columns)[:99]}, not `image.bytes` and `label`.")
+        if sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups)) > MOST_BYTES:
+            raise UserError(f"{path} says that it holds more than {MOST_BYTES:,} bytes.")
+        # As a dictionary, so that a picture which many rows refer to is in memory once.
+        with reader.ParquetFile(path, metadata=about, read_dictionary=["image.bytes"]) as file:
+            batches = (
+                batch  # none of two row groups, which have different dictionaries
+                for number in range(about.num_row_groups)
+                for batch in file.iter_batches(_ROWS, [number], ["image.bytes", "label"], use_threads=False)
+            )
             pieces = _gathered(((_decoded(batch["image"]), batch["label"]) for batch in batches), path)
-    except (arrow.ArrowException, OSError, ValueError) as error:
+    except (arrow.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} cannot be read as Parquet ({reason(error)}); fetch it again.") from error
-    return {**pieces, **classes_of(_class_names(schema.metadata or {}))}
+    return {**pieces, **classes_of(_class_names(about.metadata or {}))}
 
 
 def _decoded(column: Any) -> np.ndarray:
-    """The pictures of an Arrow array of structs whose only field is `bytes`."""
-    encoded = column.field("bytes").to_pylist()
-    if None in encoded:
-        raise ValueError("an image is missing")
-    return np.stack([decoded_image(each) for each in encoded])
+    """The pictures of an Arrow array of structs whose only field is `bytes`; one at a time is copied from it."""
+    return np.stack([decoded_image(encoded.as_py() or b"") for encoded in column.field("bytes")])
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> list[str]:

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mnist_jax.data import Split
+from mnist_jax.data.pieces import LONGEST_NAME
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import CLASSES, LESSONS, lesson_of_json
 
@@ -14,7 +15,7 @@ _Count = Annotated[int, Meta(ge=0, le=2**53)]
 _Size = Annotated[int, Meta(ge=1, le=2**53)]
 _Seeds = Annotated[list[_Count], Meta(min_length=1)]
 _Seconds = Annotated[float, Meta(ge=0, le=1e9)]
-_Classes = Annotated[list[str], Meta(min_length=CLASSES, max_length=CLASSES)]
+_Classes = Annotated[list[Annotated[str, Meta(max_length=LONGEST_NAME)]], Meta(min_length=CLASSES, max_length=CLASSES)]
 _Loss = Annotated[float, Meta(ge=-1e-3, le=3.5e38)]  # of float32: may be rounded below zero
 
 

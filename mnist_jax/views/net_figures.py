@@ -33,8 +33,9 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str] = DIGITS) -> byt
         if counts[row, column]:
             axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize="small", weight=weight)
     axes.set(xlabel="answer", ylabel="digit" if classes == DIGITS else "class")
-    axes.set_xticks(range(CLASSES), classes, rotation=0 if max(map(len, classes)) == 1 else 90)
-    axes.set_yticks(range(CLASSES), classes)
+    ticks = classes if all(map(str.isascii, classes)) else DIGITS  # the font lacks signs of most scripts
+    axes.set_xticks(range(CLASSES), ticks, rotation=0 if max(map(len, ticks)) == 1 else 90, parse_math=False)
+    axes.set_yticks(range(CLASSES), ticks, parse_math=False)
     axes.tick_params(length=0)
     return as_png(figure)
 

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from mnist_jax.errors import UserError, reason
 from mnist_jax.lessons import CLASSES, DIGITS, IDEAS, LESSONS, changes
 from mnist_jax.nets.images import data_url, png
-from mnist_jax.nets.trained import TrainedNet, probabilities
+from mnist_jax.nets.trained import TrainedNet, class_names, probabilities
 from mnist_jax.runs.files import TABLE
 from mnist_jax.runs.provenance import numerics
 from mnist_jax.studies.stats import calibration, expected_calibration_error, fractions, ladder_gains
@@ -77,7 +77,7 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
         _read(folder / TABLE).decode(errors="replace") if (folder / TABLE).is_file() and (figures or not table) else ""
     )
     is_start_known = results["config"].get("jax") == numerics()
-    classes = results["data"].get("classes") or DIGITS
+    classes = class_names(results)
     shown = [] if test is None else [part for net in nets if (part := _net(net, test, classes, is_start_known))]
     return page(
         "report.html",

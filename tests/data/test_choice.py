@@ -1,13 +1,15 @@
 """Which files of a folder are one data set, what is said of the choice, and what is kept."""
 
 import gzip
+import os
+import re
 import shutil
 
 import numpy as np
 import pytest
 from helpers import forms, idx_bytes, write_idx_folder
 from helpers.digits import TEST, TRAIN, same
-from helpers.forms import digits
+from helpers.forms import digits, few, refusal
 
 from mnist_jax import UserError, data
 from mnist_jax.data import forms as read
@@ -133,8 +135,94 @@ def test_a_file_beside_train_and_test_is_refused(tmp_path):
     train, test = digits()
     forms.write_csv(tmp_path, train, test, names=("train.csv", "test.csv"))
     forms.frame(test).to_csv(tmp_path / "x.csv", index=False)
-    with pytest.raises(UserError, match="a file beside those to train and to test"):
+    with pytest.raises(UserError, match="images beside those to train and to test"):
         read_arrays(str(tmp_path))
+
+
+def test_another_form_beside_is_left_out_and_that_is_said(tmp_path):
+    """As Kaggle has Fashion-MNIST."""
+    train, test = few()
+    write_idx_folder(tmp_path, train, test)
+    forms.write_csv(tmp_path, test, train)
+    arrays = read_arrays(str(tmp_path))
+    assert same(arrays.train, train)
+    assert arrays.notice == f"{tmp_path} holds CSV as well, which is left out."
+
+
+def test_splits_with_other_names_of_classes_are_refused(tmp_path):
+    forms.write_pictures(tmp_path, *few())
+    (tmp_path / "testing" / "3").rename(tmp_path / "testing" / "three")
+    assert re.search("names its classes as 0, 1, 2, 3, .* and as 0, 1, 2, 4, .*; give both", refusal(tmp_path))
+
+
+@pytest.mark.parametrize("change", ["another", "none", "empty"])
+def test_only_ten_folders_of_pictures_are_taken(tmp_path, change):
+    folder = forms.write_pictures(tmp_path, *few()) / "training" / "3"
+    if change == "another":
+        shutil.copytree(folder, folder.with_name("33"))
+        assert "training holds 11 folders of pictures, not ten" in refusal(tmp_path)
+    elif change == "none":
+        shutil.rmtree(folder)
+        assert "training holds 9 folders of pictures, not ten" in refusal(tmp_path)
+    else:
+        for path in folder.iterdir():
+            path.unlink()
+        assert np.bincount(read_arrays(str(tmp_path)).train.labels).tolist() == [2, 2, 2, 0, 2, 2, 2, 2, 2, 2]
+
+
+def test_what_systems_put_beside_pictures_is_no_picture(tmp_path):
+    folder = forms.write_pictures(tmp_path, *few())
+    for below in (folder, folder / "training", folder / "training" / "3"):
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._0.png"):
+            (below / name).write_bytes(b"x")
+    assert same(read_arrays(str(folder)).train, few()[0])
+
+
+def test_names_of_classes_may_not_steer_a_terminal(tmp_path):
+    names = [f"{number}\x1b[31m{'long' * 20}" for number in range(10)]
+    arrays = read_arrays(str(forms.write_pictures(tmp_path, *few(), names=names)))
+    assert arrays.classes[3] == "3[31m" + "long" * 8 + "lon"
+
+
+def test_pictures_dark_on_light_are_taken_and_that_is_said(tmp_path):
+    train, test = (part._replace(images=255 - part.images) for part in few())
+    loaded = data.load(str(forms.write_keras(tmp_path, train, test)), "notebooks")
+    assert same(loaded.train, train)
+    assert loaded.notice.startswith(f"The images of {tmp_path} are dark on light; MNIST's are light on dark")
+    assert data.load(str(write_idx_folder(tmp_path / "idx", *few()))).notice == ""
+
+
+def test_what_is_not_meant_is_not_looked_into(tmp_path):
+    """Loops of links, folders with files' names, pipes, and hidden folders."""
+    folder = write_idx_folder(tmp_path / "all" / "raw", *few()).parent
+    (folder / "self").symlink_to(folder)
+    (folder / "loop").symlink_to(folder / "loop")
+    (folder / "train-images-idx3-ubyte").mkdir()
+    (folder / "x.csv").mkdir()
+    os.mkfifo(folder / "mnist.csv")
+    write_idx_folder(folder / ".hidden", *few())
+    assert same(read_arrays(str(folder)).train, few()[0])
+    for name in ("x.csv", "mnist.csv"):
+        assert "holds no digits in a form that is known here" in refusal(folder / name)
+    assert "neither a file nor a folder" in refusal(folder / "loop")
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+@pytest.mark.parametrize("write", [write_idx_folder, forms.write_csv, forms.write_pictures])
+def test_what_may_not_be_looked_at_is_one_sentence(tmp_path, mode, write):
+    before = os.geteuid()
+    for above in (*tmp_path.parents[:2], tmp_path):
+        above.chmod(0o755)
+    write(tmp_path, *few())
+    closed = tmp_path / "training" if write is forms.write_pictures else tmp_path
+    closed.chmod(mode)
+    if before == 0:  # who may look at everything
+        os.seteuid(65534)
+    try:
+        assert re.search("Permission denied|may not be looked into; change its permissions", refusal(tmp_path))
+    finally:
+        os.seteuid(before)
+        closed.chmod(0o755)
 
 
 # --- what is kept ---

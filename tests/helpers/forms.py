@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 from scipy.io import savemat
 
 from helpers import idx_bytes, write_idx_folder
-from mnist_jax import Examples, data
+from mnist_jax import Examples, UserError, data
 from mnist_jax.data.arrays import rank_in_class
+from mnist_jax.data.sources import read_arrays
 
 
 @functools.cache
@@ -25,6 +27,24 @@ def digits():
     order = np.lexsort((train.labels, rank_in_class(train.labels)))[:640]
     images, labels = train.images[order], train.labels[order]
     return Examples(images[:549], labels[:549]), Examples(images[549:], labels[549:])
+
+
+def few(count=20):
+    return tuple(Examples(part.images[:count], part.labels[:count]) for part in digits())
+
+
+def refusal(path):
+    """The sentence with which a path is refused."""
+    with pytest.raises(UserError) as error:
+        read_arrays(str(path))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def largest(path):
+    """The largest file of a form."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return max(files, key=lambda file: file.stat().st_size)
 
 
 def whole(train, test):

@@ -18,6 +18,12 @@ def test_confusion_text_and_axes():
     assert named.light != confusion_picture(labels, answers).light
 
 
+@pytest.mark.parametrize("name", ["$\\no such$", "\N{HANGUL SYLLABLE BA}\N{HANGUL SYLLABLE JI}", ""])
+def test_any_name_of_a_class_makes_a_figure(name):
+    labels = np.arange(10)
+    assert confusion_picture(labels, labels[::-1], (name, *CLASS_NAMES["Fashion-MNIST"][1:])).light
+
+
 def test_calibration_counts_every_answer_once():
     rng = np.random.default_rng(0)
     confidence = np.array([*rng.uniform(0.1, 1, 997), 0.0, 1.0, 0.1])

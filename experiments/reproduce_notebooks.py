@@ -98,7 +98,9 @@ def run(arguments: Arguments) -> None:
     start_jax(arguments.jax)
     data = arguments.digits.load("notebooks")
     if not published.comparable(data.describe(), EPOCHS):
-        raise UserError(f"The notebooks used all of MNIST, not {data.name} ({data.source}); name it with --data.")
+        raise UserError(
+            f"The notebooks used all of MNIST, and these digits are {data.name} ({data.source}); name it with --data."
+        )
     console = make_console()
     folder, results = run_lessons(
         "reproduce_notebooks",

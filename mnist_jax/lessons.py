@@ -12,6 +12,7 @@ from mnist_jax.optimizers import Optimizer, Schedule, Transformation, a_number, 
 IMAGE_SHAPE = (28, 28)
 PIXELS = math.prod(IMAGE_SHAPE)
 CLASSES = 10
+DIGITS = tuple(map(str, range(CLASSES)))  # names of the classes, unless a data set has others
 
 Activation = Literal["sigmoid", "relu", "tanh", "gelu"]
 Initialisation = Literal["pytorch", "he"]

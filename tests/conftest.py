@@ -80,7 +80,7 @@ def toy_folder(tmp_path, toy):
 @pytest.fixture(scope="session")
 def dataset(toy):
     """66 images for training, two batches of 32 and one of 2; 6 for validation, 20 for testing."""
-    return data.from_arrays(toy, toy_digits(20, seed=1), "slides")
+    return data.from_arrays(*toy, *toy_digits(20, seed=1))
 
 
 @pytest.fixture

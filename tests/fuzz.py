@@ -5,9 +5,9 @@ It needs atheris, which the project does not install, beside the project's own p
     pip install atheris
     python tests/fuzz.py idx -runs=1000000
 
-The targets are idx, checkpoint, lesson and arguments; what follows is libFuzzer's (`-max_total_time=60`, a folder of
-inputs, a file to try again). It ends at the first input that is misread or raises something else, and writes that to a
-file.
+The targets are idx, csv, npz, matlab, parquet, pictures, checkpoint, lesson and arguments; what follows is libFuzzer's
+(`-max_total_time=60`, a folder of inputs, a file to try again). It ends at the first input that is misread, raises
+something else or takes 2 GB of memory, and writes that to a file.
 """
 
 import contextlib
@@ -29,9 +29,10 @@ with atheris.instrument_imports(include=["mnist_jax"]):
     import conftest  # noqa: F401 sets the environment, before jax is imported
     import numpy as np
     import test_lessons
-    from helpers import command_lines, idx_bytes
+    from helpers import command_lines, forms, idx_bytes
 
     from mnist_jax import LESSONS, UserError
+    from mnist_jax.data.forms import _arrays, find
     from mnist_jax.data.idx import read_idx
     from mnist_jax.lessons import ACTIVATIONS, DTYPES, INITIALISATIONS
     from mnist_jax.optimizers import OPTIMIZERS
@@ -67,7 +68,7 @@ def idx(folder: Path) -> Iterator[Callable[[bytes], bool]]:
             assert len(refused.splitlines()) == 1
             return False
         assert expected is not None, f"read, but is no IDX file: {array.shape}"
-        assert (array.dtype, array.shape, array.tobytes()) == (np.uint8, *expected)
+        assert (array.shape, array.tobytes()) == expected
         return True
 
     tracemalloc.start()
@@ -101,6 +102,11 @@ def _parsed(content: bytes, dimensions: int) -> tuple[tuple[int, ...], bytes] | 
             content = gzip.decompress(content)
         except Exception:
             return None
+    if dimensions == 1 and content[:4] == bytes([0, 0, 12, 2]):  # QMNIST's table of labels
+        rows, columns = struct.unpack_from(">2I", content.ljust(12, b"\0"), 4)
+        if len(content) < 12 or columns == 0 or len(content) - 12 != 4 * rows * columns:
+            return None
+        return (rows,), np.frombuffer(content, ">i4", offset=12).reshape(rows, columns)[:, 0].astype(np.int32).tobytes()
     form = f">HBB{dimensions}I"
     if len(content) < struct.calcsize(form):
         return None
@@ -111,6 +117,43 @@ def _parsed(content: bytes, dimensions: int) -> tuple[tuple[int, ...], bytes] | 
     possible = functools.reduce(int.__mul__, (max(length, 1) for length in shape)) < 2**63
     right = (zeros, kind, count, size) == (0, 8, dimensions, len(rest))
     return (tuple(shape), rest) if right and possible else None
+
+
+def _damaged(provider: "atheris.FuzzedDataProvider", before: bytes, most: int) -> bytes:
+    """A file that is replaced, overwritten, cut or lengthened."""
+    kind, place = provider.ConsumeIntInRange(0, 3), provider.ConsumeIntInRange(0, len(before))
+    new = provider.ConsumeBytes(most)
+    return [new, before[:place] + new + before[place + len(new) :], before[:place], before + new][kind]
+
+
+@contextlib.contextmanager
+def digits(form: str, folder: Path) -> Iterator[Callable[[bytes], bool]]:
+    """A file of a form that digits come in (a key of `forms.WRITERS`), damaged."""
+    (folder / "digits").mkdir()
+    path = forms.WRITERS[form][0](folder / "digits", *forms.few(10))
+    file = forms.largest(path)
+    before, expected = file.read_bytes(), _arrays(find(path)).sha256
+
+    def read(data: bytes) -> bool:
+        after = _damaged(atheris.FuzzedDataProvider(data), before, len(data))
+        file.write_bytes(after)
+        refused, arrays = "", None
+        try:
+            arrays = _arrays(find(path))
+        except UserError as error:
+            refused = str(error)
+        if arrays is None:
+            assert after != before, f"refused, but is whole: {refused}"
+            assert len(refused.splitlines()) == 1
+            return False
+        for part in (arrays.train, arrays.test):
+            assert part.images.shape == (part.size, 28, 28)
+            assert part.images.dtype == part.labels.dtype == np.uint8
+            assert part.labels.max() <= 9
+        assert after != before or arrays.sha256 == expected
+        return True
+
+    yield read
 
 
 @contextlib.contextmanager
@@ -125,10 +168,8 @@ def checkpoint(folder: Path) -> Iterator[Callable[[bytes], bool]]:
 
     def read(data: bytes) -> bool:
         provider = atheris.FuzzedDataProvider(data)
-        kind, renamed = provider.ConsumeIntInRange(0, 3), provider.ConsumeBool()
-        place = provider.ConsumeIntInRange(0, len(before))
-        new = provider.ConsumeBytes(len(data))
-        after = [new, before[:place] + new + before[place + len(new) :], before[:place], before + new][kind]
+        renamed = provider.ConsumeBool()
+        after = _damaged(provider, before, len(data))
         for path in folder.iterdir():
             path.unlink()
         digest = hashlib.sha256(after).hexdigest()[:32]
@@ -230,13 +271,26 @@ def seeds(target: str) -> list[bytes]:
     files = [b"\0" + images, b"\1" + labels, b"\0" + huge, *(bytes([kind, 3, 2, 1]) + b"pixels" for kind in range(32))]
     return {
         "idx": [*files, b"\0" + gzip.compress(images), b"\1" + gzip.compress(labels)],
-        # FuzzedDataProvider takes its numbers from the end: the kind of damage, the name, the place.
-        "checkpoint": [content + b"\0\0\1\0" for content in (b"{}", b"[" * 3000, b"9" * 4500)]
-        + [b" \0\3\1\1", b"\0\0\1\3", *(bytes([byte]) + b"\0\5\1\1" for byte in range(16, 32))],
+        # FuzzedDataProvider takes its numbers from the end: the name, the kind of damage, the place.
+        "checkpoint": [content + b"\0\0\0\1" for content in (b"{}", b"[" * 3000, b"9" * 4500)]
+        + [b" \0\3\1\1", b"\0\0\3\1", *(bytes([byte]) + b"\0\5\1\1" for byte in range(16, 32))],
     }.get(target, [bytes(range(256)), b"\xff" * 64])
 
 
-TARGETS = {"idx": idx, "checkpoint": checkpoint, "lesson": lesson, "arguments": arguments}
+FORMS = {
+    "csv": "CSV",
+    "npz": "npz, not packed",
+    "matlab": "EMNIST's MATLAB file",
+    "parquet": "Parquet",
+    "pictures": "pictures",
+}
+TARGETS = {
+    "idx": idx,
+    **{name: functools.partial(digits, form) for name, form in FORMS.items()},
+    "checkpoint": checkpoint,
+    "lesson": lesson,
+    "arguments": arguments,
+}
 
 
 def fuzz(target: str, folder: Path) -> None:

@@ -13,7 +13,7 @@ WITHOUT_THE_REST = """
 import sys
 for name in (
     "tyro", "tensorflow_datasets", "mlxtend", "matplotlib", "PIL", "platformdirs", "requests", "scipy", "tensorboardX",
-    "filelock", "msgspec", "opda",
+    "filelock", "msgspec", "opda", "pyarrow", "pandas",
 ):
     sys.modules[name] = None
 import jax, numpy as np

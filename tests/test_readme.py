@@ -45,6 +45,24 @@ EXERCISES = set((ROOT / "docs" / "teaching.md").read_text().splitlines())
 ON_A_RUN = [line for line in COMMANDS if re.match("mnist-jax (report|demo|predict|export|import) ", line)]
 
 
+def on_tiny_data(command, arguments, digits, out):
+    """The arguments of a command, for one epoch of tiny data: of an option given twice the last counts."""
+    if arguments[:1] == ["lessons"]:
+        return arguments
+    if arguments[:1] == ["data"]:
+        return ["data", *[digits for _ in arguments[1:]]]
+    if arguments[:1] == ["verify"]:
+        return [*arguments, "--lessons", "mlp"]
+    shorter = ["--epochs", "1"]
+    if "--quick" in arguments:
+        shorter = ["--lessons" if "sgd_vs_adam" in command else "--lesson", "mlp"]
+    if command.endswith("speed.py"):
+        shorter = ["--lessons", "mlp", "--repeats", "1", "--start-repeats", "0", "--no-scaling", "--peers"]
+    elif command.startswith("python") and "--seeds" in arguments:
+        shorter += ["--lessons", "mlp"]
+    return [*arguments, "--data", digits, "--out", out, *shorter]
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -68,18 +86,8 @@ def test_commands(command, run_main, toy_folder, tmp_path, monkeypatch):
         main = cli.main if program == "mnist-jax" else script(Path(arguments.pop(0)).stem).main
         if "--prepare" in arguments:
             monkeypatch.setattr("mnist_jax.data.tfds.prepare", lambda *_: "prepared")
-        elif arguments[:1] == ["verify"]:
-            arguments += ["--lessons", "mlp"]
-        elif arguments[:1] not in (["lessons"], ["data"]):
-            # As written, but on tiny data and for one epoch: of an option given twice the last counts.
-            shorter = ["--epochs", "1"]
-            if "--quick" in arguments:
-                shorter = ["--lessons" if "sgd_vs_adam" in command else "--lesson", "mlp"]
-            if command.endswith("speed.py"):
-                shorter = ["--lessons", "mlp", "--repeats", "1", "--start-repeats", "0", "--no-scaling", "--peers"]
-            elif program == "python" and "--seeds" in arguments:
-                shorter += ["--lessons", "mlp"]
-            arguments += ["--data", str(toy_folder), "--out", str(tmp_path / "out"), *shorter]
+        else:
+            arguments = on_tiny_data(command, arguments, str(toy_folder), str(tmp_path / "out"))
         status, _, err = run_main(main, *arguments)
         assert (status, err) == (0, "")
 

@@ -41,7 +41,7 @@ def start_times(lessons: Iterable[str], options: Sequence[str], repeats: int, pr
 
 def data_options(data: Dataset, chosen: DataArguments) -> list[str]:
     """What makes the command load the data that were found here."""
-    found = ["--split", data.split, "--data", chosen.data if data.source == "folder" else data.source]
+    found = ["--split", data.split, "--data", chosen.data if data.source in ("file", "folder") else data.source]
     return found if chosen.data_dir is None else [*found, "--data-dir", str(chosen.data_dir)]
 
 

@@ -113,10 +113,11 @@ class DataArguments:
     """Source of the digits.
 
     Attributes:
-      data: auto is TFDS's MNIST if available, else the sample; a folder has MNIST's files or TFDS data.
+      data: auto is TFDS's MNIST if available, else the sample; a file or folder in any form of docs/data.md; or a
+        set of TFDS, such as tfds:fashion_mnist.
     """
 
-    data: Annotated[str, tyro.conf.arg(metavar="auto|tfds|sample|FOLDER")] = "auto"
+    data: Annotated[str, tyro.conf.arg(metavar="auto|tfds|tfds:NAME|sample|PATH")] = "auto"
     data_dir: DataDir = None
 
     def load(self, split: Split) -> Dataset:

@@ -26,7 +26,7 @@ from mnist_jax.cli.arguments import (
     parsed,
     subcommands,
 )
-from mnist_jax.cli.digits import HEADER, digits_of, source_row
+from mnist_jax.cli.digits import digits_of, show_path, show_sources
 from mnist_jax.cli.lesson_flags import ChosenLesson
 from mnist_jax.cli.program import exit_on_user_error
 from mnist_jax.cli.start import start_jax
@@ -34,9 +34,9 @@ from mnist_jax.cli.study import run_lessons
 from mnist_jax.cli.terminal import load_data, make_console, table
 from mnist_jax.data import tfds
 from mnist_jax.errors import UserError, expand_user
-from mnist_jax.lessons import CLASSES, LESSONS, what_changed
+from mnist_jax.lessons import DIGITS, LESSONS, what_changed
 from mnist_jax.nets.exchange import Format, exported, keep_imported, read_safetensors
-from mnist_jax.nets.trained import find_nets, probabilities, read_nets, read_run, run_folder
+from mnist_jax.nets.trained import class_names, find_nets, probabilities, read_nets, read_run, run_folder
 from mnist_jax.runs.files import RESULTS, new_file, write_file
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.provenance import command_line
@@ -114,34 +114,32 @@ def train(
 
 
 def data(
+    path: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="[PATH]", help_behavior_hint="")]] = None,
+    /,
     *,
-    data: Annotated[str | None, default_is("none")] = None,
     data_dir: DataDir = None,
     manual_dir: Annotated[Path | None, default_is("none")] = None,
     prepare: bool = False,
 ) -> None:
-    """Show which data are available, where and how much, and whether they are intact.
+    """Show what a file or folder is taken for and its first digits; without one, what TFDS and the sample hold.
 
     Args:
-      data: a folder to look at beside TFDS and the sample.
-      manual_dir: a folder with MNIST's four .gz files, to prepare from without a network.
-      prepare: let TFDS download (unless the files are at hand) and prepare mnist.
+      path: a file or folder with digits, tfds:NAME, or sample.
+      manual_dir: a folder with the files that TFDS would download, to prepare from without a network.
+      prepare: let TFDS download (unless the files are at hand) and prepare mnist, or tfds:NAME.
     """
     console = make_console()
     if prepare:
-        with console.status("TFDS prepares mnist; this takes about half a minute"):
-            where = tfds.prepare(data_dir, manual_dir)
-        console.print(f"TFDS holds mnist in {where}", soft_wrap=True)
-    rows, errors = [], []
-    for source in ("tfds", "sample", *([data] if data else [])):
-        try:
-            rows.append(source_row(source, data_dir))
-        except UserError as error:
-            rows.append([source, "-", "-", "-", "no, see below"])
-            errors.append(error)
-    console.print(table("Data", HEADER, rows))
-    if errors:
-        raise errors[0]
+        name = tfds.name_of(path or "tfds")
+        if name is None:
+            raise UserError(f"--prepare prepares a data set of TFDS, such as tfds:fashion_mnist, not {path}.")
+        with console.status(f"TFDS prepares {name}; this takes about half a minute"):
+            where = tfds.prepare(name, data_dir, manual_dir)
+        console.print(f"TFDS holds {name} in {where}", soft_wrap=True)
+    if path is None:
+        show_sources(data_dir, console)
+    else:
+        show_path(path, data_dir, console)
 
 
 def report(
@@ -157,7 +155,7 @@ def report(
     """Write a report on a run or a study: its tables and curves, and what each net does and gets wrong.
 
     Args:
-      data: source of the digits that it was tested on: tfds, sample, or a folder.
+      data: source of the digits that it was tested on, as for train.
       out: file to write, which must not exist yet.
     """
     from mnist_jax.views.report import report_page
@@ -201,7 +199,9 @@ def predict(
         raise UserError("Name at least one picture, a PNG or JPEG file.")
     start_jax(jax)
     digits = np.stack([read_digit(expand_user(image)) for image in images])
-    net = read_nets(run_folder(run), lesson_id=lesson, seed=seed)[-1]
+    folder = run_folder(run)
+    net = read_nets(folder, lesson_id=lesson, seed=seed)[-1]
+    classes = class_names(read_run(folder))
     found = probabilities(net, digits)
     answers = found.argmax(1).tolist()
     if json:
@@ -212,11 +212,11 @@ def predict(
         print(dumps(entries, indent=1))
         return
     rows = [
-        [str(image), str(digit), *(f"{100 * value:.1f}" for value in row)]
+        [str(image), classes[digit], *(f"{100 * value:.1f}" for value in row)]
         for image, digit, row in zip(images, answers, found, strict=True)
     ]
-    what = f"Probability of each digit in percent, by the net of {net}"
-    make_console().print(table(what, ["image", "digit", *map(str, range(CLASSES))], rows))
+    what = f"Probability of each {'digit' if classes == DIGITS else 'class'} in percent, by the net of {net}"
+    make_console().print(table(what, ["image", "answer", *classes], rows))
 
 
 def demo(
@@ -236,9 +236,9 @@ def demo(
 
     start_jax(jax)
     folder = run_folder(run)
-    nets = read_nets(folder, seed=seed)
+    nets, classes = read_nets(folder, seed=seed), class_names(read_run(folder))
     console = make_console()
-    with contextlib.suppress(KeyboardInterrupt), Server(nets, port, f"Nets of {folder.name}.") as server:
+    with contextlib.suppress(KeyboardInterrupt), Server(nets, classes, port, f"Nets of {folder.name}.") as server:
         console.print(f"Open {server.url} in a browser; Ctrl-C ends it.", soft_wrap=True)
         server.serve_forever()
 

@@ -53,9 +53,14 @@ def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:
         loaded.sha256,
         lambda _: f"This process found other digits than the first one ({loaded.name}); name the same --data.",
     )
-    if loaded.notice:
-        make_console(stderr=True).print(Panel(Text(loaded.notice), title="NOTICE", border_style="bold red"))
+    show_notice(loaded.notice)
     return loaded
+
+
+def show_notice(notice: str) -> None:
+    """Show what the user must know so that it cannot be missed, if there is anything."""
+    if notice:
+        make_console(stderr=True).print(Panel(Text(notice), title="NOTICE", border_style="bold red"))
 
 
 class EpochProgress:

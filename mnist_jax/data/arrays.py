@@ -5,31 +5,54 @@ import hashlib
 
 import numpy as np
 
-from mnist_jax.errors import UserError
-from mnist_jax.lessons import CLASSES, IMAGE_SHAPE
+from mnist_jax.errors import UserError, reason
+from mnist_jax.lessons import CLASSES, IMAGE_SHAPE, PIXELS
 from mnist_jax.train import Examples
 
-# SHA-256 of the arrays (`digest`) -> what they are. TFDS keeps MNIST's examples in an order of its own.
+# SHA-256 of the arrays (`digest`) -> what they are. TFDS keeps its examples in an order of its own.
 KNOWN = {
     "25c98f992c005963b7428e1f38418b233c9b286cc403519287eb8063f0bcfe07": "MNIST",
     "8d55194a4946d8cf7678cfed1846bc104a3440e8195d16b3295d5feebc6b6e04": "MNIST",
     "eee656c63c1c7a3b7c885d28c97fd74dc039264ce75eae7cb8d991df379ef736": "Fashion-MNIST",  # the authors' four files
+    "dd219072a66406ad6faa2552d6650023532519294d9653aef45f095ae8f0770d": "Fashion-MNIST",
     "d7a0aca7ffff4247002ef8ec10bb26348ff47025083ac25d82cd4ab948518319": "sample of MNIST",
 }
+NOT_KNOWN = "not known by name"
+
+# Source: the README of github.com/zalandoresearch/fashion-mnist.
+CLASS_NAMES = {
+    "Fashion-MNIST": (
+        *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    )
+}
+
+MOST_BYTES = 2**30  # of one array, in whatever type it is stored: nothing that a file claims may ask for more memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-    """A source as it is stored: training and test examples, not yet split further."""
+    """A source as it is stored: training and test examples, not yet split further.
+
+    Attributes:
+      train, test: numpy arrays, uint8.
+      sha256: of them, see `digest`.
+      form: what they were read from, in words.
+      classes: names of the ten classes, or () where they are the digits 0 to 9.
+      notice: what the user must know of how they were read, or "".
+    """
 
     train: Examples
     test: Examples
     sha256: str
+    form: str = "arrays"
+    classes: tuple[str, ...] = ()
+    notice: str = ""
 
     @property
     def name(self) -> str:
         """What they are by their SHA-256."""
-        return KNOWN.get(self.sha256, "unrecognised")
+        return KNOWN.get(self.sha256, NOT_KNOWN)
 
 
 def digest(train: Examples, test: Examples) -> str:
@@ -42,15 +65,120 @@ def digest(train: Examples, test: Examples) -> str:
 
 
 def checked(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], where: str) -> Arrays:
-    """Checked arrays: 28 x 28 bytes, as many labels, all of ten classes."""
+    """Checked arrays: 28 x 28 bytes, as many labels, all of ten classes.
+
+    Args:
+      train: images and labels in any shape and type that `as_pixels` and `as_digits` take.
+      test: the same.
+      where: for sentences, what holds them.
+
+    Raises:
+      UserError: something else.
+    """
+    splits = []
     for images, labels in (train, test):
-        if images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE or images.dtype != np.uint8:
-            raise UserError(f"{where} holds images of shape {images.shape[1:]}, not 28 x 28 bytes.")
-        if len(images) != len(labels):
-            raise UserError(f"{where} holds {len(images)} images but {len(labels)} labels in one split.")
-        if len(images) == 0:
+        pixels, digits = as_pixels(images, where), as_digits(labels, where)
+        if len(pixels) != len(digits):
+            raise UserError(f"{where} holds {len(pixels)} images but {len(digits)} labels in one split.")
+        if len(pixels) == 0:
             raise UserError(f"{where} holds a split without images.")
-        if labels.min() < 0 or labels.max() >= CLASSES:
-            raise UserError(f"{where} holds the label {max(labels, key=abs)}; labels must be 0 to {CLASSES - 1}.")
-    splits = [Examples(images, labels.astype(np.uint8)) for images, labels in (train, test)]
-    return Arrays(splits[0], splits[1], digest(splits[0], splits[1]))
+        splits.append(Examples(pixels, digits))
+    train_part, test_part = splits
+    if train_part.images.max() <= 1:
+        raise UserError(_other_values(train_part.images, where))
+    if train_part.labels.min() == train_part.labels.max():
+        raise UserError(
+            f"{where} gives all training images the label {train_part.labels[0]}; check which file or column holds the "
+            "labels."
+        )
+    notice = ""
+    if np.median(train_part.images[:, 0]) > 127:  # the upper rim
+        notice = (
+            f"The images of {where} are dark on light; MNIST's are light on dark, and so are those that `predict` and "
+            "`demo` show a net."
+        )
+    sha256 = digest(train_part, test_part)
+    return Arrays(train_part, test_part, sha256, classes=CLASS_NAMES.get(KNOWN.get(sha256, ""), ()), notice=notice)
+
+
+def as_pixels(images: np.ndarray, where: str) -> np.ndarray:
+    """Images as uint8 `[n, 28, 28]`.
+
+    Args:
+      images: `[n, 28, 28]`, with an axis of one channel or without, or `[n, 784]`; any type of numbers, of which all
+        are whole and 0 to 255.
+      where: for sentences, what holds them.
+
+    Raises:
+      UserError: something else.
+    """
+    images = np.asarray(images)
+    shape = images.shape[1:]
+    if images.ndim == 0 or shape not in (IMAGE_SHAPE, (PIXELS,), (*IMAGE_SHAPE, 1), (1, *IMAGE_SHAPE)):
+        colour = " in colour" if 3 in shape or 4 in shape else ""
+        raise UserError(f"{where} holds images of shape {shape}{colour}, not 28 x 28 bytes.")
+    if images.dtype != np.uint8:
+        images = _as_bytes(images, where)
+    return images.reshape(-1, *IMAGE_SHAPE)
+
+
+def _as_bytes(images: np.ndarray, where: str) -> np.ndarray:
+    """Numbers of another type, of which all are whole and 0 to 255."""
+    if images.dtype.kind not in "iuf":
+        raise UserError(f"{where} holds images of {images.dtype}, not of the numbers 0 to 255.")
+    with np.errstate(invalid="ignore"):  # of nan
+        pixels = images.astype(np.uint8)
+    if not np.array_equal(pixels, images):
+        raise UserError(_other_values(images, where))
+    return pixels
+
+
+def _other_values(images: np.ndarray, where: str) -> str:
+    return (
+        f"{where} holds images of values from {images.min():g} to {images.max():g}, not the whole numbers 0 to 255; if "
+        "they are scaled to 1, multiply them by 255 and round."
+    )
+
+
+def as_digits(labels: np.ndarray, where: str) -> np.ndarray:
+    """Labels as uint8 `[n]`.
+
+    Args:
+      labels: `[n]` or `[n, 1]`: the numbers 0 to 9, of any type, or as strings.
+      where: for sentences, what holds them.
+
+    Raises:
+      UserError: something else.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iufUSO":
+        raise UserError(f"{where} holds labels of shape {labels.shape[1:]} and type {labels.dtype}, not one each.")
+    try:
+        numbers = labels.astype(object).astype(np.float64)  # by way of Python's own, whose errors are clearer
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where} holds labels that are no numbers ({reason(error)}).") from error
+    wrong = np.flatnonzero(~np.isin(numbers, range(CLASSES)))
+    if len(wrong):
+        raise UserError(
+            f"{where} holds the label {labels[wrong[0]]}; labels must be 0 to {CLASSES - 1}, as the nets tell ten "
+            "classes (of EMNIST: digits or mnist)."
+        )
+    return numbers.astype(np.uint8)
+
+
+def last_part(labels: np.ndarray, parts: int) -> np.ndarray:
+    """Which examples are the last `1 / parts`, bool `[n]`; of each class, where they are sorted by class."""
+    if (np.diff(labels.astype(int)) >= 0).all():
+        return rank_in_class(labels) >= (np.bincount(labels) - np.bincount(labels) // parts)[labels]
+    return np.arange(len(labels)) >= len(labels) - len(labels) // parts
+
+
+def rank_in_class(labels: np.ndarray) -> np.ndarray:
+    """For each example, how many of its class stand before it."""
+    rank = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        where = np.flatnonzero(labels == label)
+        rank[where] = np.arange(len(where))
+    return rank

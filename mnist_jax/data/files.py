@@ -1,16 +1,37 @@
-"""Files that are never half there."""
+"""Files: read zipped or not, and written so that they are never half there."""
 
 import contextlib
 import errno
+import gzip
 import os
 import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from mnist_jax.errors import UserError, reason
 
 
-def replace_file(path: Path, content: bytes | memoryview) -> None:
-    """Write under a temporary name, then rename: the file is there whole or as it was before, and synced to disk.
+@contextlib.contextmanager
+def opened(path: Path | zipfile.Path) -> Iterator[BinaryIO]:
+    """The file, unzipped where it is gzip by its first bytes, its errors as `UserError`."""
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            with gzip.GzipFile(fileobj=raw) if zipped else raw as file:
+                yield file  # type: ignore[misc]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({reason(error)}); fetch it again.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({reason(error)}).") from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file under a temporary name, then renamed: it is there whole or as it was before, and synced to disk.
 
     Raises:
       UserError: it cannot be written.
@@ -18,7 +39,7 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -29,6 +50,12 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise UserError(f"{path} cannot be written ({reason(error)}).") from error
+
+
+def replace_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file as `replacing` does, and raise what that raises."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def make_folders(folder: Path) -> None:

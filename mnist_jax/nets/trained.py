@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnist_jax.errors import UserError, check_choice, expand_user, is_folder
-from mnist_jax.lessons import LESSONS, Lesson, lesson_of_json
+from mnist_jax.lessons import DIGITS, LESSONS, Lesson, lesson_of_json
 from mnist_jax.runs.checkpoints import last_checkpoint
 from mnist_jax.runs.files import CHECKPOINTS, JOURNAL, RESULTS, RUNS
 from mnist_jax.runs.schema import fault
@@ -98,6 +98,11 @@ def read_run(folder: Path) -> dict[str, Any]:
     if found := fault(run):
         raise UserError(f"{path} is not what a run of this program writes ({found}).")
     return run
+
+
+def class_names(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the ten classes of what `read_run` read."""
+    return tuple(run["data"].get("classes") or DIGITS)
 
 
 def _journal(folder: Path) -> list[dict[str, Any]]:

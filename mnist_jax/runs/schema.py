@@ -1,31 +1,34 @@
 """What results.json, and the first line of runs.jsonl, must hold: checked when it is read, trusted afterwards."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mnist_jax.data import Split
+from mnist_jax.data.pieces import LONGEST_NAME
 from mnist_jax.errors import UserError
-from mnist_jax.lessons import LESSONS, lesson_of_json
+from mnist_jax.lessons import CLASSES, LESSONS, lesson_of_json
 
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 _Size = Annotated[int, Meta(ge=1, le=2**53)]
 _Seeds = Annotated[list[_Count], Meta(min_length=1)]
 _Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+_Classes = Annotated[list[Annotated[str, Meta(max_length=LONGEST_NAME)]], Meta(min_length=CLASSES, max_length=CLASSES)]
 _Loss = Annotated[float, Meta(ge=-1e-3, le=3.5e38)]  # of float32: may be rounded below zero
 
 
 class _Data(Struct):
     name: str
-    source: Literal["tfds", "folder", "sample", "arrays"]
+    source: Annotated[str, Meta(pattern=r"^(tfds(:[\w/]+)?|file|folder|sample|arrays)$")]
     split: Split
     train: _Size
     validation: _Count
     test: _Size
     sha256: str
     where: str | None = None  # not in old records
+    classes: _Classes | None = None  # where they are not digits
 
 
 class _Import(Struct):

@@ -31,6 +31,7 @@ class Server(ThreadingHTTPServer):
 
     Args:
       nets: one per lesson.
+      classes: names of the ten classes.
       port: 0 is any that is free.
       about: a sentence for the page, of where the nets are from.
 
@@ -40,13 +41,14 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, nets: Sequence[TrainedNet], port: int, about: str) -> None:
+    def __init__(self, nets: Sequence[TrainedNet], classes: Sequence[str], port: int, about: str) -> None:
         self._nets = nets
         self._lock = threading.Lock()
         self._nonce = secrets.token_urlsafe()
         self.answer(png(np.eye(*IMAGE_SHAPE, dtype=np.uint8) * 255))  # compiles before anyone draws
         lessons = {net.lesson_id: net.history for net in nets}
-        self.page = page("demo.html", lessons=lessons, about=about, largest=_LARGEST, nonce=self._nonce).encode()
+        shown = {"lessons": lessons, "classes": classes, "about": about}
+        self.page = page("demo.html", **shown, largest=_LARGEST, nonce=self._nonce).encode()
         try:
             super().__init__((_HOST, port), _Handler)
         except (OSError, OverflowError) as error:

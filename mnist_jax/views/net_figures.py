@@ -9,18 +9,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 from scipy.stats import binomtest
 
-from mnist_jax.lessons import CLASSES, IMAGE_SHAPE
+from mnist_jax.lessons import CLASSES, DIGITS, IMAGE_SHAPE
 from mnist_jax.studies.stats import Bin
 from mnist_jax.views.figures import as_png
 
 MOST_UNITS = 48  # of the first layer that are shown
 
 
-def confusion_figure(counts: np.ndarray) -> bytes:
-    """How often each digit was taken for each: a PNG; colour is the share of a row, of mistakes only.
+def confusion_figure(counts: np.ndarray, classes: Sequence[str] = DIGITS) -> bytes:
+    """How often each class was taken for each: a PNG; colour is the share of a row, of mistakes only.
 
     Args:
-      counts: integers `[10, 10]`, one row per digit, one column per answer.
+      counts: integers `[10, 10]`, one row per class, one column per answer.
+      classes: their names.
     """
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -31,9 +32,10 @@ def confusion_figure(counts: np.ndarray) -> bytes:
         weight = "bold" if row == column else "normal"
         if counts[row, column]:
             axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize="small", weight=weight)
-    axes.set(xlabel="answer", ylabel="digit")
-    axes.set_xticks(range(CLASSES))
-    axes.set_yticks(range(CLASSES))
+    axes.set(xlabel="answer", ylabel="digit" if classes == DIGITS else "class")
+    ticks = classes if all(map(str.isascii, classes)) else DIGITS  # the font lacks signs of most scripts
+    axes.set_xticks(range(CLASSES), ticks, rotation=0 if max(map(len, ticks)) == 1 else 90, parse_math=False)
+    axes.set_yticks(range(CLASSES), ticks, parse_math=False)
     axes.tick_params(length=0)
     return as_png(figure)
 

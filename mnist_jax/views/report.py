@@ -11,9 +11,9 @@ import numpy as np
 from markdown_it import MarkdownIt
 
 from mnist_jax.errors import UserError, reason
-from mnist_jax.lessons import CLASSES, IDEAS, LESSONS, changes
+from mnist_jax.lessons import CLASSES, DIGITS, IDEAS, LESSONS, changes
 from mnist_jax.nets.images import data_url, png
-from mnist_jax.nets.trained import TrainedNet, probabilities
+from mnist_jax.nets.trained import TrainedNet, class_names, probabilities
 from mnist_jax.runs.files import TABLE
 from mnist_jax.runs.provenance import numerics
 from mnist_jax.studies.stats import calibration, expected_calibration_error, fractions, ladder_gains
@@ -77,7 +77,8 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
         _read(folder / TABLE).decode(errors="replace") if (folder / TABLE).is_file() and (figures or not table) else ""
     )
     is_start_known = results["config"].get("jax") == numerics()
-    shown = [] if test is None else [part for net in nets if (part := _net(net, test, is_start_known))]
+    classes = class_names(results)
+    shown = [] if test is None else [part for net in nets if (part := _net(net, test, classes, is_start_known))]
     return page(
         "report.html",
         title=folder.resolve().name,
@@ -193,10 +194,14 @@ def _gains(results: Mapping[str, Any]) -> Picture | None:
     )
 
 
-def _net(net: TrainedNet, test: Examples, is_start_known: bool) -> dict[str, Any] | None:
+def _net(net: TrainedNet, test: Examples, classes: Sequence[str], is_start_known: bool) -> dict[str, Any] | None:
     """What the page shows of one net; nothing where its outputs are not finite.
 
-    `is_start_known`: whether JAX gives the initial weights here that it gave the run.
+    Args:
+      net: the net.
+      test: what it is tested on.
+      classes: their names.
+      is_start_known: whether JAX gives the initial weights here that it gave the run.
     """
     try:
         found = probabilities(net, test.images)
@@ -212,9 +217,9 @@ def _net(net: TrainedNet, test: Examples, is_start_known: bool) -> dict[str, Any
             f"Below is the net of {net}: {right.mean():.2%} of the {test.size:,} test images right, "
             f"{count_of(int((~right).sum()), 'mistake')}."
         ),
-        "mistakes": _mistakes(test.images, labels, found, answers),
+        "mistakes": _mistakes(test.images, labels, found, classes),
         "pictures": [
-            confusion_picture(labels, answers),
+            confusion_picture(labels, answers, classes),
             _calibration(found.max(1), right),
             _first_layer(net),
             _weights(net, is_start_known),
@@ -229,34 +234,36 @@ def _idea(net: TrainedNet) -> str:
     return IDEAS[net.lesson_id] + (f" Other than in the course: {others}." if others else "")
 
 
-def _mistakes(images: np.ndarray, labels: np.ndarray, found: np.ndarray, answers: np.ndarray) -> list[Picture]:
+def _mistakes(images: np.ndarray, labels: np.ndarray, found: np.ndarray, classes: Sequence[str]) -> list[Picture]:
     """The wrongly answered digits that got the lowest probabilities, the worst first."""
+    answers = found.argmax(1)
     given = found[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(answers != labels)
     worst = wrong[np.argsort(given[wrong], kind="stable")][:_MOST_MISTAKES]
     return [
         Picture(
-            alt=f"Test image {index}, a {labels[index]} taken for a {answers[index]}",
-            caption=f"{labels[index]}, taken for {answers[index]} ({found[index].max():.1%})",
+            alt=f"Test image {index}: {classes[labels[index]]}, taken for {classes[answers[index]]}",
+            caption=f"{classes[labels[index]]}, taken for {classes[answers[index]]} ({found[index].max():.1%})",
             light=data_url(png(images[index])),
         )
         for index in worst
     ]
 
 
-def confusion_picture(labels: np.ndarray, answers: np.ndarray) -> Picture:
+def confusion_picture(labels: np.ndarray, answers: np.ndarray, classes: Sequence[str] = DIGITS) -> Picture:
     """How often each class, of `labels [images]`, was taken for each, of `answers [images]`."""
+    noun = "digit" if classes == DIGITS else "class"
     counts = np.zeros((CLASSES, CLASSES), int)
     np.add.at(counts, (labels, answers), 1)
     mistakes = np.where(np.eye(CLASSES, dtype=bool), 0, counts)
     often = [np.unravel_index(place, mistakes.shape) for place in np.argsort(-mistakes, axis=None, kind="stable")[:3]]
     words = ", ".join(
-        f"{digit} taken for {answer} ({count_of(int(mistakes[digit, answer]), 'time')})"
-        for digit, answer in often
-        if mistakes[digit, answer]
+        f"{classes[label]} taken for {classes[answer]} ({count_of(int(mistakes[label, answer]), 'time')})"
+        for label, answer in often
+        if mistakes[label, answer]
     )
-    caption = f"Which digit is taken for which; most often {words}." if words else "No digit is taken for another."
-    return drawn_picture(f"Confusion matrix. {caption}", caption, confusion_figure, counts)
+    caption = f"Which {noun} is taken for which; most often {words}." if words else f"No {noun} is taken for another."
+    return drawn_picture(f"Confusion matrix. {caption}", caption, confusion_figure, counts, classes)
 
 
 def _calibration(confidence: np.ndarray, right: np.ndarray) -> Picture:

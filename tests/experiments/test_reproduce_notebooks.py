@@ -79,7 +79,8 @@ def test_from_end_to_end_on_tiny_data(reproduce, run_main, toy_folder, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"), [(["--seeds", "2"], "at least 3 seeds"), ([], "used all of MNIST, not unrecognised")]
+    ("arguments", "says"),
+    [(["--seeds", "2"], "at least 3 seeds"), ([], "used all of MNIST, and these digits are not known")],
 )
 def test_invalid_comparisons_are_refused(reproduce, run_main, toy_folder, tmp_path, arguments, says):
     status, _, err = run_main(reproduce.main, "--data", toy_folder, "--out", tmp_path / "out", *arguments)

@@ -24,7 +24,7 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     assert list(config["lessons"]) == list(results["nets"]) == ["mlp"]
     runs = 0
     for name, entry in results["nets"]["mlp"].items():
-        assert [trial["settings"] for trial in entry["trials"]] == SPACES[name].trials("unrecognised", "mlp", 2)
+        assert [trial["settings"] for trial in entry["trials"]] == SPACES[name].trials("not known by name", "mlp", 2)
         assert [trial["seed"] for trial in entry["trials"]] == [0, 1, 2]
         finals = [entry[key] for key in ("final", "course") if key in entry]
         assert len(finals) == 1 + (entry["chosen"] != 0)

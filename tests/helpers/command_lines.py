@@ -65,7 +65,7 @@ BAD = {
         "b1",
     ),
     "home": (["mlp", "--data", "~nobody-of-this-name"], "home folder"),
-    "folder": (["mlp", "--data", "nowhere"], "not a folder"),
+    "folder": (["mlp", "--data", "nowhere"], "neither a file nor a folder"),
 }
 
 
@@ -100,7 +100,7 @@ WORDS = [
 
 @functools.cache
 def tiny_dataset():
-    return data.from_arrays(toy_digits(72), toy_digits(20, seed=1), "slides")
+    return data.from_arrays(*toy_digits(72), *toy_digits(20, seed=1))
 
 
 def not_loaded(source, split, data_dir):

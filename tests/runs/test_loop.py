@@ -275,7 +275,7 @@ def test_fully_diverged_group_is_kept_and_not_retrained(dataset, tmp_path, monke
 
 def test_group_name_depends_on_the_data(dataset, toy):
     """A folder of checkpoints does not continue with other digits."""
-    others = data.from_arrays(toy, toy, "slides")
+    others = data.from_arrays(*toy, *toy)
     names = {Trainer(LESSONS["mlp"], digits, [Run(0)]).name([Run(0)]) for digits in (dataset, others)}
     assert len(names) == 2
 
@@ -319,7 +319,7 @@ def test_diverged_run_ends_and_is_marked(dataset):
 
 
 def test_no_validation_split_gives_no_validation_counts(toy):
-    whole = data.from_arrays(toy, toy, "notebooks")
+    whole = data.from_arrays(*toy, *toy, split="notebooks")
     assert record(train_runs(LESSONS["mlp"], whole, runs_of_seeds([0]), epochs=1))["validation_correct"] is None
 
 

@@ -3,6 +3,7 @@ import http.client
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from helpers.browser import chromium, requested
 from PIL import Image
 
 from mnist_jax.cli import commands as cli
+from mnist_jax.data.arrays import CLASS_NAMES
+from mnist_jax.lessons import DIGITS
 from mnist_jax.nets.images import png, read_digit
 from mnist_jax.nets.trained import probabilities, read_nets
 from mnist_jax.views.demo import Server
@@ -28,8 +31,8 @@ DRAWN = {
 
 
 @contextlib.contextmanager
-def serving(run):
-    with Server(read_nets(run), 0, "Nets <of> a test.") as server:
+def serving(run, classes=DIGITS):
+    with Server(read_nets(run), classes, 0, "Nets <of> a test.") as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -65,6 +68,15 @@ def test_demo_page_is_complete_and_self_contained(server):
     assert policy.startswith("default-src 'none'; ")
     assert "connect-src 'self'" in policy
     assert "unsafe" not in policy
+
+
+def test_demo_shows_the_names_of_classes(digits_run):
+    names = ("<b>", *CLASS_NAMES["Fashion-MNIST"][1:])
+    with serving(digits_run, names) as server:
+        page = asked(server, "GET", "/")[2].decode()
+    shown = re.findall(r'<div class="bar"><span>(.*?)</span>', page)
+    assert shown == ["&lt;b&gt;", *names[1:]] * (len(shown) // 10)
+    assert "grid-template-columns: 10ch" in page
 
 
 def test_drawing_returns_probabilities_of_each_lesson(server, digits_run):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mnist_jax.data.arrays import CLASS_NAMES
 from mnist_jax.studies.stats import Bin, calibration, expected_calibration_error
 from mnist_jax.views.net_figures import calibration_figure, confusion_figure, first_layer_figure, weights_figure
 from mnist_jax.views.report import confusion_picture
@@ -12,6 +13,15 @@ def test_confusion_text_and_axes():
     labels, answers = np.array([4] * 5 + [9] * 2 + [1]), np.array([9] * 3 + [4] * 4 + [1])
     assert "most often 4 taken for 9 (3 times), 9 taken for 4 (2 times)." in confusion_picture(labels, answers).alt
     assert confusion_picture(labels, labels).caption == "No digit is taken for another."
+    named = confusion_picture(labels, answers, CLASS_NAMES["Fashion-MNIST"])
+    assert "Which class is taken for which; most often coat taken for ankle boot (3 times)" in named.caption
+    assert named.light != confusion_picture(labels, answers).light
+
+
+@pytest.mark.parametrize("name", ["$\\no such$", "\N{HANGUL SYLLABLE BA}\N{HANGUL SYLLABLE JI}", ""])
+def test_any_name_of_a_class_makes_a_figure(name):
+    labels = np.arange(10)
+    assert confusion_picture(labels, labels[::-1], (name, *CLASS_NAMES["Fashion-MNIST"][1:])).light
 
 
 def test_calibration_counts_every_answer_once():

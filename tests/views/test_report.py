@@ -4,12 +4,13 @@ import shutil
 import sys
 
 import pytest
-from helpers import ROOT, jax_setting
+from helpers import ROOT, jax_setting, toy_digits, write_idx_folder
 from helpers.browser import chromium, requested
 from helpers.report import Page, reported
 
 from mnist_jax import LESSONS
 from mnist_jax.cli import commands as cli
+from mnist_jax.data.arrays import KNOWN, digest
 from mnist_jax.lessons import IDEAS
 from mnist_jax.runs.files import RESULTS
 from mnist_jax.views import ladder, report
@@ -78,9 +79,20 @@ def test_worst_mistakes_come_first(ladder_page):
         found = probabilities(net, test.images)
         wrong = [i for i in range(test.size) if found[i].argmax() != test.labels[i]]
         worst = sorted(wrong, key=lambda i: found[i][test.labels[i]])[:12]
-        expected += [f"Test image {i}, a {test.labels[i]} taken for a {found[i].argmax()}" for i in worst]
+        expected += [f"Test image {i}: {test.labels[i]}, taken for {found[i].argmax()}" for i in worst]
     assert expected
     assert [image["alt"] for image in page.all("img") if image["alt"].startswith("Test image")] == expected
+
+
+def test_classes_have_their_names_in_reports_and_predictions(run_main, tmp_path, monkeypatch):
+    train, test = toy_digits(72), toy_digits(20, seed=1)
+    monkeypatch.setitem(KNOWN, digest(train, test), "Fashion-MNIST")
+    arguments = ["--hidden", 8, "--epochs", 1, "--data", write_idx_folder(tmp_path / "idx", train, test)]
+    assert run_main(cli.main, "train", "mlp", *arguments, "--out", tmp_path / "run")[0] == 0
+    alts = " ".join(image["alt"] for image in Page(reported(run_main, tmp_path / "run")).all("img"))
+    assert re.search(r"Test image \d+: (trouser|dress|coat), taken for [a-zT]", alts)
+    status, out, _ = run_main(cli.main, "predict", tmp_path / "run", ROOT / "docs" / "seven.png")
+    assert (status, "trouser" in out, "Probability of each class" in out) == (0, True, True)
 
 
 def test_a_run_of_one_changed_lesson(run_main, toy_folder, tmp_path):

@@ -1,0 +1,287 @@
+"""What a file or folder holds: which of its files are one data set, and the arrays of it."""
+
+import dataclasses
+import itertools
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mnist_jax.data import tfds
+from mnist_jax.data.arrays import Arrays, as_digits, as_pixels, checked, last_part
+from mnist_jax.data.cache import kept
+from mnist_jax.data.idx import read_idx
+from mnist_jax.data.kinds import kind_of
+from mnist_jax.data.matlab import read_matlab
+from mnist_jax.data.npz import read_numpy
+from mnist_jax.data.pictures import read_pictures
+from mnist_jax.data.pieces import SPLITS, Pieces, split_of
+from mnist_jax.data.tables import read_csv, read_parquet
+from mnist_jax.errors import UserError, is_folder, reason
+from mnist_jax.lessons import DIGITS
+
+_HELD_OUT = 7  # of one file without a test file, the last part of so many is the test split: 10,000 of MNIST's 70,000
+
+
+def _read_idx(path: Path) -> Pieces:
+    is_labels = "label" in path.name.lower()
+    return {"labels" if is_labels else "images": read_idx(path, 1 if is_labels else 3)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """One form that digits come in.
+
+    Attributes:
+      name: in words.
+      read: its reader; a path of it -> its arrays.
+      is_kept: whether it is slow to read, so that the arrays are kept.
+      emnist_is_transposed: whether EMNIST's images are in it as NIST stores them, columns first.
+    """
+
+    name: str
+    read: Callable[[Path], Pieces]
+    is_kept: bool = True
+    emnist_is_transposed: bool = True
+
+
+FORMS = {
+    "idx": Form("IDX files", _read_idx, is_kept=False),
+    "numpy": Form("numpy's arrays", read_numpy, is_kept=False, emnist_is_transposed=False),
+    "tfds": Form("a TFDS data set", tfds.read_folder, emnist_is_transposed=False),
+    "csv": Form("CSV", read_csv),
+    "parquet": Form("Parquet", read_parquet, emnist_is_transposed=False),
+    "matlab": Form("EMNIST's MATLAB file", read_matlab),
+    "pictures": Form("pictures in ten folders", read_pictures, emnist_is_transposed=False),
+}
+REFUSED = {
+    "pickle": "is a pickle, which can run any code when it is opened, and is never opened here; docs/data.md says in "
+    "three lines how to convert it",
+    "zip": "is a zip archive; unpack it and name the folder",
+    "unlabelled": "has 784 columns of pixels but none of labels; name a file with labels",
+    "closed": "is a folder that may not be looked into; change its permissions",
+    "narrow": "has lines of a few values, not of a label and 28 x 28 pixels with commas between them",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The files of one data set.
+
+    Attributes:
+      kind: key of `FORMS`.
+      root: what the user named, or the folder of it.
+      files: the data set's, each a group of which one is enough, such as a file and the same gzipped.
+      notice: what the user must know of the choice, or "".
+    """
+
+    kind: str
+    root: Path
+    files: tuple[tuple[Path, ...], ...]
+    notice: str = ""
+
+
+def read_path(path: Path) -> Arrays:
+    """The arrays of a file or folder in any of `FORMS`.
+
+    Raises:
+      UserError: it is not there, in no such form, or holds something else than labelled images of 28 x 28 pixels.
+    """
+    if not is_folder(path) and not path.exists():
+        raise UserError(
+            f"{path} is neither a file nor a folder; --data takes auto, tfds, tfds:NAME, sample, or a file or folder "
+            "that exists."
+        )
+    found = find(path)
+    if not FORMS[found.kind].is_kept:
+        return _arrays(found)
+    return kept(str(path.resolve()), _state(found), lambda: _arrays(found))
+
+
+# --- which files ---
+
+
+def find(path: Path) -> Found:
+    """The one data set that a file or folder holds; in a folder also some levels below.
+
+    Raises:
+      UserError: there is none, or several.
+    """
+    refused: dict[str, Path] = {}
+    for entries in _levels(path):
+        kinds = {entry: kind_of(entry) for entry in entries}
+        for entry, kind in kinds.items():
+            if kind in REFUSED:
+                refused.setdefault(kind, entry)
+        found = {kind: sets for kind in FORMS if (sets := _sets(kind, kinds, path))}
+        if found:
+            kind, *others = found
+            if kind == "pictures" and "closed" in kinds.values():  # it may be the training images'
+                break
+            notices = [f"{path} holds {FORMS[other].name} as well, which is left out." for other in others]
+            if kind == "csv" and "unlabelled" in refused:
+                notices.append(f"{refused['unlabelled']} has no labels and is left out.")
+            return _chosen(kind, path, found[kind], notices)
+    for kind in REFUSED:
+        if kind in refused:
+            raise UserError(f"{refused[kind]} {REFUSED[kind]}.")
+    raise UserError(
+        f"{path} holds no digits in a form that is known here, such as MNIST's four files (train-images-idx3-ubyte.gz "
+        "and so on); docs/data.md lists the forms."
+    )
+
+
+def _sets(kind: str, kinds: Mapping[Path, str | None], root: Path) -> dict[tuple[str, ...], list[Path]]:
+    """Those entries that are of a kind, by the data set that they are of."""
+    sets: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for entry, its in kinds.items():
+        if its == kind:
+            sets[_set_of(entry, root)].append(entry)
+    for entry, its in kinds.items():
+        if its == "narrow" and kind == "csv" and _set_of(entry, root) in sets:
+            sets[_set_of(entry, root)].append(entry)
+    return sets
+
+
+def _levels(path: Path) -> Iterable[list[Path]]:
+    """Files and folders that may be read: the path itself, what is in it, what is one level below, and known places."""
+    yield [path]
+    if path.is_dir():
+        for pattern in ("*", "*/*", "*/raw/*", "*/*/*.*.*"):  # of torchvision, and of TFDS
+            yield sorted(entry for entry in path.glob(pattern) if not _is_hidden(entry.relative_to(path)))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+# Words in names that say what a file is of its data set.
+_PARTS = re.compile(
+    r"train\w*|t10k|test\w*|images?|imgs?|labels?|idx\d|ubyte|int|gz|npy|npz|csv|parquet|mat|[xy]|of|\d{4,}|"
+    r"[0-9a-f]{16}"  # which Hugging Face puts behind a part's number
+)
+
+
+def _set_of(path: Path, root: Path) -> tuple[str, ...]:
+    """The words in a name that are the same for all files of a data set."""
+    words = re.split(r"[^a-z0-9]+", str(path.relative_to(root)).lower())
+    return tuple(word for word in words if word and not _PARTS.fullmatch(word))
+
+
+def _chosen(kind: str, root: Path, sets: dict[tuple[str, ...], list[Path]], notices: list[str]) -> Found:
+    """Of several data sets the digits of EMNIST, whose files come together with those of its letters."""
+    of_digits = [name for name in sets if "digits" in name]
+    if len(sets) > 1 and len(of_digits) != 1:
+        examples = " or ".join(str(files[0]) for files in list(sets.values())[:2])
+        raise UserError(f"{root} holds several data sets; name one of them, such as {examples}.")
+    name = of_digits[0] if of_digits else next(iter(sets))
+    if len(sets) > 1:
+        notices.append(
+            f"{root} holds several data sets, of which this is {'-'.join(name)}; name a file of another to take it."
+        )
+    files = sets[name]
+    if files == [root] and kind in ("idx", "numpy"):  # the others of its set are beside it
+        beside = [path for path in root.parent.glob("*") if _set_of(path, root.parent) == _set_of(root, root.parent)]
+        root, files = root.parent, [path for path in beside if kind_of(path) == kind] or files
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(files, key=lambda file: (file.suffix == ".gz", file)):
+        groups[re.sub(r"[._]", "-", str(path.relative_to(root)).removesuffix(".gz"))].append(path)
+    return Found(kind, root, tuple(map(tuple, groups.values())), " ".join(notices))
+
+
+def _state(found: Found) -> str:
+    """Sizes and times of all files, so that a change is noticed."""
+    state = [found.kind, found.notice]
+    for path in itertools.chain(*found.files):
+        below = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+        for file in sorted(below) or [path]:
+            try:
+                stat = file.stat()
+            except OSError as error:
+                raise UserError(f"{file} cannot be looked at ({reason(error)}).") from error
+            state.append(f"{file} {stat.st_size} {stat.st_mtime_ns}")
+    return "\n".join(state)
+
+
+# --- their arrays ---
+
+
+def _arrays(found: Found) -> Arrays:
+    """What the files hold, as training and test examples."""
+    form, notices = FORMS[found.kind], [found.notice]
+    parts: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+    names: set[tuple[str, ...]] = set()
+    for group in found.files:
+        path, pieces = _first_whole(group, form.read, notices)
+        name = "" if path == found.root else str(path.relative_to(found.root))
+        is_transposed = form.emnist_is_transposed and re.search("(?<![a-z])emnist", path.name.lower())
+        names.add(tuple(map(str, pieces.pop("classes", ()))))
+        for piece, array in pieces.items():
+            what = piece.split()[-1]
+            if what == "images" and is_transposed:
+                array = as_pixels(array, str(path)).swapaxes(1, 2)
+            parts[split_of(piece) or split_of(name) or "", what].append(array)
+    if len(names) > 1:
+        several = " and as ".join(", ".join(each or DIGITS) for each in sorted(names)[:2])
+        raise UserError(f"{found.root} names its classes as {several}; give both splits the same names.")
+    splits = _splits(found, parts)
+    if len(splits) == 1:
+        splits = _held_out(*splits[0], found, notices)
+    train, test = splits
+    arrays = checked(train, test, str(found.root))
+    notice = " ".join(filter(None, [*notices, arrays.notice]))
+    return dataclasses.replace(arrays, form=form.name, classes=arrays.classes or names.pop(), notice=notice)
+
+
+def _first_whole(group: Sequence[Path], read: Callable[[Path], Pieces], notices: list[str]) -> tuple[Path, Pieces]:
+    """What one of several files of the same content holds, the first that is whole."""
+    refusals: list[UserError] = []
+    for path in group:
+        try:
+            pieces = read(path)
+        except UserError as error:
+            refusals.append(error)
+            continue
+        if refusals:
+            notices.append(f"{str(refusals[0]).split(';')[0].rstrip('.')}, so {path} is read in its place.")
+        return path, pieces
+    raise refusals[0]
+
+
+def _splits(found: Found, parts: Mapping[tuple[str, str], list[np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of the training and the test split, or of the only one."""
+    splits = []
+    for split in (*SPLITS, ""):
+        pair = []
+        for what, other in (("images", "labels"), ("labels", "images")):
+            arrays = parts.get((split, what), [])
+            if not arrays and parts.get((split, other)):
+                words = (" ".join(filter(None, (split, each))) for each in (what, other))
+                raise UserError("{} lacks {} to its {}; put them there.".format(found.root, *words))
+            if len(arrays) > 1 and found.kind != "parquet":  # of which there may be several files of a split
+                raise UserError(f"{found.root} holds {split} {what} in several files; name one of them.")
+            pair += [np.concatenate(arrays) if len(arrays) > 1 else arrays[0]] if arrays else []
+        splits += [(pair[0], pair[1])] if pair else []
+    if len(splits) > 2:
+        raise UserError(f"{found.root} holds images beside those to train and to test; name one file, or a folder.")
+    if not splits:
+        raise UserError(f"{found.root} holds no images.")
+    return splits
+
+
+def _held_out(
+    images: np.ndarray, labels: np.ndarray, found: Found, notices: list[str]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The only split without its last seventh, and that."""
+    where = str(found.root)
+    images, labels = as_pixels(images, where), as_digits(labels, where)
+    if len(images) != len(labels):
+        raise UserError(f"{where} holds {len(images)} images but {len(labels)} labels.")
+    is_test = last_part(labels, _HELD_OUT)
+    notices.append(
+        f"{where} has no test images of its own: the last seventh, {is_test.sum():,} of {len(labels):,}, is held out."
+    )
+    return [(images[~is_test], labels[~is_test]), (images[is_test], labels[is_test])]

@@ -1,0 +1,73 @@
+"""In which form a file or folder holds digits, by how it begins."""
+
+import zipfile
+from pathlib import Path
+
+from mnist_jax.data.files import opened
+from mnist_jax.data.pictures import class_folders
+from mnist_jax.data.tables import LONGEST_LINE, fields
+from mnist_jax.errors import UserError
+from mnist_jax.lessons import PIXELS
+
+_FEWEST_FIELDS = 50  # in a line of what may be meant as images; other CSV files are something else
+_BEGINNINGS = {
+    b"\x93NUMPY": "numpy",
+    b"PAR1": "parquet",
+    b"MATLAB": "matlab",
+    **{bytes([0x80, protocol]): "pickle" for protocol in range(2, 6)},
+    **{bytes([0, 0, kind, count]): "idx" for kind in (8, 9, 11, 12, 13, 14) for count in range(1, 5)},
+}
+# Of files that begin as none: damaged ones, and pickles of old.
+_ENDINGS = {
+    **dict.fromkeys(("pkl", "pickle", "pt", "pth"), "pickle"),
+    **dict.fromkeys(("npz", "npy"), "numpy"),
+    **{"csv": "csv", "parquet": "parquet", "mat": "matlab"},
+}
+
+
+def kind_of(path: Path) -> str | None:
+    """A key of `forms.FORMS`, or of `forms.REFUSED`."""
+    try:
+        if not path.is_dir():
+            return _kind_of_file(path) if path.is_file() else None
+    except (OSError, UserError, ValueError, NotImplementedError, zipfile.BadZipFile):  # the reader says why
+        return _by_name(path)
+    try:
+        return _kind_of_folder(path)
+    except OSError:
+        return "closed"
+
+
+def _kind_of_file(path: Path) -> str | None:
+    with opened(path) as file:
+        begin = file.readline(LONGEST_LINE)
+    if begin.startswith(b"PK"):
+        return _kind_of_zip(path)
+    found = next((kind for beginning, kind in _BEGINNINGS.items() if begin.startswith(beginning)), None)
+    if found:
+        return found
+    names = fields(begin)
+    if len(names) >= _FEWEST_FIELDS:
+        return "unlabelled" if len(names) == PIXELS else "csv"
+    named = _by_name(path)
+    return "narrow" if named == "csv" and names else named
+
+
+def _by_name(path: Path) -> str | None:
+    name = path.name.lower().removesuffix(".gz")
+    return "idx" if "-ubyte" in name else _ENDINGS.get(name.rpartition(".")[2])
+
+
+def _kind_of_zip(path: Path) -> str | None:
+    """Numpy's archive, a net's or a tensor's of PyTorch, or any other."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.endswith("data.pkl") for name in names):
+        return "pickle"
+    return "numpy" if any(name.endswith(".npy") for name in names) else "zip"
+
+
+def _kind_of_folder(folder: Path) -> str | None:
+    if (folder / "dataset_info.json").is_file():
+        return "tfds"
+    return "pictures" if class_folders(folder) else None

@@ -1,0 +1,69 @@
+"""Reader of numpy's files: Keras's mnist.npz, kmnist's npz family, and arrays that people saved themselves."""
+
+import math
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from mnist_jax.data.arrays import MOST_BYTES
+from mnist_jax.data.files import opened
+from mnist_jax.data.pieces import Pieces, split_of
+from mnist_jax.errors import UserError, reason
+
+
+def read_numpy(path: Path) -> Pieces:
+    """The arrays of an .npz or .npy file; what is labels is known by its shape, the split by its name.
+
+    Raises:
+      UserError: it is damaged, holds Python objects, which are not unpickled, or two arrays of one kind.
+    """
+    pieces: Pieces = {}
+    try:
+        for name, array in _arrays(path):
+            words = [split_of(name) or "", "labels" if array.size == len(array) else "images"]
+            piece = " ".join(filter(None, words))
+            if piece in pieces:
+                raise UserError(f"{path} holds several arrays of {piece}; keep one, and one number per label.")
+            pieces[piece] = array
+    # Of a damaged header numpy also raises what Python says of its text.
+    except (OSError, EOFError, ValueError, SyntaxError, tokenize.TokenError, TypeError, KeyError, RecursionError,
+            NotImplementedError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} cannot be read as numpy's arrays ({reason(error)}); fetch it again.") from error
+    return pieces
+
+
+def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and arrays of a file."""
+    with opened(path) as file:
+        if file.read(6) == npy.MAGIC_PREFIX:
+            file.seek(0)
+            yield "", _array(file)
+            return
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename.endswith(".npy"):
+                with archive.open(member) as file:
+                    yield member.filename, _array(file)  # type: ignore[arg-type]
+
+
+def _array(file: BinaryIO) -> np.ndarray:
+    """One array; what its header claims is looked at before anything of that size is made."""
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    shape, is_fortran, dtype = readers[npy.read_magic(file)](file)
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never unpickled")
+    if not shape or size > MOST_BYTES:
+        raise ValueError(f"it says that it holds an array of shape {shape}")
+    content = file.read(size + 1)
+    if len(content) != size:
+        raise ValueError(f"its array is of {len(content):,} bytes, not {size:,}")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")

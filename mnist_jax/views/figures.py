@@ -24,6 +24,9 @@ from mnist_jax.lessons import position
 from mnist_jax.studies import published
 from mnist_jax.studies.stats import fractions, gain_interval, ladder_gains
 
+# Line styles of the lessons, in the course's order, so that they differ without colours too.
+_STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1)), (0, (4, 1, 1, 1, 1, 1)))
+
 
 def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
     """Test accuracy and test loss after each epoch, one line per lesson.
@@ -36,8 +39,10 @@ def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
     figure, accuracy, loss = _two_panels(title)
     for number, (lesson_id, entry) in enumerate(results["lessons"].items()):
         colour = f"C{number}"
-        _band(accuracy, fractions(entry["test_correct"], results["data"]["test"]), color=colour, label=lesson_id)
-        _band(loss, entry["test_loss"], color=colour, label=lesson_id)
+        style = _STYLES[position(lesson_id)]
+        right = fractions(entry["test_correct"], results["data"]["test"])
+        _band(accuracy, right, color=colour, label=lesson_id, style=style)
+        _band(loss, entry["test_loss"], color=colour, label=lesson_id, style=style)
         if compared:
             numbers = range(1, epochs + 1)
             accuracy.plot(numbers, published.accuracies(lesson_id)[:epochs], "o", color=colour, markersize=3)
@@ -66,7 +71,8 @@ def curves_of_lessons(curves: Mapping[str, Sequence[Sequence[float | None]]], wh
         _loss_scale(axes)
         axes.set(ylabel="test loss (nats)")
     for lesson_id, runs in curves.items():
-        _band(axes, runs, color=f"C{position(lesson_id)}", label=lesson_id, marker=".")
+        place = position(lesson_id)
+        _band(axes, runs, color=f"C{place}", label=lesson_id, style=_STYLES[place], marker=".")
     _by_epoch(axes)
     axes.legend(fontsize="small")
     return as_png(figure)
@@ -112,7 +118,7 @@ def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> byte
                 [point[field] for point in chosen] for field in ("epoch", "mean", "lowest", "highest", "published", "z")
             )
             colour = f"C{number}"
-            curve.plot(epochs, mean, color=colour, label=lesson_id)
+            curve.plot(epochs, mean, linestyle=_STYLES[position(lesson_id)], color=colour, label=lesson_id)
             curve.fill_between(epochs, lowest, highest, color=colour, alpha=0.25)
             curve.plot(epochs, printed, "o", color=colour, markersize=3.5)
             scores.plot(epochs, z, "o-", color=colour, markersize=3, linewidth=0.7)
@@ -271,7 +277,9 @@ def _plain_ticks(axes: Any) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _band(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str, marker: str = "") -> None:
+def _band(
+    axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str, style: Any, marker: str = ""
+) -> None:
     """Mean and range over runs; a run that ended early, or is not finite, counts for the epochs it has."""
     length = max(len(run) for run in runs)
     values = np.full((len(runs), length), np.nan)
@@ -280,5 +288,5 @@ def _band(axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, labe
     epochs = 1 + np.flatnonzero(np.isfinite(values).any(axis=0))
     values = values[:, epochs - 1]
     if epochs.size:
-        axes.plot(epochs, np.nanmean(values, axis=0), marker=marker, color=color, label=label)
+        axes.plot(epochs, np.nanmean(values, axis=0), linestyle=style, marker=marker, color=color, label=label)
         axes.fill_between(epochs, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.2)

@@ -23,6 +23,7 @@ from timing.processes import in_processes
 
 SIDE = 4096  # of the matrices of a large product
 COPIED = 256 * 2**20  # bytes
+COPIES = 16  # in a row: a GPU makes one in less time than a call takes
 
 
 def products() -> Iterator[None]:
@@ -58,10 +59,12 @@ def copy_bandwidth() -> float:
     arrays = [jnp.zeros(COPIED // 4, jnp.float32)]
 
     def copy() -> None:
-        arrays.append(jax.block_until_ready(add(arrays.pop())))
+        for _ in range(COPIES):
+            arrays.append(add(arrays.pop()))
+        jax.block_until_ready(arrays)
 
     copy()  # compiles
-    return 2 * COPIED / statistics.median(elapsed(copy) for _ in range(5))
+    return COPIES * 2 * COPIED / statistics.median(elapsed(copy) for _ in range(5))
 
 
 def limits(lessons: Mapping[str, Lesson], data: Dataset, product_seconds: float) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.records import Run
 from timing.epochs import Progress, compile_seconds, elapsed, ours, start
-from timing.limits import bytes_per_step, copy_bandwidth
+from timing.limits import bytes_per_step
 
 
 def side_by_side_times(
@@ -24,14 +24,11 @@ def side_by_side_times(
     epochs: int,
     progress: Progress,
     notify: Callable[[str], object],
-) -> dict[str, Any]:
-    """An entry for each lesson and number of runs, and what a copy reaches.
+) -> list[dict[str, Any]]:
+    """An entry for each lesson and number of runs.
 
     Of a lesson of which a number of runs does not fit, no larger one is tried; `notify` receives a sentence.
     """
-    if not counts:
-        return {"replicas": []}
-    copied = copy_bandwidth()
     entries = []
     too_many: dict[str, int] = {}
     parts = [("side by side", lesson, count) for lesson in lessons for count in counts]
@@ -46,9 +43,8 @@ def side_by_side_times(
             too_many[lesson_id] = count
             notify(f"{count:,} runs of {lesson_id} side by side do not fit in the device's memory.")
         else:
-            share = {"share_of_copy": entry["gigabytes_per_second"] * 1e9 / copied}
-            entries.append({"lesson": lesson_id, **entry, **share})
-    return {"replicas": entries, "copy_gigabytes_per_second": copied / 1e9}
+            entries.append({"lesson": lesson_id, **entry})
+    return entries
 
 
 def trained_side_by_side(lesson: Lesson, data: Dataset, count: int, epochs: int) -> dict[str, Any]:

@@ -93,15 +93,16 @@ def _cells(results: Mapping[str, Any], lesson_id: str) -> dict[str, str]:
 
 def _caption(results: Mapping[str, Any]) -> str:
     share, found, limits = results["config"]["peer_share"], results["environment"], results["limits"]
+    where = "all cores" if found["backend"] == "cpu" else "the first device"
+    traffic = " to ".join(dict.fromkeys(f"{edge(limits['epoch_gigabytes'].values()):.0f}" for edge in (min, max)))
     sentences = [
         f"{_what_was_timed(results)}.",
         f"Seconds are medians, of an epoch of {results['data']['epoch_length']:,} examples; ratios are medians of the "
         "ratios of times taken in the same repeat.",
-        f"Rates: {limits['product_gigaflops_per_second']:.0f} GFLOP/s of a large matrix product on all cores, where an "
+        f"Rates: {limits['product_gigaflops_per_second']:,.0f} GFLOP/s of a large matrix product on {where}, where an "
         f"epoch's products are {min(limits['epoch_gigaflops'].values()):.1f} GFLOP, and "
-        f"{limits['copy_gigabytes_per_second']:.0f} GB/s of a copy of a large array, where an epoch's weights make "
-        f"{min(limits['epoch_gigabytes'].values()):.0f} to {max(limits['epoch_gigabytes'].values()):.0f} GB of traffic "
-        "at least; what stays in a cache can be faster.",
+        f"{limits['copy_gigabytes_per_second']:,.0f} GB/s of a copy of a large array, where an epoch's weights make "
+        f"{traffic} GB of traffic at least; what stays in a cache can be faster.",
     ]
     if any(not name.startswith("ours") for name in results["ratio_to_ours"]) and share < 1:
         sentences.append(
@@ -122,12 +123,11 @@ def _cells_side_by_side(entry: Mapping[str, Any]) -> dict[str, str]:
     return {
         "lesson": entry["lesson"],
         "runs": str(entry["replicas"]),
-        "seconds": f"{entry['seconds']:.1f}",
-        "seconds per run": f"{entry['seconds_per_replica']:.2f}",
+        "seconds": f"{entry['seconds']:.3g}",
+        "seconds per run": f"{entry['seconds_per_replica']:.3g}",
         "compile (s)": f"{entry['compile_seconds']:.1f}",
         **({"memory (GB)": f"{entry['memory_bytes'] / 1e9:.2f}"} if "memory_bytes" in entry else {}),
-        "GB/s": f"{entry['gigabytes_per_second']:.1f}",
-        "of a copy's": f"{entry['share_of_copy']:.0%}",
+        "GB/s": f"{entry['gigabytes_per_second']:,.0f}",
     }
 
 
@@ -137,8 +137,7 @@ def _caption_side_by_side(results: Mapping[str, Any]) -> str:
     return (
         f"{count_of(results['config']['replica_epochs'], 'epoch')} of so many runs side by side on "
         f"{count_of(devices, 'device')} ({results['device']}), without compilation and evaluation. GB/s: the "
-        "weights' least traffic on one device, over the seconds; a copy reaches "
-        f"{results['copy_gigabytes_per_second']:.0f}.{not_there}"
+        f"weights' least traffic on one device, over the seconds.{not_there}"
     )
 
 

@@ -189,7 +189,7 @@ class ComparisonArguments:
     trials: Annotated[int | None, default_is("32, or 4 with --quick")] = None
     final_seeds: Annotated[int | None, default_is("20, or 3 with --quick")] = None
     epochs: Annotated[int | None, default_is("5, or 2 with --quick")] = None
-    side_by_side: Annotated[int | None, default_is("1 on a CPU, up to 32 on a GPU or TPU")] = None
+    side_by_side: Annotated[int | None, default_is("1 on a CPU, up to 128 on a GPU, 32 on a TPU")] = None
     quick: bool = False
     digits: DataArguments = DataArguments()
     keeping: KeepingArguments = KeepingArguments()

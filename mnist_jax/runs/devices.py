@@ -35,10 +35,11 @@ from mnist_jax.train import (
 # Bytes that all runs on one device may take where it does not say what it has, as a CPU.
 MOST_BYTES = 2**34
 
-# Runs that one device trains side by side under vmap. 1 was measured: a CPU is busy with one net, and slower per net
-# with more. 32 is a guess: they take about 2 GB to evaluate (by the sizes of their activations). What suits a device
-# `experiments/speed.py --gpu-study` measures, to be given as `--side-by-side`.
-SIDE_BY_SIDE = {"cpu": 1, "gpu": 32, "tpu": 32}
+# Runs that one device trains side by side under vmap. A CPU is busy with one net, and slower per net with more. An
+# H200 trains 12 times as many nets of `adam` per second with 128 side by side as with one, and hardly more with 512
+# (experiments/results/speed_gpu). A TPU's number is a guess. `experiments/speed.py --gpu-study` measures what suits a
+# device, to be given as `--side-by-side`.
+SIDE_BY_SIDE = {"cpu": 1, "gpu": 128, "tpu": 32}
 
 # Of an epoch. By default XLA copies a kernel on the CPU before each step that updates it in place, which takes a
 # seventh of a lesson's time; regions of the program's order show that nothing reads it any more. It also uses half of

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,17 +80,6 @@ def paired_difference(
     Both stand on the `grid` of `mean_interval`, and are rounded each.
     """
     return mean_interval(np.subtract(after, before).tolist(), confidence, grid=2**0.5 * grid)
-
-
-def all_pairs(counts: Mapping[str, Sequence[int]], confidence: float = 0.95) -> dict[tuple[str, str], Interval]:
-    """(a, b) -> simultaneous confidence intervals of the mean of a - b, counts paired by seed, for all pairs.
-
-    Bonferroni over all of them, since the best is chosen from the same runs: all intervals cover together with at least
-    `confidence`.
-    """
-    pairs = list(combinations(counts, 2))
-    each = 1 - (1 - confidence) / len(pairs)
-    return {(a, b): paired_difference(counts[a], counts[b], each, grid=1) for a, b in pairs}
 
 
 class Bin(NamedTuple):

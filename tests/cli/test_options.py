@@ -94,7 +94,7 @@ CHOICES = [  # all types of which Python knows every value
     ("running_variance", "split", data.SPLITS),
     ("initialisation", "lesson", LESSONS),
     ("optimizers", "lesson", LESSONS),
-    ("sgd_vs_adam", "lesson", LESSONS),
+    ("sgd_vs_adam", "lessons", LESSONS),
     ("speed", "lessons", LESSONS),
     ("speed", "peers", get_args(PeerName)),
 ]

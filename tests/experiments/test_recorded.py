@@ -10,6 +10,7 @@ from helpers import ROOT, script
 
 from mnist_jax import lessons
 from mnist_jax.data.arrays import KNOWN
+from mnist_jax.runs.devices import SIDE_BY_SIDE
 from mnist_jax.runs.records import unpack_bits
 from mnist_jax.studies.inference import MARGINS
 from mnist_jax.studies.search import CONFIRMED, best_trials, chosen_trial
@@ -24,11 +25,15 @@ COMPARISONS = ["sgd_vs_adam", "optimizers", "sgd_vs_adam_on_fashion"]
 
 def report_of(study):
     results = recorded(study)
-    return report(results) if study in COMPARISONS else script(study).report(results)
+    return report(results) if study in COMPARISONS else script_of(study).report(results)
+
+
+def script_of(study):
+    return script(study.removesuffix("_on_fashion").removesuffix("_gpu"))
 
 
 def recorded(study):
-    return json.loads((RECORDED / study / ("speed.json" if study == "speed" else "results.json")).read_text())
+    return json.loads((RECORDED / study / ("speed.json" if "speed" in study else "results.json")).read_text())
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -50,7 +55,7 @@ def test_a_comparison_chose_what_its_rule_chooses_in_its_spaces(study):
     searched = [(net, label, entry) for net, entries in results["nets"].items() for label, entry in entries.items()]
     for net, label, entry in searched:
         space, trials = SPACES[label], entry["trials"]
-        assert space.to_json() == config["spaces"][label]
+        assert json.loads(json.dumps(space.to_json())) == config["spaces"][label]
         assert [trial["settings"] for trial in trials] == space.trials(data["name"], net, config["trials"])
         assert [trial["seed"] for trial in trials] == [trial["number"] for trial in trials] == [*range(len(trials))]
         assert all(trial["diverged"] or len(trial["validation_correct"]) == config["epochs"] for trial in trials)
@@ -90,7 +95,7 @@ def test_readme_statement_on_dropout():
 
 def answer(study):
     """What a script's docstring says of the answer, in one line."""
-    words = " ".join(script(study.removesuffix("_on_fashion")).__doc__.replace("\\\n", "").split())
+    words = " ".join(script_of(study).__doc__.replace("\\\n", "").split())
     return words[words.index("Answer") :]
 
 
@@ -129,9 +134,24 @@ def test_the_speed_s_answer():
     for name in order:
         low, *_, high = sorted((cell.rstrip("%x") for cell in columns[name]), key=float)
         said.append(f"{low} to {high}")
-    assert re.findall(r"[\d.]+ to [\d.]+", " ".join(answer("speed").split())) == said
+    assert re.findall(r"[\d.]+ to [\d.]+", answer("speed").partition("On one")[0]) == said
     compiled, eager = (columns[f"{name} / one run"] for name in ("torch.compile", "PyTorch, in memory"))
     assert all(float(a.rstrip("x")) > float(b.rstrip("x")) for a, b in zip(compiled, eager, strict=True))
+
+
+def test_the_answer_on_a_gpu():
+    results = recorded("speed_gpu")
+    ratios = [ratios["adam"] for ratios in results["ratio_to_ours"].values()]
+    rates = {entry["replicas"]: entry["nets_per_second"] for entry in results["replicas"]}
+    reached = results["study"]["seconds_to"]["adam"]
+    said = [f"{results['device']}", f"{results['epoch_seconds']['adam']:.3f} seconds"]
+    said += [f"{ratio:.1f} times" for ratio in ratios]
+    said += [f"{max(rates)} nets side by side train {rates[max(rates)] / rates[1]:.0f} times as many"]
+    said += [f"{reached['97']:.2f} seconds", f"{reached['98']:.2f} seconds", results["config"]["command"]]
+    found = answer("speed_gpu").partition("On one")[2]
+    assert [words for words in said if words not in found] == []
+    default = SIDE_BY_SIDE["gpu"]
+    assert rates[default] > 0.9 * max(rates.values())
 
 
 @pytest.mark.parametrize(

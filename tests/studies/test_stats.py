@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mnist_jax.studies.stats import Interval, all_pairs, mean_interval, median_interval, paired_difference
+from mnist_jax.studies.stats import Interval, mean_interval, median_interval, paired_difference
 
 
 def test_interval_matches_student_t():
@@ -30,14 +30,6 @@ def test_runs_are_paired_by_seed():
     difference = paired_difference([1.0, 2.0, 3.0], [3.0, 1.0, 2.0])
     assert difference.mean == 0
     assert difference.high == pytest.approx(np.std([-2, 1, 1], ddof=1) / 3**0.5 * stats.t.ppf(0.975, 2))
-
-
-def test_intervals_are_corrected_for_all_pairs():
-    runs = {name: list(np.random.default_rng(place).normal(size=4)) for place, name in enumerate("abcd")}
-    found = all_pairs(runs)
-    assert list(found) == [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")]
-    for (a, b), interval in found.items():
-        assert interval == pytest.approx(paired_difference(runs[a], runs[b], 1 - 0.05 / 6, grid=1))
 
 
 def test_equal_counts_give_an_interval_of_positive_width():

@@ -60,7 +60,18 @@ def test_limits_are_of_an_epoch(dataset, monkeypatch):
 def test_a_copy_reads_and_writes(monkeypatch):
     monkeypatch.setattr(limits, "COPIED", 2**20)
     monkeypatch.setattr(limits, "elapsed", lambda _: 0.5)
-    assert limits.copy_bandwidth() == 2**22
+    monkeypatch.setattr(limits, "COPIES", 3)
+    assert limits.copy_bandwidth() == 3 * 2**22
+
+
+def test_copies_are_made_in_a_row(monkeypatch):
+    """A GPU makes one in less time than a call takes: one wait for all of them."""
+    waited = []
+    monkeypatch.setattr(limits, "COPIED", 64)
+    monkeypatch.setattr(limits, "COPIES", 3)
+    monkeypatch.setattr(jax, "block_until_ready", lambda arrays: waited.append(float(arrays[0][0])))
+    limits.copy_bandwidth()
+    assert waited == [3.0 * turn for turn in range(1, 7)]
 
 
 @pytest.mark.parametrize("way", [limits.numpy_products, limits.jax_products])

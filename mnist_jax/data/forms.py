@@ -58,8 +58,8 @@ FORMS = {
     "pictures": Form("pictures in ten folders", read_pictures, emnist_is_transposed=False),
 }
 REFUSED = {
-    "pickle": "is a pickle, which can run any code when it is opened, and is never opened here; docs/data.md says in "
-    "three lines how to convert it",
+    "pickle": "is a pickle, which can run any code when it is opened, and is never opened here; docs/data.md says how "
+    "to convert it",
     "zip": "is a zip archive; unpack it and name the folder",
     "unlabelled": "has 784 columns of pixels but none of labels; name a file with labels",
     "closed": "is a folder that may not be looked into; change its permissions",

@@ -14,6 +14,7 @@ from helpers.forms import digits, few, refusal
 from mnist_jax import UserError, data
 from mnist_jax.data import forms as read
 from mnist_jax.data.arrays import digest
+from mnist_jax.data.pieces import split_of
 from mnist_jax.data.sources import read_arrays
 from mnist_jax.data.tfds import FILES
 
@@ -87,11 +88,12 @@ def test_whole_gzip_beside_a_cut_short_file_is_used_and_said(tmp_path, spoil):
     assert data.load(str(folder)).notice == ""
 
 
-def test_whole_gzipped_csv_beside_a_cut_short_one_is_used_and_said(tmp_path):
+@pytest.mark.parametrize("share", [2, 1_000, 100_000])  # of a file of 600,000 bytes: in a row, in its first line
+def test_whole_gzipped_csv_beside_a_cut_short_one_is_used_and_said(tmp_path, share):
     forms.write_csv(tmp_path, *digits())
     whole = (tmp_path / "mnist_train.csv").read_bytes()
     (tmp_path / "mnist_train.csv.gz").write_bytes(gzip.compress(whole))
-    (tmp_path / "mnist_train.csv").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "mnist_train.csv").write_bytes(whole[: len(whole) // share])
     arrays = read_arrays(str(tmp_path))
     assert arrays.sha256 == digest(*digits())
     assert arrays.notice.endswith("mnist_train.csv.gz is read in its place.")
@@ -129,6 +131,25 @@ def test_without_test_files_the_last_seventh_is_held_out(tmp_path):
     arrays = read_arrays(str(folder))
     assert arrays.sha256 == digest(*digits())
     assert "the last seventh, 91 of 640, is held out" in arrays.notice
+
+
+def test_a_split_in_several_files_is_refused(tmp_path):
+    forms.write_npy(tmp_path, *few())
+    np.save(tmp_path / "train_images.npy", few()[0].images)
+    assert "holds train images in several files; name one of them" in refusal(tmp_path)
+
+
+def test_names_in_a_file_say_more_than_its_own(tmp_path):
+    forms.write_keras(tmp_path, *few()).rename(tmp_path / "training.npz")
+    assert same(read_arrays(str(tmp_path)).test, few()[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("t10k-images", "test"), ("test/train.csv", "train"), ("train-latest", "train"), ("Testing", "test"), ("x", None)],
+)
+def test_the_last_word_of_a_name_says_the_split(name, split):
+    assert split_of(name) == split
 
 
 def test_a_file_beside_train_and_test_is_refused(tmp_path):
@@ -211,12 +232,12 @@ def test_what_is_not_meant_is_not_looked_into(tmp_path):
 @pytest.mark.parametrize("write", [write_idx_folder, forms.write_csv, forms.write_pictures])
 def test_what_may_not_be_looked_at_is_one_sentence(tmp_path, mode, write):
     before = os.geteuid()
-    for above in (*tmp_path.parents[:2], tmp_path):
-        above.chmod(0o755)
     write(tmp_path, *few())
     closed = tmp_path / "training" if write is forms.write_pictures else tmp_path
     closed.chmod(mode)
     if before == 0:  # who may look at everything
+        for above in (*tmp_path.parents[:2], *([tmp_path] if closed != tmp_path else [])):
+            above.chmod(0o755)
         os.seteuid(65534)
     try:
         assert re.search("Permission denied|may not be looked into; change its permissions", refusal(tmp_path))
@@ -256,6 +277,18 @@ def test_kept_arrays_of_a_path_replace_the_older_ones(tmp_path, monkeypatch):
         forms.write_csv(tmp_path, part, test)
         assert same(read_arrays(str(tmp_path)).train, part)
     assert len(list((tmp_path / "cache" / "mnist_jax").iterdir())) == 1
+
+
+def test_a_change_of_the_same_size_or_of_what_is_said_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    train, test = few()
+    for part in (train, train._replace(labels=9 - train.labels)):
+        forms.write_csv(folder, part, test)
+        assert same(read_arrays(str(folder)).train, part)
+    forms.frame(test).drop(columns="label").to_csv(folder / "new.csv", index=False)
+    assert "new.csv has no labels and is left out" in read_arrays(str(folder)).notice
 
 
 def test_numpy_and_idx_files_keep_nothing(tmp_path, monkeypatch):

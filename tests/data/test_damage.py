@@ -101,6 +101,13 @@ def test_what_numpy_s_headers_claim_is_not_trusted(tmp_path, header, says):
         read_arrays(str(tmp_path))
 
 
+def test_an_npy_file_that_is_too_long_is_one_sentence(tmp_path):
+    forms.write_npy(tmp_path, *few())
+    with (tmp_path / "x_test.npy").open("ab") as file:
+        file.write(b"x")
+    assert "its array is of" in refusal(tmp_path)
+
+
 # --- what is small packed and large unpacked ---
 
 

@@ -49,6 +49,22 @@ def test_a_drawn_7_of_emnist_is_upright(tmp_path):
         assert [int(row.nonzero()[0].mean()) for row in upright[[10, 14, 18, 22]]] == [18, 16, 14, 12]  # its leg leans
 
 
+@pytest.mark.parametrize("name", ["emnist.npz", "emnist-train.parquet", "emnist-train", "femnist.csv"])
+def test_other_forms_of_emnist_are_upright_as_they_are(tmp_path, name):
+    """Programs turn the images when they write them; FEMNIST is another data set."""
+    write = {
+        "emnist.npz": forms.write_keras,
+        "emnist-train.parquet": forms.write_parquet,
+        "emnist-train": forms.write_pictures,
+        "femnist.csv": forms.write_openml,
+    }[name]
+    path = write(tmp_path, *few())
+    inside = {"emnist-train.parquet": "mnist/train-*", "emnist-train": "training"}
+    path = next(path.glob(inside[name])) if name in inside else path
+    read = read_arrays(str(path.rename(tmp_path / name))).train
+    assert (read.images[0] == few()[0].images[0]).all()
+
+
 @pytest.mark.parametrize("name", ["train.csv", "train-00000-of-00001.parquet"])
 def test_of_a_named_file_the_last_seventh_is_held_out(tmp_path, name):
     (forms.write_kaggle_csv if name == "train.csv" else forms.write_parquet)(tmp_path, *digits())
@@ -99,11 +115,12 @@ def test_classes_have_the_names_that_a_form_gives_them(tmp_path):
     assert read_arrays(str(folder)).classes == tuple(sorted(NAMES))
 
 
-def test_fashion_mnist_has_names(monkeypatch):
+def test_fashion_mnist_has_names(tmp_path, monkeypatch):
     train, test = few()
     monkeypatch.setitem(data.arrays.KNOWN, digest(train, test), "Fashion-MNIST")
     made = data.from_arrays(*train, *test)
     assert (made.name, made.classes[1]) == ("Fashion-MNIST", "trouser")
+    assert read_arrays(str(forms.write_keras(tmp_path, train, test))).classes == made.classes
 
 
 @pytest.mark.parametrize("labels", [np.float32, np.int64, "U1", "S3", object])
@@ -113,6 +130,12 @@ def test_labels_and_images_of_many_types_are_taken(labels, shape):
     images = train.images.reshape(shape).astype(np.int32 if labels is object else np.float64)
     made = data.from_arrays(images, train.labels.astype(labels), *test, split="notebooks")
     assert same(made.train, train)
+
+
+def test_arrays_may_lie_columns_first(tmp_path):
+    train, test = few()
+    forms.write_keras(tmp_path, Examples(np.asfortranarray(train.images), train.labels), test)
+    assert same(read_arrays(str(tmp_path)).train, train)
 
 
 # --- what is refused ---

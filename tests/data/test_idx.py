@@ -1,4 +1,5 @@
 import gzip
+import struct
 import tracemalloc
 
 import numpy as np
@@ -81,3 +82,10 @@ def test_any_damage_to_header_or_length_is_detected(tmp_path_factory, position, 
     else:
         with pytest.raises(UserError):
             read_idx(path, 3)
+
+
+@pytest.mark.parametrize("sizes", [(3, 0), (3,)])
+def test_a_table_of_labels_without_a_column_is_refused(tmp_path, sizes):
+    (tmp_path / "labels").write_bytes(struct.pack(f">4B{len(sizes)}I", 0, 0, 12, 2, *sizes))
+    with pytest.raises(UserError, match=r"table of labels without a column|fewer bytes"):
+        read_idx(tmp_path / "labels", 1)

@@ -37,7 +37,7 @@ READ = {
     "numbers as names of pixels": text(DIGITS.set_axis(["label", *range(784)], axis=1)),
     "numbers as names of all columns": text(DIGITS.set_axis(range(785), axis=1)),
     "the label among the pixels": text(middle()),
-    "the label's name in capitals": text(DIGITS.rename(columns={"label": " Label"})),
+    "the label's name in capitals": text(middle().rename(columns={"label": " Label"})),
     "names that do not say which is the label": text(DIGITS.rename(columns={"label": "0"})),
     "labels as floats": text(DIGITS.astype({"label": float})),
     "pixels as floats": text(DIGITS.astype(float)),

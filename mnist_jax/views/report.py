@@ -1,4 +1,4 @@
-"""One page of a run or study, that opens without a network: tables, curves, and what each net does and gets wrong."""
+"""A page on a run or study that opens without a network: tables, curves, and what each net does and gets wrong."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -92,7 +92,7 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
 
 
 def _what(results: Mapping[str, Any]) -> str:
-    """What the page is of, in a line."""
+    """What the page describes, in one line."""
     config, data = results["config"], results["data"]
     if "imported" in config:
         return f"Imported, and tested on the {data['test']:,} test images of {data['name']}."
@@ -175,7 +175,7 @@ def _curves(results: Mapping[str, Any]) -> list[Picture]:
 
 
 def _gains(results: Mapping[str, Any]) -> Picture | None:
-    """What each lesson's change did, where the lesson before was run too."""
+    """What each lesson's change did, if the lesson before was run too."""
     gains = ladder_gains(results)
     if not gains:
         return None
@@ -230,7 +230,7 @@ def _idea(net: TrainedNet) -> str:
 
 
 def _mistakes(images: np.ndarray, labels: np.ndarray, found: np.ndarray, answers: np.ndarray) -> list[Picture]:
-    """The wrongly answered digits that got the lowest probabilities, the worst first."""
+    """The misclassified digits whose right class got the lowest probabilities, the worst first."""
     given = found[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(answers != labels)
     worst = wrong[np.argsort(given[wrong], kind="stable")][:_MOST_MISTAKES]

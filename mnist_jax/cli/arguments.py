@@ -113,7 +113,7 @@ class DataArguments:
     """Source of the digits.
 
     Attributes:
-      data: auto is TFDS's MNIST if available, else the sample; a folder has MNIST's files or TFDS data.
+      data: auto is TFDS's MNIST if it can be had, else the sample; a folder has MNIST's files or TFDS data.
     """
 
     data: Annotated[str, tyro.conf.arg(metavar="auto|tfds|sample|FOLDER")] = "auto"

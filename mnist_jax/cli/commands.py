@@ -121,7 +121,7 @@ def data(
     manual_dir: Annotated[Path | None, default_is("none")] = None,
     prepare: bool = False,
 ) -> None:
-    """Show which data are available, where and how much, and whether they are intact.
+    """Show what data is there, where, how much, and whether it is what it should be.
 
     Args:
       data: a folder to look at beside TFDS and the sample.
@@ -158,8 +158,8 @@ def report(
     """Write a report on a run or a study: its tables and curves, and what each net does and gets wrong.
 
     Args:
-      data: source of the digits that it was tested on: tfds, sample, or a folder.
-      out: file to write, which must not exist yet.
+      data: where the digits are that it was tested on: tfds, sample, or a folder.
+      out: the file, which must not exist yet.
     """
     from mnist_jax.views.report import report_page
 

@@ -230,7 +230,7 @@ def _idea(net: TrainedNet) -> str:
 
 
 def _mistakes(images: np.ndarray, labels: np.ndarray, found: np.ndarray, answers: np.ndarray) -> list[Picture]:
-    """The misclassified digits whose right class got the lowest probabilities, the worst first."""
+    """The wrongly answered digits that got the lowest probabilities, the worst first."""
     given = found[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(answers != labels)
     worst = wrong[np.argsort(given[wrong], kind="stable")][:_MOST_MISTAKES]

@@ -18,7 +18,7 @@ and where `--peers` names them, on a GPU,
 - `ours_without_command_buffers`, `ours_loop_in_command_buffer`, `ours_loop_unrolled`: ours with other options of XLA
   ([variants.py](timing/variants.py)).
 
-It also tells what share of the machine that is: an epoch's matrix products at the rate of a large product
+It also computes what share of the machine that is: an epoch's matrix products at the rate of a large product
 on all cores, and its weights' traffic at the rate of a copy ([limits.py](timing/limits.py)).
 
 All take turns: every repeat times each of them once, after one that does not count. A ratio is the median over repeats

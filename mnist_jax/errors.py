@@ -8,7 +8,7 @@ class UserError(ValueError):
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, for a sentence of ours: the system's words, or the first line of a library's, or its type."""
+    """An error's message, to be quoted in ours: the system's words, or the first line of a library's, or its type."""
     says = getattr(error, "strerror", None) or str(error)
     line = (says.strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)  # of a damaged file

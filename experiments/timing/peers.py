@@ -32,7 +32,7 @@ def find_peers(
 ) -> tuple[dict[str, Peer], dict[str, Any]]:
     """Those of the named peers that can run here, and PyTorch's version, threads and device.
 
-    `train` holds numpy arrays; `notify` receives a sentence about who is left out.
+    `train` holds numpy arrays; `notify` receives a message about those left out.
     """
     peers: dict[str, Peer] = {"jax_step_loop": functools.partial(jax_step_loop, train)}
     environment: dict[str, Any] = {}

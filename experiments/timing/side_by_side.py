@@ -27,7 +27,7 @@ def side_by_side_times(
 ) -> list[dict[str, Any]]:
     """An entry for each lesson and number of runs.
 
-    Of a lesson of which a number of runs does not fit, no larger one is tried; `notify` receives a sentence.
+    Of a lesson of which a number of runs does not fit, no larger one is tried; `notify` receives a message.
     """
     entries = []
     too_many: dict[str, int] = {}

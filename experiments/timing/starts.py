@@ -50,7 +50,7 @@ def first_epoch(command: Sequence[str], out: Path, cache: Path) -> tuple[float, 
 
     Args:
       command: trains for an epoch; it takes `--out`, and adds the run to runs.jsonl as soon as it has shown the epoch.
-      out: folder for runs.jsonl, whose date tells when that was.
+      out: folder for runs.jsonl, whose date shows when that was.
       cache: stands for the user's cache folder.
 
     Raises:

@@ -28,7 +28,7 @@ OPTIONS = {
 
 
 def find_variants(names: Collection[str], data: Dataset, notify: Callable[[str], object]) -> dict[str, Peer]:
-    """Those of the named variants that this machine has; `notify` receives a sentence about who is left out."""
+    """Those of the named variants that this machine has; `notify` receives a message about those left out."""
     placed, count, backend = on_device(data), len(jax.devices()), jax.default_backend()
     found: dict[str, Peer] = {
         name: functools.partial(compiled_with, placed, options) for name, options in OPTIONS.get(backend, {}).items()

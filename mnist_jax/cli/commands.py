@@ -41,6 +41,7 @@ from mnist_jax.runs.files import RESULTS, new_file, write_file
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.provenance import command_line
 from mnist_jax.studies import published, verification
+from mnist_jax.views.demo_words import Language
 from mnist_jax.views.verification import CHECKS, assumptions, check_rows, conclusion
 from mnist_jax.views.words import data_words
 
@@ -225,12 +226,14 @@ def demo(
     *,
     seed: SeedOfRun = None,
     port: int = 8000,
+    language: Language = "en",
     jax: JaxArguments = JaxArguments(),
 ) -> None:
     """Draw a digit in the browser and see what each lesson's net makes of it.
 
     Args:
       port: port of the page on this machine; 0 for any free one.
+      language: language of the page, English or Korean.
     """
     from mnist_jax.views.demo import Server
 
@@ -238,7 +241,7 @@ def demo(
     folder = run_folder(run)
     nets, classes = read_nets(folder, seed=seed), class_names(read_run(folder))
     console = make_console()
-    with contextlib.suppress(KeyboardInterrupt), Server(nets, classes, port, f"Nets of {folder.name}.") as server:
+    with contextlib.suppress(KeyboardInterrupt), Server(nets, classes, port, folder.name, language) as server:
         console.print(f"Open {server.url} in a browser; Ctrl-C ends it.", soft_wrap=True)
         server.serve_forever()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def ends_at_once(advice: str) -> Iterator[None]:
-    """Within this block SIGINT (Ctrl-C) and SIGTERM end the process at once, with status 130 or 143.
+    """End the process at once on SIGINT (Ctrl-C) or SIGTERM within this block, with status 130 or 143.
 
     Python would let an epoch that XLA computes end first. Nothing is lost but the epoch under way, because every file
     is written whole or not at all.

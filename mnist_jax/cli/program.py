@@ -31,7 +31,7 @@ def guard() -> None:
 
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Turn a `UserError` into its sentence on stderr and exit status 2, without a traceback.
+    """Turn a `UserError` into its message on stderr and exit status 2, without a traceback.
 
     Ctrl-C and a closed pipe end with the shell's usual statuses 130 and 141. A character that the
     terminal's encoding lacks is replaced.
@@ -67,7 +67,7 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def jax_refusal(says: str) -> UserError:
-    """The error for what JAX says when it starts, with the variables that may be the reason."""
+    """The error for JAX's message at start-up, with the variables that may have caused it."""
     innocent = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_")
     settings = [
         f"{name}={value}"
@@ -79,7 +79,7 @@ def jax_refusal(says: str) -> UserError:
 
 
 def _end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """For `sys.excepthook`: what `exit_on_user_error` does not know is a bug, with a traceback."""
+    """For `sys.excepthook`: any error that `exit_on_user_error` does not handle is a bug and keeps its traceback."""
     try:
         with exit_on_user_error():
             raise error

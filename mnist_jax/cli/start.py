@@ -37,13 +37,13 @@ def start_jax(arguments: JaxArguments) -> None:
 
 
 def _make_cpu_devices(arguments: SharedJaxArguments) -> None:
-    """As many as the user says, with the flag or JAX's variables; otherwise as many as there are cores."""
+    """Make as many as the option or JAX's variables say, otherwise one per core."""
     count = arguments.cpu_devices
     if count is None:
-        told = jax.config.values["jax_num_cpu_devices"] > 0 or "host_platform_device_count" in os.environ.get(
+        requested = jax.config.values["jax_num_cpu_devices"] > 0 or "host_platform_device_count" in os.environ.get(
             "XLA_FLAGS", ""
         )
-        if told or arguments.distributed:  # other processes may use this machine's cores
+        if requested or arguments.distributed:  # other processes may use this machine's cores
             return
         count = min(cores(), MOST_CPU_DEVICES)
     if not 1 <= count <= MOST_CPU_DEVICES:
@@ -53,7 +53,7 @@ def _make_cpu_devices(arguments: SharedJaxArguments) -> None:
 
 
 def check_jax() -> None:
-    """Find the devices and compute on one; say so if there is an accelerator that JAX is not installed for.
+    """Find the devices and compute on one; report an accelerator that JAX is not installed for.
 
     Raises:
       UserError: there are none as JAX's variables want them, or nothing can be compiled.

@@ -1,4 +1,4 @@
-"""A study from the command line: what is done is kept in its folder and not repeated, and progress is shown."""
+"""A study from the command line: finished parts are kept in its folder and not repeated, and progress is shown."""
 
 import contextlib
 import dataclasses
@@ -78,7 +78,7 @@ class Study:
         function: Callable[..., Mapping[str, Any]],
         points: Callable[[Mapping[str, Any]], Iterable[Point]] | None = None,
     ) -> list[dict[str, Any]]:
-        """What a function finds for each part; what the journal holds is not measured again.
+        """The results of a function for each part; parts that the journal holds are not measured again.
 
         Args:
           parts: names and values that tell a part from all others of the study; they are the function's arguments.
@@ -113,7 +113,7 @@ class Study:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a study trains its runs; `Study.training` makes one, and says what the attributes are."""
+    """How a study trains its runs; `Study.training` makes one and describes the attributes."""
 
     study: Study
     epochs: int
@@ -125,7 +125,7 @@ class Training:
     def train(
         self, part: Mapping[str, str], lesson: Lesson, runs: Sequence[Run], test_every: int | None = None
     ) -> list[RunRecord]:
-        """The records of runs, in their order; those that the journal holds are not trained again.
+        """Records of the runs, in order; runs that the journal holds are not trained again.
 
         Args:
           part: names that, with hyperparameters and seed, tell a run from all others of the study.
@@ -215,7 +215,7 @@ class Training:
 def begin_study(
     described: Mapping[str, Any], data: Dataset, keeping: OutArguments, console: Console, *, name: str | None = None
 ) -> Iterator[Study]:
-    """Within this block a study is under way, in a new folder or where an interrupted one was.
+    """Run a study within this block, in a new folder or in that of an interrupted one.
 
     Args:
       described: what is studied, of `describe_run`.
@@ -252,13 +252,13 @@ def finish(folder: Path, results: Mapping[str, Any], files: Mapping[str, bytes])
 
 
 def how_to_continue(folder: Path) -> str:
-    """A sentence for those who were interrupted."""
+    """How to continue after an interruption."""
     return f"the same command with --out {shlex.quote(str(folder))} --resume continues"
 
 
 @contextlib.contextmanager
 def _memory_error() -> Iterator[None]:
-    """JAX's out-of-memory error as a sentence."""
+    """JAX's out-of-memory error as a `UserError`."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -279,7 +279,7 @@ def run_lessons(
     epochs: int,
     devices_per_run: int = 1,
 ) -> tuple[Path, dict[str, Any]]:
-    """Train every lesson with every seed, lessons at the same time where there are devices for that.
+    """Train every lesson with every seed, several lessons at the same time if there are devices for that.
 
     results.json is written after each lesson. Each finished run is in the journal at once; its last checkpoint stays.
 

@@ -37,12 +37,12 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def notifier(console: Console) -> Callable[[str], None]:
-    """What prints a sentence on the console so that it cannot be missed."""
+    """A function that prints a message on the console so that it cannot be missed."""
     return functools.partial(console.print, style="bold red", soft_wrap=True)
 
 
 def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:
-    """`data.load`, saying that it is under way; a notice is shown so that it cannot be missed.
+    """Load the data, showing progress and, so that it cannot be missed, any notice.
 
     Raises:
       UserError: see `data.load`; or several processes that find different digits.
@@ -101,7 +101,7 @@ class EpochProgress:
         self._bar.stop()
 
     def show(self, label: str, epoch: Epoch, *, line: bool = True) -> None:
-        """Move the bar, and print the epoch's line unless told not to."""
+        """Move the bar, and print the epoch's line unless that is switched off."""
         self._done += 1
         if epoch.diverged:
             self._total -= self._epochs - epoch.number

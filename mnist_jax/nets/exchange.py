@@ -1,4 +1,4 @@
-"""Trained nets for other programs, and from them: safetensors as PyTorch's notebooks name them, and StableHLO."""
+"""Trained nets exchanged with other programs: safetensors with the names of the PyTorch notebooks, and StableHLO."""
 
 import dataclasses
 import functools
@@ -39,7 +39,7 @@ _LESSON, _LESSON_ID, _ENVIRONMENTS = "mnist_jax.lesson", "mnist_jax.lesson_id", 
 
 
 def pytorch_tensors(state: TrainState) -> dict[str, np.ndarray]:
-    """A state's net as the notebooks' `Net().state_dict()` has it.
+    """A state's net in the form of the notebooks' `Net().state_dict()`.
 
     Returns:
       `fc1.weight` `[512, 784]`, `fc1.bias` `[512]`, with batch norm `batch_norm1.weight`, `.bias`, `.running_mean` and
@@ -126,7 +126,7 @@ def _turned(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def safetensors_file(net: TrainedNet) -> bytes:
-    """`pytorch_tensors` as a safetensors file, the lesson and what made the net in its metadata, as JSON."""
+    """`pytorch_tensors` as a safetensors file, with the lesson and the net's origin as JSON in its metadata."""
     from safetensors.numpy import save
 
     metadata = {
@@ -214,7 +214,7 @@ def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:
 def keep_imported(
     net: TrainedNet, file: Path, data: Dataset, out: Path | None, command: str
 ) -> tuple[Path, dict[str, Any]]:
-    """Make a run's folder of a net that was trained elsewhere, tested on `data`; `read_nets` finds it there.
+    """Make a run's folder for a net trained elsewhere, tested on `data`; `read_nets` finds it there.
 
     Args:
       net: of epoch 0.

@@ -17,7 +17,7 @@ from mnist_jax.optimizers.parameters import Factory, parameters, signature
 _RATES = ("learning_rate", "max_learning_rate")
 
 # What cannot train here, and why.
-_EACH = "needs the gradient of each example by itself, and a step here has the batch's mean only."
+_EACH = "needs the gradient of each single example, and a step here has the batch's mean only."
 REFUSED = {
     "contrib.dpsgd": f"contrib.dpsgd {_EACH}",
     "contrib.differentially_private_aggregate": f"contrib.differentially_private_aggregate {_EACH}",
@@ -46,7 +46,7 @@ def _has_rate(factory: Factory) -> bool:
 
 
 def _unknown(factory: Factory) -> list[str]:
-    """Arguments that are needed and of which no value can be told by numbers and words."""
+    """Required arguments whose values cannot be given as numbers and words."""
     needed = [name for name, argument in signature(factory).items() if argument.default is argument.empty]
     return [name for name in needed if name not in parameters(factory)]
 

@@ -43,7 +43,7 @@ class Checkpoints:
       every: epochs between checkpoints; the last epoch always gets one.
       keep: number of newest ones kept during training.
       keep_last: whether the last one stays afterwards.
-      notify: called with a sentence about a checkpoint that is damaged or cannot be removed.
+      notify: called with a message about a checkpoint that is damaged or cannot be removed.
 
     Raises:
       UserError: `every` or `keep` below 1.

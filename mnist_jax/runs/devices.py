@@ -91,7 +91,7 @@ def most_side_by_side(lesson: Lesson, data: Dataset) -> int:
 
 
 def memory_limit() -> int:
-    """Bytes that all runs on one device may take: its own limit where it tells one, else `MOST_BYTES`."""
+    """Bytes that all runs on one device may take: its own limit if it reports one, else `MOST_BYTES`."""
     return int((jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", MOST_BYTES))
 
 

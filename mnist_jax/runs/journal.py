@@ -35,7 +35,7 @@ class Journal:
       folder: of the study.
       header: what is studied, of `describe_run`; to resume, it must be that of the folder's journal in all but the
         command and the environment.
-      notify: receives a sentence where the environment or the program has changed, or the folder cannot be locked.
+      notify: receives a message if the environment or the program has changed, or the folder cannot be locked.
 
     Attributes:
       header: as results.json begins: with the environment of the start, and others in which the study was resumed.
@@ -174,7 +174,7 @@ def open_study(
     resume: bool = False,
     notify: Callable[[str], object] = lambda sentence: None,
 ) -> tuple[Path, Journal]:
-    """The folder of a study, new or with what an interrupted one of the same header has done.
+    """Open the folder of a study, new or left by an interrupted study with the same header.
 
     Args:
       out: the user's choice; None is a new folder, `runs/NAME-DATE-TIME`.
@@ -211,7 +211,7 @@ def _study_folder(out: Path | None, name: str, resume: bool) -> Path:
 
 
 def _identity(header: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two studies the same: all but command, environment and the folder of the digits, read from JSON."""
+    """What identifies a study: its header without command, environment and the folder of the digits, read from JSON."""
     found = json.loads(json.dumps({**header, "environment": None}))
     found.get("config", {}).pop("command", None)
     found.get("data", {}).pop("where", None)

@@ -32,7 +32,7 @@ def train_runs(
     checkpoints: Checkpoints | None = None,
     done: Collection[Run] = (),
 ) -> Iterator[Epoch]:
-    """Train all runs with one compiled program, and yield each run's epoch as it ends.
+    """Train all runs with one compiled program, yielding each run's epoch as it ends.
 
     Runs go in groups, on each device of the placement (by default those of all processes) some of them under
     `jax.vmap`. Every process gets every epoch. A group always trains whole: the number of runs side by side changes the
@@ -65,7 +65,7 @@ def train_runs(
 def check_runs(
     lesson: Lesson, data: Dataset, runs: Sequence[Run], *, epochs: int, placement: Placement = Placement()
 ) -> None:
-    """Raise what `train_runs` would, before anything slow.
+    """Raise what `train_runs` would raise, before anything slow.
 
     Raises:
       UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks or that

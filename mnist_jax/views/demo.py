@@ -18,6 +18,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.lessons import IMAGE_SHAPE
 from mnist_jax.nets.images import data_url, png, read_digit
 from mnist_jax.nets.trained import TrainedNet, probabilities
+from mnist_jax.views.demo_words import WORDS, Language, history
 from mnist_jax.views.pages import page
 
 _HOST = "127.0.0.1"
@@ -32,8 +33,9 @@ class Server(ThreadingHTTPServer):
     Args:
       nets: one per lesson.
       classes: names of the ten classes.
-      port: 0 is any that is free.
-      about: a sentence for the page, of where the nets are from.
+      port: 0 for any free one.
+      folder: name of the run's folder, for the page.
+      language: of the page; what is printed stays English.
 
     Raises:
       UserError: the port is not free.
@@ -41,13 +43,17 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, nets: Sequence[TrainedNet], classes: Sequence[str], port: int, about: str) -> None:
+    def __init__(
+        self, nets: Sequence[TrainedNet], classes: Sequence[str], port: int, folder: str, language: Language = "en"
+    ) -> None:
         self._nets = nets
         self._lock = threading.Lock()
         self._nonce = secrets.token_urlsafe()
         self.answer(png(np.eye(*IMAGE_SHAPE, dtype=np.uint8) * 255))  # compiles before anyone draws
-        lessons = {net.lesson_id: net.history for net in nets}
-        shown = {"lessons": lessons, "classes": classes, "about": about}
+        lessons = {net.lesson_id: history(net, language) for net in nets}
+        values = {"folder": folder, "megabytes": _LARGEST // 1_000_000}
+        words = {name: text.format_map(values) for name, text in WORDS[language].items() if name != "trained"}
+        shown = {"language": language, "lessons": lessons, "classes": classes, "words": words}
         self.page = page("demo.html", **shown, largest=_LARGEST, nonce=self._nonce).encode()
         try:
             super().__init__((_HOST, port), _Handler)

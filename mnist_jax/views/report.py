@@ -1,4 +1,4 @@
-"""One page of a run or study, that opens without a network: tables, curves, and what each net does and gets wrong."""
+"""A page on a run or study that opens without a network: tables, curves, and what each net does and gets wrong."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -93,7 +93,7 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
 
 
 def _what(results: Mapping[str, Any]) -> str:
-    """What the page is of, in a line."""
+    """What the page describes, in one line."""
     config, data = results["config"], results["data"]
     if "imported" in config:
         return f"Imported, and tested on the {data['test']:,} test images of {data['name']}."
@@ -176,7 +176,7 @@ def _curves(results: Mapping[str, Any]) -> list[Picture]:
 
 
 def _gains(results: Mapping[str, Any]) -> Picture | None:
-    """What each lesson's change did, where the lesson before was run too."""
+    """What each lesson's change did, if the lesson before was run too."""
     gains = ladder_gains(results)
     if not gains:
         return None

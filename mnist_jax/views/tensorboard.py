@@ -80,23 +80,23 @@ class EventFiles:
         """
         if self._on:
             points = epoch_points([epoch], data, **steps)
-            from_first(lambda: self._write(run, points, anew=epoch.number == 1))
+            from_first(lambda: self._write(run, points, replace=epoch.number == 1))
 
     def complete(self, run: Sequence[str], points: Iterable[Point]) -> None:
         """Write all points of a finished run, unless its file is as long as they are; otherwise as `add`."""
         if self._on:
-            from_first(lambda: self._write(run, points, anew=True, unless_whole=True))
+            from_first(lambda: self._write(run, points, replace=True, unless_whole=True))
 
-    def _write(self, run: Sequence[str], points: Iterable[Point], *, anew: bool, unless_whole: bool = False) -> None:
+    def _write(self, run: Sequence[str], points: Iterable[Point], *, replace: bool, unless_whole: bool = False) -> None:
         folder = self._folder.joinpath(*map(_file_name, run))
-        content = _records(points, begin=anew)
-        # The same run's points always take the same room, whatever the values: this size is that of all of them.
+        content = _records(points, begin=replace)
+        # The same run's points always take the same space, whatever the values: this size is that of all of them.
         if unless_whole and _size(folder / EVENTS) == len(content):
             return
         _make(folder)
         try:
             # Overwritten, not replaced: a TensorBoard that reads it continues where it was; the content is the same.
-            with (folder / EVENTS).open("wb" if anew else "ab") as file:
+            with (folder / EVENTS).open("wb" if replace else "ab") as file:
                 file.write(content)
         except OSError as error:
             raise _cannot_write(folder / EVENTS, error) from error
@@ -156,7 +156,7 @@ def _file_name(label: str) -> str:
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
-    except OSError:  # what is wrong is said when it is written
+    except OSError:  # the error is reported when it is written
         return None
 
 

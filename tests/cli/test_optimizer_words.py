@@ -1,4 +1,4 @@
-"""What is said of optimizers: by flags, and in the words of a comparison."""
+"""Words for optimizers: in options, and in comparisons."""
 
 import sys
 

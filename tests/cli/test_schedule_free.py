@@ -1,4 +1,4 @@
-"""What `mnist-jax train` tells of a net whose optimizer averages weights is of optax's average."""
+"""`mnist-jax train` reports the accuracy of optax's average for optimizers that average weights."""
 
 import dataclasses
 import json

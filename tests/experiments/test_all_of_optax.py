@@ -54,7 +54,7 @@ def test_from_end_to_end_on_tiny_data(study, run_main, toy_folder, tmp_path, mon
     assert sgd["learning_rate"] == study.RATES[losses.index(min(losses))]
     assert momo["tried"] == []
     assert "| contrib.momo | 1* | " in table
-    assert "| contrib.dpsgd |  | no: contrib.dpsgd needs the gradient of each example" in table
+    assert "| contrib.dpsgd |  | no: contrib.dpsgd needs the gradient of each single example" in table
     assert "| join_schedules | no: The schedule join_schedules cannot be given" in table
     assert "| warmup_cosine_decay, warmup_fraction 0.05 | " in table
     assert f"{5 * constant['test_correct'][0]:.2f} % |" in table  # of 20 images

@@ -29,7 +29,7 @@ BAD = {
     "no lesson": ([], "Expected one of {mlp, dropout, relu, batch_norm, he, adam}"),
     "no such option": (["mlp", "--optimzer", "adam"], "Perhaps you meant: --optimizer"),
     "no such optimizer": (["mlp", "--optimizer", "adman"], "Unknown optimizer 'adman'; choose one of: "),
-    "optimizer refused": (["mlp", "--optimizer", "dpsgd"], "needs the gradient of each example"),
+    "optimizer refused": (["mlp", "--optimizer", "dpsgd"], "needs the gradient of each single example"),
     "no number": (["mlp", "--epochs", "ten"], "Error parsing --epochs: invalid literal for int()"),
     "value of a switch": (["mlp", "--batch-norm", "False"], "Unrecognized options: False"),
     "lesson's option before it": (["--hidden", "8", "mlp"], "ordering can matter"),

@@ -66,8 +66,8 @@ def test_every_optimizer_of_optax_is_known_or_refused():
 
 
 CANNOT = {
-    "contrib.dpsgd": "needs the gradient of each example by itself",
-    "contrib.differentially_private_aggregate": "needs the gradient of each example by itself",
+    "contrib.dpsgd": "needs the gradient of each single example",
+    "contrib.differentially_private_aggregate": "needs the gradient of each single example",
     "contrib.scale_by_muon": "takes matrices only",
     "scale_by_learning_rate": "turns the gradient around",
 }

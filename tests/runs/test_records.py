@@ -64,7 +64,7 @@ def test_non_finite_loss_survives_json():
 
 
 def test_right_images_are_those_of_the_epoch_in_which_a_run_ended():
-    """In a group, a diverged run goes on until the others end."""
+    """In a group, a diverged run continues until the others end."""
     lost = epochs(losses=(math.nan, math.nan), right=("first", "second"))
     record = RunRecord.of_epochs(lost)
     assert record.right == "first"

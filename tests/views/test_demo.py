@@ -21,6 +21,7 @@ from mnist_jax.lessons import DIGITS
 from mnist_jax.nets.images import png, read_digit
 from mnist_jax.nets.trained import probabilities, read_nets
 from mnist_jax.views.demo import Server
+from mnist_jax.views.demo_words import WORDS
 
 # Strokes on a field of 280 x 280.
 DRAWN = {
@@ -32,7 +33,7 @@ DRAWN = {
 
 @contextlib.contextmanager
 def serving(run, classes=DIGITS):
-    with Server(read_nets(run), classes, 0, "Nets <of> a test.") as server:
+    with Server(read_nets(run), classes, 0, "<run> of a test") as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -62,7 +63,7 @@ def test_demo_page_is_complete_and_self_contained(server):
     text = page.decode()
     assert 'id="mlp"' in text
     assert 'id="adam"' in text
-    assert "Nets &lt;of&gt; a test." in text
+    assert "Nets of &lt;run&gt; of a test." in text
     assert "http" not in text.replace('<meta http-equiv="', "")
     policy = headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; ")
@@ -278,4 +279,15 @@ def test_demo_page_reports_an_unreachable_server(server):
         conditions = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
         draw(driver, DRAWN[1])
-        wait_until(lambda: "not running any more" in driver.find_element("id", "message").text)
+        wait_until(lambda: "no longer running" in driver.find_element("id", "message").text)
+
+
+def test_korean_page_says_all_in_korean(digits_run):
+    assert WORDS["ko"].keys() == WORDS["en"].keys()
+    with Server(read_nets(digits_run), DIGITS, 0, "run", "ko") as server:
+        page = server.page.decode()
+    assert '<html lang="ko">' in page
+    assert "시드 0, 2에포크 학습" in page
+    assert "run 폴더의 신경망입니다." in page
+    body = page.split("<body>")[1].split("<script")[0]
+    assert [text for text in WORDS["en"].values() if text and text in body] == []

@@ -1,4 +1,4 @@
-"""Whatever results.json holds: a page, or a sentence that says what is wrong."""
+"""Whatever results.json holds: a page, or a message that says what is wrong."""
 
 import copy
 from pathlib import Path

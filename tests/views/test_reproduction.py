@@ -1,4 +1,4 @@
-"""What is said of made-up runs: which points and curves are outside, and what was missed."""
+"""Verdicts on made-up runs: which points and curves are outside, and what was missed."""
 
 import numpy as np
 import pytest

@@ -206,7 +206,7 @@ def test_step_is_captured_after_a_warm_up_and_replayed_on_each_whole_batch(pytor
 
 @pytest.mark.parametrize(("lesson_id", "options"), [("he", {"momentum": 0.5}), ("adam", {"capturable": True})])
 def test_optimizer_can_be_captured(pytorch, cuda, monkeypatch, lesson_id, options):
-    """Adam keeps its step count on the device only if told."""
+    """Adam keeps its step count on the device only if asked."""
     import torch
 
     lesson, made = LESSONS[lesson_id], []

@@ -9,7 +9,7 @@ A block stands between `<!-- NAME table -->` and `<!-- end of NAME table -->`, o
 - `three findings`: for the READMEs, in the language of each;
 - `command options`, `script options`, `shared options`: for docs/commands.md, from what `--help` is made of.
 
-A study that is not recorded yet says so. tests/test_docs.py fails where a page differs from what this writes.
+tests/test_docs.py fails where a page differs from what this writes.
 """
 
 import ast
@@ -30,7 +30,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "experiments" / "results"
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"<!-- ([\w-]+) (table|headline|findings|options) -->\n.*?<!-- end of \1 \2 -->", re.DOTALL)
-NOT_RECORDED = "Not recorded yet."
 # Studies that were recorded by the script of another.
 SCRIPTS = {"sgd_vs_adam_on_fashion": "sgd_vs_adam", "speed_gpu": "speed"}
 
@@ -39,40 +38,31 @@ SCRIPTS = {"sgd_vs_adam_on_fashion": "sgd_vs_adam", "speed_gpu": "speed"}
 
 
 def recorded(study: str) -> dict[str, Any]:
-    """What the study's folder holds in JSON; empty if it is not recorded."""
-    folder = RECORDED / study
-    for name in ("results.json", "speed.json"):
-        if (folder / name).exists():
-            found: dict[str, Any] = json.loads((folder / name).read_text())
-            return found
-    return {}
+    """What the study's folder holds in JSON."""
+    (file,) = (RECORDED / study).glob("*.json")
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
 
 
 def table(study: str) -> str:
     """The study's README.md, without what it has for its figures."""
-    if not recorded(study):
-        return NOT_RECORDED + "\n"
     return (RECORDED / study / "README.md").read_text().split("\nEvery point:")[0]
 
 
 def headline(study: str) -> str:
     """The study's answer and the command that recorded it."""
-    results = recorded(study)
-    if not results:
-        return NOT_RECORDED + "\n"
-    return f"{answer(study)}\n\nRecorded by `{results['config']['command']}`.\n"
+    return f"{answer(study)}\n\nRecorded by `{recorded(study)['config']['command']}`.\n"
 
 
 def answer(study: str) -> str:
-    """What the docstring of the study's script says of it, which tests compare with the results; else its verdict."""
+    """What the docstring of the study's script says of it, which tests compare with the results."""
     source = (ROOT / "experiments" / f"{SCRIPTS.get(study, study)}.py").read_text()
     docstring = " ".join((ast.get_docstring(ast.parse(source)) or "").split())
     for said, of in re.findall(r"(.*?) Recorded in experiments/results/(\w+) by", docstring.partition("Answer")[2]):
         if of == study:
             words = re.sub(r"^.* --out experiments/results/\w+ ", "", said).lstrip(":, ")
             return words[0].upper() + words[1:]
-    page = (RECORDED / study / "README.md").read_text()
-    return " ".join(re.findall(r"^(?:- )?\*\*(.+?)\*\*", page, re.MULTILINE))
+    raise ValueError(f"No docstring says what {study} found.")
 
 
 def found(pattern: str, text: str) -> tuple[str, ...]:

@@ -55,10 +55,6 @@ def test_every_recorded_study_is_among_the_results(writer):
     assert {path.name for path in writer.RECORDED.iterdir()} <= shown
 
 
-def test_a_study_that_is_not_recorded_yet_says_so(writer):
-    assert writer.headline("a_study_of_tomorrow") == "Not recorded yet.\n"
-
-
 def test_a_finding_that_a_study_no_longer_says_is_an_error(writer):
     with pytest.raises(ValueError, match="write the finding again"):
         writer.found("none of the .* is outside", "one of the 120 published points is outside")

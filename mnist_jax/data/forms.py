@@ -201,7 +201,7 @@ def _state(found: Found) -> str:
             try:
                 stat = file.stat()
             except OSError as error:
-                raise UserError(f"{file} cannot be looked at ({reason(error)}).") from error
+                raise UserError(f"{file} cannot be accessed ({reason(error)}).") from error
             state.append(f"{file} {stat.st_size} {stat.st_mtime_ns}")
     return "\n".join(state)
 

@@ -55,7 +55,7 @@ def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _array(file: BinaryIO) -> np.ndarray:
-    """One array; what its header claims is looked at before anything of that size is made."""
+    """One array; what its header claims is checked before anything of that size is allocated."""
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     shape, is_fortran, dtype = readers[npy.read_magic(file)](file)
     size = math.prod(shape) * dtype.itemsize

@@ -230,7 +230,7 @@ def test_what_is_not_meant_is_not_looked_into(tmp_path):
 
 @pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
 @pytest.mark.parametrize("write", [write_idx_folder, forms.write_csv, forms.write_pictures])
-def test_what_may_not_be_looked_at_is_one_sentence(tmp_path, mode, write):
+def test_what_may_not_be_looked_at_is_refused(tmp_path, mode, write):
     before = os.geteuid()
     write(tmp_path, *few())
     closed = tmp_path / "training" if write is forms.write_pictures else tmp_path

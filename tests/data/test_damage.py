@@ -27,7 +27,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_cut_short_file_is_one_sentence(tmp_path, name):
+def test_a_cut_short_file_is_refused(tmp_path, name):
     path = DAMAGED[name][0](tmp_path, *few())
     file = largest(path)
     content = file.read_bytes()
@@ -37,7 +37,7 @@ def test_a_cut_short_file_is_one_sentence(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_file_is_one_sentence(tmp_path, name):
+def test_a_damaged_file_is_refused(tmp_path, name):
     path = DAMAGED[name][0](tmp_path, *few())
     file = largest(path)
     content = file.read_bytes()
@@ -59,7 +59,7 @@ def one_file(name, folder):
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
     cut=st.none() | st.floats(0, 1),
 )
-def test_any_damage_gives_digits_or_one_sentence(tmp_path_factory, name, changes, cut):
+def test_any_damage_gives_digits_or_a_refusal(tmp_path_factory, name, changes, cut):
     folder = tmp_path_factory.getbasetemp() / f"any {name.replace('/', ' ')}"
     path, file = one_file(name, folder)
     whole = file.read_bytes()
@@ -101,7 +101,7 @@ def test_what_numpy_s_headers_claim_is_not_trusted(tmp_path, header, says):
         read_arrays(str(tmp_path))
 
 
-def test_an_npy_file_that_is_too_long_is_one_sentence(tmp_path):
+def test_an_npy_file_that_is_too_long_is_refused(tmp_path):
     forms.write_npy(tmp_path, *few())
     with (tmp_path / "x_test.npy").open("ab") as file:
         file.write(b"x")
@@ -141,7 +141,7 @@ def test_of_a_picture_that_many_rows_refer_to_there_is_one(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Parquet", "EMNIST's MATLAB file", "CSV", "Keras's npz"])
-def test_more_bytes_than_may_be_are_one_sentence(tmp_path, monkeypatch, name):
+def test_more_bytes_than_may_be_are_refused(tmp_path, monkeypatch, name):
     path = WRITERS[name][0](tmp_path, *few())
     for module in (matlab, tables, npz):
         monkeypatch.setattr(module, "MOST_BYTES", 9_000)

@@ -185,7 +185,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_other_images_and_labels_are_one_sentence(tmp_path, name):
+def test_other_images_and_labels_are_refused(tmp_path, name):
     changes, says = REFUSED[name]
     path = tmp_path / "mnist.npz"
     path.write_bytes(spoilt(**changes))
@@ -232,19 +232,19 @@ def test_a_zip_archive_is_to_be_unpacked(tmp_path):
     "content", [b"", b"a letter\nto a friend\n", b"a,b,c\n1,2,3\n", bytes(999), b"\x89PNG\r\n\x1a\n"]
 )
 @pytest.mark.parametrize("name", ["notes", "notes.txt"])
-def test_anything_else_is_one_sentence(tmp_path, name, content):
+def test_anything_else_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     assert "no digits in a form that is known here" in refusal(tmp_path)
     assert "no digits in a form that is known here" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize("columns", [784 + 2, 32 * 32 + 1, 100])
-def test_csv_of_other_columns_is_one_sentence(tmp_path, columns):
+def test_csv_of_other_columns_is_refused(tmp_path, columns):
     pd.DataFrame(np.zeros((3, columns), int)).to_csv(tmp_path / "x.csv", index=False, header=False)
     assert f"has lines of {columns:,} values, not of a label and 28 x 28 pixels" in refusal(tmp_path / "x.csv")
 
 
-def test_parquet_of_other_columns_is_one_sentence(tmp_path):
+def test_parquet_of_other_columns_is_refused(tmp_path):
     pq.write_table(pa.table({"text": ["a"], "label": [1]}), tmp_path / "x.parquet")
     assert "has the columns text, label, not `image.bytes` and `label`" in refusal(tmp_path)
 

@@ -97,7 +97,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_csv_that_is_otherwise_is_one_sentence(tmp_path, name):
+def test_csv_that_is_otherwise_is_refused(tmp_path, name):
     content, says = REFUSED[name]
     (tmp_path / "mnist.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     assert re.search(says, refusal(tmp_path / "mnist.csv"))
@@ -132,13 +132,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_parquet_that_is_otherwise_is_one_sentence(tmp_path, name):
+def test_parquet_that_is_otherwise_is_refused(tmp_path, name):
     column, label, says = BAD[name]
     pq.write_table(pa.table({"image": column, "label": label}), tmp_path / "x.parquet")
     assert says in refusal(tmp_path)
 
 
-def test_columns_of_one_name_are_one_sentence(tmp_path):
+def test_columns_of_one_name_are_refused(tmp_path):
     column = image(BYTES, {"bytes": PNG})
     table = pa.Table.from_arrays([column, column, pa.array([1, 2, 3])], ["image", "image", "label"])
     pq.write_table(table, tmp_path / "x.parquet")

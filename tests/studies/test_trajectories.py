@@ -13,7 +13,7 @@ def test_other_seeds_of_jax_are_refused_and_not_called_different():
 
 
 @pytest.mark.parametrize("content", [None, "{", ""])
-def test_damaged_trajectories_are_one_sentence(monkeypatch, tmp_path, content):
+def test_damaged_trajectories_are_refused(monkeypatch, tmp_path, content):
     if content is not None:
         (tmp_path / "trajectories.json").write_text(content)
     monkeypatch.setattr(verification, "files", lambda _: tmp_path)

@@ -206,7 +206,7 @@ def test_a_journal_of_another_version_is_refused(tmp_path, lacks):
 def test_unidentified_checkpoints_are_not_resumed(tmp_path):
     (tmp_path / JOURNAL).touch()
     (tmp_path / CHECKPOINTS).mkdir()
-    with pytest.raises(UserError, match="does not say"):
+    with pytest.raises(UserError, match="does not describe"):
         open_study(tmp_path, "name", HEADER, resume=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKPOINTS, JOURNAL]
 

@@ -1,6 +1,7 @@
 """A page on a run or study that opens without a network: tables, curves, and what each net does and gets wrong."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,10 @@ def _read(path: Path) -> bytes:
 
 
 def _markup(markdown: str) -> Any:
-    """Markdown with tables as HTML; tags in it are shown as text."""
+    """Markdown with tables as HTML, without its figures; tags in it are shown as text."""
     from markupsafe import Markup
 
+    markdown = re.sub(r"^!\[.*\]\([\w.]+\)$", "", markdown, flags=re.MULTILINE)  # the page has its own copies of them
     return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
 
 

@@ -13,6 +13,7 @@ tests/test_docs.py fails where a page differs from what this writes.
 """
 
 import ast
+import functools
 import importlib.util
 import json
 import re
@@ -235,13 +236,14 @@ def script(path: Path) -> ModuleType:
     return module
 
 
+@functools.cache
 def programs() -> dict[str, Any]:
     """Command line -> parser."""
     from mnist_jax.cli.commands import main
 
     known = {f"mnist-jax {name}": parser for name, parser in commands(parser_of(main)).items()}
     for path in sorted((ROOT / "experiments").glob("*.py")):
-        known[f"{path.name}"] = parser_of(script(path).main)
+        known[path.name] = parser_of(script(path).main)
     return known
 
 

@@ -79,7 +79,7 @@ def run_comparison(
     if "contrib.muon" in described["config"]["spaces"] and jax.default_backend() == "cpu":
         console.print("On a CPU an epoch of contrib.muon takes some 50 times as long as one of sgd.", soft_wrap=True)
     with begin_study(described, data, arguments.keeping, console) as study:
-        console.print(f"If interrupted, {how_to_continue(study.folder)}", soft_wrap=True)
+        console.print(f"If interrupted, {how_to_continue(study.folder, described)}", soft_wrap=True)
         runs = len(nets) * sum(budget.runs(space) for space in searched)
         with study.training(arguments.keeping, runs=runs, epochs=epochs, placement=placement, in_bulk=True) as training:
             found = compare(searched, nets, data, budget, epochs, training.train)

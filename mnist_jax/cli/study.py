@@ -231,7 +231,7 @@ def begin_study(
     folder, journal = open_study(
         keeping.out, name or described["study"], described, resume=keeping.resume, notify=notifier(console)
     )
-    with journal, ends_at_once(how_to_continue(folder)), _memory_error():
+    with journal, ends_at_once(how_to_continue(folder, described)), _memory_error():
         yield Study(
             folder=folder,
             data=data,
@@ -251,9 +251,12 @@ def finish(folder: Path, results: Mapping[str, Any], files: Mapping[str, bytes])
     return f"wrote {', '.join(map(str, [folder / RESULTS, *write_files(folder, files)]))}"
 
 
-def how_to_continue(folder: Path) -> str:
-    """How to continue after an interruption."""
-    return f"the same command with --out {shlex.quote(str(folder))} --resume continues"
+def how_to_continue(folder: Path, described: Mapping[str, Any]) -> str:
+    """How to continue after an interruption: the command as it was typed, and the folder."""
+    command = described["config"]["command"]
+    if not any(word.partition("=")[0] == "--out" for word in shlex.split(command)):
+        command += f" --out {shlex.quote(str(folder))}"
+    return f"`{command} --resume` continues"
 
 
 @contextlib.contextmanager

@@ -134,6 +134,10 @@ def test_runs_are_placed_as_the_user_says(run_main, toy_folder, tmp_path, monkey
 
 
 @pytest.mark.parametrize("name", ["run", "a b", "$HOME"])
-def test_advice_on_resuming_can_be_pasted(name):
-    words = shlex.split(how_to_continue(Path("runs") / name))
-    assert words[words.index("--out") + 1] == f"runs/{name}"
+@pytest.mark.parametrize("typed", ["", " --out {}", " --out={}"])
+def test_advice_on_resuming_can_be_pasted(name, typed):
+    command = "python experiments/ladder.py --seeds 3" + typed.format(shlex.quote(f"runs/{name}"))
+    advice = how_to_continue(Path("runs") / name, {"config": {"command": command}})
+    words = shlex.split(advice.removeprefix("`").removesuffix("` continues"))
+    out = [f"--out=runs/{name}"] if "=" in typed else ["--out", f"runs/{name}"]
+    assert words == ["python", "experiments/ladder.py", "--seeds", "3", *out, "--resume"]

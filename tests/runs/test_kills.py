@@ -136,7 +136,8 @@ def test_interrupt_ends_within_two_seconds_with_resume_advice(uninterrupted, tmp
     _, err = process.communicate(timeout=60)
     assert time.monotonic() - began < 2
     assert process.returncode == status
-    assert err == f"interrupted; the same command with --out {tmp_path / 'run'} --resume continues\n"
+    typed = shlex.join(command(toy_folder, tmp_path / "run")).removeprefix(f"{sys.executable} -m mnist_jax")
+    assert err == f"interrupted; `mnist-jax{typed} --resume` continues\n"
     done = run(command(toy_folder, tmp_path / "run", "--resume"))
     assert (done.returncode, done.stderr) == (0, "")
     assert end_of_training(tmp_path / "run") == expected

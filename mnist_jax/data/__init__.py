@@ -154,8 +154,8 @@ def _part(examples: Examples, indices: Any) -> Examples:
 
 def _sample_notice(reason: UserError) -> str:
     return (
-        "This is NOT all of MNIST: it trains on a sample of 5,000 digits, so accuracies are some percentage points lower.\n"
+        "This is NOT all of MNIST but a sample of 5,000 digits: accuracies are some percentage points lower.\n"
         f"Why: {str(reason).split(';')[0]}.\n"
         "To get all of MNIST, run `mnist-jax data --prepare` once with a network, or\n"
-        "`mnist-jax data --prepare --manual-dir PATH` with a folder of its four files; or name a copy with `--data PATH`."
+        "`mnist-jax data --prepare --manual-dir PATH` with its four files in PATH; or name a copy with `--data PATH`."
     )

@@ -31,8 +31,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "experiments" / "results"
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"<!-- ([\w-]+) (table|headline|findings|options) -->\n.*?<!-- end of \1 \2 -->", re.DOTALL)
-# Studies that were recorded by the script of another.
-SCRIPTS = {"sgd_vs_adam_on_fashion": "sgd_vs_adam", "speed_gpu": "speed"}
 
 
 # --- recorded results ---
@@ -57,7 +55,7 @@ def headline(study: str) -> str:
 
 def answer(study: str) -> str:
     """What the docstring of the study's script says of it, which tests compare with the results."""
-    source = (ROOT / "experiments" / f"{SCRIPTS.get(study, study)}.py").read_text()
+    source = (ROOT / recorded(study)["config"]["command"].split()[1]).read_text()
     docstring = " ".join((ast.get_docstring(ast.parse(source)) or "").split())
     for said, of in re.findall(r"(.*?) Recorded in experiments/results/(\w+) by", docstring.partition("Answer")[2]):
         if of == study:

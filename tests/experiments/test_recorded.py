@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,11 +30,12 @@ def report_of(study):
 
 
 def script_of(study):
-    return script(study.removesuffix("_on_fashion").removesuffix("_gpu"))
+    return script(Path(recorded(study)["config"]["command"].split()[1]).stem)
 
 
 def recorded(study):
-    return json.loads((RECORDED / study / ("speed.json" if "speed" in study else "results.json")).read_text())
+    (file,) = (RECORDED / study).glob("*.json")
+    return json.loads(file.read_text())
 
 
 @pytest.mark.parametrize("study", STUDIES)

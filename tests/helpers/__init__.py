@@ -162,7 +162,7 @@ def huge(side=30_000):
     return bytes(file)
 
 
-HEADER = {"study": "optimizers", "config": {}}
+HEADER = {"study": "optimizers", "config": {"command": "python experiments/optimizers.py"}}
 
 
 BUDGET = Budget(trials=2, final_seeds=(2000, 2001), test_every=1)

@@ -76,7 +76,7 @@ def changed(**changes):
         (changed(batch_norm1__num_batches_tracked=lambda _: np.zeros(2, int)), "tracked is not a whole number"),
         (changed(fc1__num_batches_tracked=lambda _: np.int64(3)), "fc1.num_batches_tracked is not part"),
         (changed(fc9__num_batches_tracked=lambda _: np.int64(3)), "fc9.num_batches_tracked is not part"),
-        (changed(fc1__weight=np.transpose), r"fc1.weight is of shape \(784, 512\)"),
+        (changed(fc1__weight=np.transpose), r"fc1.weight has shape \(784, 512\)"),
         (changed(fc3__weight=lambda a: a[:9]), r"of shape \(9, 256\), in the lesson's net of \(10, 256\)"),
         (changed(fc1__bias=lambda a: a.astype(np.float16)), "fc1.bias is float16, not float32"),
         (changed(fc1__bias=lambda a: a * np.float32("nan")), "fc1.bias holds a value that is not finite"),

@@ -69,7 +69,7 @@ CANNOT = {
     "contrib.dpsgd": "needs the gradient of each single example",
     "contrib.differentially_private_aggregate": "needs the gradient of each single example",
     "contrib.scale_by_muon": "takes matrices only",
-    "scale_by_learning_rate": "turns the gradient around",
+    "scale_by_learning_rate": "flips the gradient's sign",
 }
 
 

@@ -27,13 +27,13 @@ def _compared(results: Mapping[str, Any]) -> bool:
 
 
 def _changed_fields(results: Mapping[str, Any], lesson_id: str) -> list[str]:
-    """In which a run's lesson is not the course's."""
+    """Fields in which a run's lesson differs from the course's."""
     trained = results["config"].get("lessons", {})
     return list(changes(lesson_of_json(trained[lesson_id]), LESSONS[lesson_id])) if lesson_id in trained else []
 
 
 def surprises(results: Mapping[str, Any]) -> list[str]:
-    """A sentence for each lesson whose change made the net worse, where several seeds can tell."""
+    """One sentence per lesson whose change made the net worse, as far as several seeds can show."""
     sentences = []
     for (before, after), epochs in ladder_gains(results).items():
         if len(epochs[-1]) < 2 or (last := gain_interval(results, epochs[-1])).high >= 0:
@@ -85,11 +85,11 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
 
 
 def gain(correct: Sequence[int], before: Sequence[int], images: int) -> str:
-    """Percentage points over the lesson before, seed by seed, and whether that is different from zero.
+    """Gain over the lesson before in percentage points, paired by seed, and whether it differs from zero.
 
     Args:
-      correct: for each seed the images right.
-      before: those of the lesson before.
+      correct: number of images right for each seed.
+      before: the same for the lesson before.
       images: number of test images.
     """
     if len(correct) == 1:

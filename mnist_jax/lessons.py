@@ -260,7 +260,7 @@ def changes(lesson: Lesson, before: Lesson) -> dict[str, tuple[object, object]]:
 
 
 def what_changed(lesson_id: str) -> str:
-    """One line for tables: what this lesson changes from the one before."""
+    """One line for tables: what this lesson changes in the lesson before it."""
     if position(lesson_id) == 0:
         return "where it starts"
     changed = changes(LESSONS[lesson_id], list(LESSONS.values())[position(lesson_id) - 1])

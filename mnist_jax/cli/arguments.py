@@ -183,7 +183,7 @@ class ComparisonArguments:
       final_seeds: number of fresh runs of the chosen settings.
       epochs: number of epochs of each run.
       side_by_side: number of runs that one device trains at a time.
-      quick: small numbers and short epochs, in under 3 minutes, to see how it works; not the study.
+      quick: few runs and short epochs, in under 3 minutes, to see how it works; not the study.
     """
 
     trials: Annotated[int | None, default_is("32, or 4 with --quick")] = None

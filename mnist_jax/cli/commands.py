@@ -156,7 +156,7 @@ def report(
     """Write a report on a run or a study: its tables and curves, and what each net does and gets wrong.
 
     Args:
-      data: source of the digits that the run was tested on, as for train.
+      data: source of the digits that it was tested on, as for train.
       out: file to write, which must not exist yet.
     """
     from mnist_jax.views.report import report_page

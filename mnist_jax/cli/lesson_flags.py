@@ -43,7 +43,7 @@ class _OptimizerFlags(Optimizer):
         tyro.conf.arg(
             name="optimizer",
             metavar="NAME",
-            help="one other than the lesson's keeps the learning rate and takes optax's defaults for the rest; "
+            help="an optimizer other than the lesson's keeps its learning rate and takes optax's defaults otherwise; "
             f"{OPTIMIZER_NAMES}",
         ),
     ]

@@ -116,7 +116,7 @@ def environment() -> dict[str, Any]:
 def environment_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What may make results of two `environment`s differ in rounding: `jax 0.10.2 instead of 0.10.1`.
 
-    What only one of them has, because another version wrote the other, is left out.
+    What only one of them says, as where another version wrote the other, is left out.
     """
     changed = differences(_known_to(new, old), _known_to(old, new))
     return [f"{name} {now} instead of {was}" for name, was, now in changed if name not in _NO_MATTER]
@@ -132,7 +132,7 @@ def _known_to(other: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 
 def program(recorded: Mapping[str, Any]) -> str:
-    """The program in words, `mnist_jax 0.1.0, commit 0123456789ab, with uncommitted changes`; empty for old records."""
+    """Of an `environment`, `mnist_jax 0.1.0, commit 0123456789ab, with uncommitted changes`; empty in old records."""
     release, commit = recorded.get("mnist_jax"), recorded.get("commit")
     words = [f"mnist_jax {release}"] if release else []
     words += [f"commit {commit[:12]}"] if commit else []

@@ -33,7 +33,7 @@ def _changed_fields(results: Mapping[str, Any], lesson_id: str) -> list[str]:
 
 
 def surprises(results: Mapping[str, Any]) -> list[str]:
-    """One sentence per lesson whose change made the net worse, as far as several seeds can show."""
+    """A sentence for each lesson whose change made the net worse, where several seeds can tell."""
     sentences = []
     for (before, after), epochs in ladder_gains(results).items():
         if len(epochs[-1]) < 2 or (last := gain_interval(results, epochs[-1])).high >= 0:
@@ -85,11 +85,11 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
 
 
 def gain(correct: Sequence[int], before: Sequence[int], images: int) -> str:
-    """Gain over the lesson before in percentage points, paired by seed, and whether it differs from zero.
+    """Percentage points over the lesson before, seed by seed, and whether that is different from zero.
 
     Args:
-      correct: number of images right for each seed.
-      before: the same for the lesson before.
+      correct: for each seed the images right.
+      before: those of the lesson before.
       images: number of test images.
     """
     if len(correct) == 1:

@@ -154,7 +154,7 @@ QUICK_ENOUGH = ["--lessons", "mlp", "--trials", 2, "--final-seeds", 2, "--epochs
 
 
 def huge(side=30_000):
-    """A PNG that says it has so many pixels a side, in a few bytes."""
+    """A PNG of a few bytes that claims this many pixels per side."""
     file = bytearray(_png(Image.new("L", (1, 1))))
     start = file.index(b"IHDR")
     file[start + 4 : start + 12] = side.to_bytes(4, "big") * 2

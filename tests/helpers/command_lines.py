@@ -159,7 +159,7 @@ def understood_or_refused(line):
 
 
 def message(err):
-    """What a refusal says: one sentence of ours, or tyro's box."""
+    """The message of a refusal: ours, or tyro's box."""
     if err.startswith("error: "):
         assert err.count("\n") == 1
         return err

@@ -20,8 +20,8 @@ class Start:
 
     Attributes:
       params: Flax's nested dict, float64 or float32.
-      batches: one a step.
-      masks: one a step, the last for the probe: layer -> `[batch, width]`, 0 or 1.
+      batches: one per step.
+      masks: one per step, and a last one for the probe: layer -> `[batch, width]`, 0 or 1.
       probe: examples that no step used as such.
     """
 

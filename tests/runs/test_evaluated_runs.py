@@ -7,7 +7,7 @@ from mnist_jax.runs.loop import train_runs
 from mnist_jax.runs.records import Run, unpack_bits
 
 
-def test_right_images_are_told_after_the_last_epoch_of_tested_runs(dataset):
+def test_right_images_are_recorded_after_the_last_epoch_of_tested_runs(dataset):
     """A run that diverges ends before the others; those that are not tested on the way are not asked."""
     runs = [Run(0, (("learning_rate", rate),)) for rate in (0.01, 1e30)]
     ended = list(train_runs(LESSONS["relu"], dataset, runs, epochs=2, test_every=1))

@@ -1,4 +1,4 @@
-"""What may have happened to a run's folder before it is trained on, and that nothing is lost."""
+"""Whatever has happened to a run's folder before training continues, nothing is lost."""
 
 import pytest
 from helpers import called, end_of_training, room_for, toy_digits, write_idx_folder

@@ -1,4 +1,4 @@
-"""What may happen to a process that trains, and that nothing is lost."""
+"""Whatever happens to a process that trains, nothing is lost."""
 
 import contextlib
 import json
@@ -77,7 +77,7 @@ def without_seconds(tree):
 
 
 def compared(folder):
-    """What a comparison came to, and each of its runs, without seconds."""
+    """The results of a comparison and each of its runs, without seconds."""
     results = json.loads((folder / "results.json").read_text())
     runs = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
     del runs[0]["config"]["command"]  # which names the folder

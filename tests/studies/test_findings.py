@@ -1,4 +1,4 @@
-"""What is made of a comparison's results.json, against hand-made ones and the inference by itself."""
+"""Findings of a comparison, for hand-made results and against the inference functions."""
 
 import itertools
 import json

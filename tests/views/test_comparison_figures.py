@@ -118,7 +118,7 @@ def test_the_legend_says_how_bands_hold_and_where_they_are_open(drawn):
     ]
 
 
-def test_a_curve_below_the_scale_is_told(drawn):
+def test_a_curve_below_the_scale_is_noted(drawn):
     results = comparison(nets=("he", "mlp"))
     for trial in results["nets"]["mlp"]["sgd"]["trials"]:
         trial["validation_correct"][-1] = 600

@@ -86,7 +86,7 @@ def test_a_run_ends_with_the_highest_target(dataset, monkeypatch):
     assert study_results(lessons, dataset, [entry], iter)["side_by_side"] == {}
 
 
-def test_a_cpu_does_the_study_in_small():
+def test_a_cpu_runs_the_study_on_a_small_scale():
     assert defaults("cpu", gpu_study=True) == IN_SMALL
     assert defaults("gpu", gpu_study=True) == defaults("tpu", gpu_study=True) == IN_FULL
     assert defaults("gpu", gpu_study=False) == USUAL

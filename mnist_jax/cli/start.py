@@ -23,7 +23,7 @@ def start_jax(arguments: JaxArguments) -> None:
     """Join other processes, make each core a device, set up the compilation cache, and check that JAX computes.
 
     Raises:
-      UserError: the other processes are not found, the CPU cannot be so many devices, or see `check_jax`.
+      UserError: the other processes are not found, the CPU cannot be this many devices, or see `check_jax`.
     """
     if isinstance(arguments, SharedJaxArguments):
         if arguments.distributed:

@@ -56,7 +56,7 @@ class Checkpoints:
         every: int = 1,
         keep: int = 2,
         keep_last: bool = True,
-        notify: Callable[[str], object] = lambda sentence: None,
+        notify: Callable[[str], object] = lambda message: None,
     ) -> None:
         for what, number in (("epochs from one checkpoint to the next", every), ("checkpoints kept", keep)):
             if number < 1:

@@ -45,7 +45,7 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, header: Mapping[str, Any], *, notify: Callable[[str], object] = lambda sentence: None
+        self, folder: Path, header: Mapping[str, Any], *, notify: Callable[[str], object] = lambda message: None
     ) -> None:
         self._path, self._notify = folder / JOURNAL, notify
         self._resources = contextlib.ExitStack()  # lock and file, in the first process
@@ -172,7 +172,7 @@ def open_study(
     header: Mapping[str, Any],
     *,
     resume: bool = False,
-    notify: Callable[[str], object] = lambda sentence: None,
+    notify: Callable[[str], object] = lambda message: None,
 ) -> tuple[Path, Journal]:
     """Open the folder of a study, new or left by an interrupted study with the same header.
 

@@ -25,7 +25,7 @@ def words(found: Comparison) -> str:
 
 
 def assumptions(dtypes: Iterable[Dtype]) -> str:
-    """What this comparison assumes, and may not hold for other training on the device."""
+    """What this comparison assumes, which may not hold for other training on the device."""
     double = "" if "float64" in dtypes else "TPUs are taken to have no float64, so only float32 is compared. "
     return (
         f'{double}Matrix products are computed with jax_default_matmul_precision "highest"; by default TPUs round '

@@ -145,7 +145,7 @@ def test_gpu_study_on_a_small_scale(run_main, study, toy_folder, tmp_path, monke
 
 
 def test_given_options_are_measured(study):
-    """Also where it is empty, or the default of a run without the study."""
+    """Even an empty value, or one that is the default without the study."""
     given = {"repeats": 5, "peer_share": 0.2, "replicas": (), "replica_epochs": 10, "peers": None}
     assert study.completed(given, gpu_study.IN_FULL) == {**given, "peers": gpu_study.IN_FULL["peers"]}
 

@@ -139,7 +139,7 @@ def jax_setting(name, value):
 
 @contextlib.contextmanager
 def room_for(size):
-    """No file may grow beyond so many bytes, and no compiled program is kept: one cut short would fail later tests."""
+    """Let no file grow beyond `size` bytes, and keep no compiled program: a truncated one would fail later tests."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -186,7 +186,7 @@ def test_any_png_chunk_is_a_digit_or_refused(data):
 
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_every_exif_orientation_is_turned_upright(digits, turn):
-    """As Pillow turns it, and as it is where the EXIF is damaged."""
+    """As by Pillow, or not at all if the EXIF is damaged."""
     exif = Image.Exif()
     exif[0x0112] = turn
     content = encoded(inverted(digits[36]), "JPEG", exif=exif)

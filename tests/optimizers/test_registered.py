@@ -1,4 +1,4 @@
-"""Optimizers of one's own, by name."""
+"""Custom optimizers, by name."""
 
 import dataclasses
 

@@ -16,7 +16,7 @@ from mnist_jax.studies.verification import batches, initial_state, probe
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What both sides are given: initial weights, batches, and the dropout masks of the JAX run.
+    """What both sides start from: initial weights, batches, and the dropout masks of the JAX run.
 
     Attributes:
       params: Flax's nested dict, float64 or float32.

@@ -57,7 +57,7 @@ def test_interrupted_write_leaves_the_file_unchanged(tmp_path, monkeypatch):
 
 @pytest.fixture
 def synced(monkeypatch):
-    """What is synced: (device and inode, size on the disk)."""
+    """A list of what is synced: (device and inode, size on the disk)."""
     found = []
 
     def fsync(file):

@@ -85,7 +85,7 @@ def compared(folder):
 
 
 def killed(arguments, folder, count=math.inf, delay=0.0):
-    """Run it, and kill it so long after it had so many checkpoints; how many it had."""
+    """Run a command, and kill it some time after it had some checkpoints; returns the number that it had."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ONE_DEVICE)
     seen = set()
     while len(seen) < count and process.poll() is None:

@@ -112,7 +112,7 @@ def test_default_group_width_fits_memory(dataset, one_device, monkeypatch):
 
 
 class Device:
-    """With so many bytes; None for a device that does not tell."""
+    """A device with this many bytes; None if it does not report them."""
 
     def __init__(self, limit):
         self.limit = limit

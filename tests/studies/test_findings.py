@@ -20,7 +20,7 @@ def answers(runs):
 
 @pytest.fixture(scope="module")
 def results():
-    """As results.json is read: two nets, two optimizers."""
+    """The content of a results.json: two nets, two optimizers."""
     return json.loads(json.dumps(comparison(leads={"adam": 3.0})))
 
 

@@ -186,14 +186,14 @@ def test_variance_is_that_of_the_test_accuracies_found():
 
 
 def test_scores_may_say_how_equals_rank():
-    """As (images right, -loss): the second of two equals is better by its loss."""
+    """Such as (images right, -loss): the second of two equals is better by its loss."""
     tests = [0.0, 1.0]
     assert search_luck([(4_900, -0.2), (4_900, -0.1)], tests).expected == pytest.approx(0.75)
     assert search_luck([4_900, 4_900], tests).expected == pytest.approx(0.25)
     assert search_luck([(4_900, -0.2)], [1.0], ((4_900, -0.3), 0.0)).expected == 1
 
 
-# --- what is said ---
+# --- claims ---
 
 
 @pytest.mark.parametrize(

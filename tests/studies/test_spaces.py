@@ -44,7 +44,7 @@ def test_settings_fill_each_dimension_evenly(name):
 
 
 def test_draws_are_those_of_the_protocol():
-    """By hand, from the formula of the protocol."""
+    """Computed by hand, from the protocol's formula."""
     rng = np.random.default_rng([18, crc32(b"MNIST/he/sgd")])
     rate, momentum, nesterov, rates = qmc.Sobol(4, scramble=True, rng=rng).random_base2(3)[5]
     setting = SPACES["sgd"].trials("MNIST", "he", 8)[6]

@@ -31,7 +31,7 @@ def sample():
 
 @functools.cache
 def trained(lesson_id):
-    """In float64."""
+    """Trained in float64."""
     return verification.trained(dataclasses.replace(LESSONS[lesson_id], dtype="float64"), sample())
 
 
@@ -135,7 +135,7 @@ def dropout_other_for_one_unit(monkeypatch):
 
 
 def products_with_bits(bits):
-    """As devices compute them that round the factors: TF32 has 10 bits of fraction, bfloat16 7."""
+    """Products with rounded factors, as some devices compute them: TF32 has 10 bits of fraction, bfloat16 7."""
     real = jax.lax.dot_general
 
     def patch(monkeypatch):
@@ -217,7 +217,7 @@ def test_epoch_with_a_step_too_few_is_different(monkeypatch):
 
 
 def changed(trajectory, quantity, layer, name, change):
-    """With one number changed, in the middle."""
+    """The trajectory with one number in the middle changed."""
     array = trajectory.end[quantity][layer][name].copy()
     array.flat[array.size // 2] = change(array.flat[array.size // 2])
     layers = trajectory.end[quantity]

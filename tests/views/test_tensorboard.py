@@ -72,12 +72,12 @@ def runs(out):
 
 
 def curve(values):
-    """What a curve of results.json is in an event file."""
+    """A curve of results.json as points of an event file."""
     return [(number, np.float32(math.nan if value is None else value)) for number, value in enumerate(values, start=1)]
 
 
 def curves(run):
-    """What a run's record is in an event file, on 20 test and 6 validation images."""
+    """A run's record as curves of an event file, on 20 test and 6 validation images."""
     tags = {f"loss/{kind}": curve(run[f"{kind}_loss"]) for kind in ("train", "test")}
     tags["seconds/epoch"] = curve(run["seconds"])
     for split, images in (("test", 20), ("validation", 6)):

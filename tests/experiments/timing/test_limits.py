@@ -18,7 +18,7 @@ from mnist_jax import LESSONS, Examples, init_state, train_step
 
 
 def flops_of_products(program):
-    """Of a jaxpr, inner ones too: twice the sizes of the output and the contracted axes."""
+    """FLOPs of the products in a jaxpr and its inner ones: twice the sizes of the output and the contracted axes."""
     found = 0
     for equation in program.eqns:
         if equation.primitive.name == "dot_general":

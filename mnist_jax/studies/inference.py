@@ -192,9 +192,9 @@ def search_luck(scores: Sequence[Any], tests: Sequence[float], course: tuple[Any
     """What another search with as many trials would find, computed exactly over resamplings of the drawn trials.
 
     Of n trials drawn with replacement, the best is the one at rank r with probability (1 - (r-1)/n)^n - (1 - r/n)^n;
-    if none is drawn that beats trial 0, which every search includes, it is trial 0. Dodge et al. 2019 weight validation
-    accuracies this way; here it is the test accuracy of each trial's own run, whose noise thus adds to the variance,
-    which is conservative.
+    if none is drawn that beats trial 0, which every search includes, it is trial 0. Dodge et al. 2019
+    (arXiv:1909.03004) weight validation accuracies this way; here it is the test accuracy of each trial's own run,
+    whose noise thus adds to the variance, which is conservative.
 
     Args:
       scores: scores of the drawn trials, of any comparable type; higher is better, and of equal ones the first.

@@ -194,7 +194,7 @@ def check_comparison(
     """Raise `UserError` for what `compare` cannot do, before anything slow."""
     check_different([space.label for space in spaces])
     if data.validation is None:
-        raise UserError("Settings are chosen on validation images, which split notebooks has none of; use slides.")
+        raise UserError("Settings are chosen on validation images, which split notebooks lacks; use split slides.")
     for net, lesson in nets.items():
         for space in spaces:
             Search(space, net, lesson, data, budget, epochs).check(placement)

@@ -1,4 +1,4 @@
-"""Every optimizer that optax has, found by looking: a newer optax brings its own."""
+"""Every optimizer of the installed optax, so that those of a newer optax are tested, too."""
 
 import dataclasses
 import functools

@@ -124,7 +124,7 @@ def test_the_range_of_other_rates_is_around_their_default():
     assert space_of("dadapt_adamw").optimizer.learning_rate == 1.0
 
 
-def test_what_the_user_fixes_stays_and_is_not_drawn():
+def test_fixed_settings_stay_and_are_not_drawn():
     cosine, clip = schedule("cosine"), (transformation("clip_by_global_norm", 1.0),)
     space = space_of("sgd", momentum=0.9, schedule=cosine, chain=clip)
     assert space.label == "clip_by_global_norm, max_norm 1, then sgd, momentum 0.9, cosine_decay"
@@ -156,7 +156,7 @@ def test_momentum_none_is_a_momentum_of_0():
     ("name", "stays", "says"),
     [("adman", {}, "'adman'"), ("adam", {"b1": 1.0}, "below 1"), ("adam", {"learning_rate": 0.1}, "b1, b2")],
 )
-def test_what_optax_does_not_take_is_refused(name, stays, says):
+def test_invalid_settings_are_refused(name, stays, says):
     with pytest.raises(UserError, match=says):
         space_of(name, **stays)
 

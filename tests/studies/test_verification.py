@@ -258,7 +258,7 @@ def test_float32_is_held_to_its_early_losses_and_to_the_mean_of_late_ones(monkey
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_different(value):
+def test_non_finite_values_are_different(value):
     theirs = digested(trained("mlp"))
     losses = theirs.losses.copy()
     losses[3] = value
@@ -268,7 +268,7 @@ def test_what_is_not_finite_is_different(value):
 
 
 @pytest.mark.parametrize("present", [{}, {"params": {}}, {"params": {"fc1": {}}}])
-def test_what_is_missing_is_different(present):
+def test_missing_arrays_are_different(present):
     whole = Trajectory(np.ones(2), {"params": {"fc1": {"bias": np.ones(2)}}})
     part = Trajectory(np.ones(2), present)
     for pair in ((whole, part), (part, whole)):

@@ -35,7 +35,7 @@ class Lesson:
       dropout_rate: probability that a hidden output is dropped, in [0, 1).
       batch_norm: whether each hidden block has batch norm.
       initialisation: `pytorch` (kernel and bias as torch.nn.Linear's) or `he` (He uniform kernels).
-      optimizer: optimizer of optax, with its hyperparameters.
+      optimizer: optimizer with its hyperparameters, schedule and chain.
       batch_size: examples per step.
       dtype: type of parameters and arithmetic; `float64` needs jax_enable_x64.
 

@@ -77,7 +77,7 @@ def changed(**changes):
         (changed(fc1__num_batches_tracked=lambda _: np.int64(3)), "fc1.num_batches_tracked is not part"),
         (changed(fc9__num_batches_tracked=lambda _: np.int64(3)), "fc9.num_batches_tracked is not part"),
         (changed(fc1__weight=np.transpose), r"fc1.weight has shape \(784, 512\)"),
-        (changed(fc3__weight=lambda a: a[:9]), r"of shape \(9, 256\), in the lesson's net of \(10, 256\)"),
+        (changed(fc3__weight=lambda a: a[:9]), r"has shape \(9, 256\); the lesson's net needs \(10, 256\)"),
         (changed(fc1__bias=lambda a: a.astype(np.float16)), "fc1.bias is float16, not float32"),
         (changed(fc1__bias=lambda a: a * np.float32("nan")), "fc1.bias holds a value that is not finite"),
         (changed(batch_norm2__running_var=lambda a: -a), "A running variance is below 0"),

@@ -87,15 +87,15 @@ def difference_words(first: str, second: str, gap: Interval, limit: float | None
     signed = f"{first} minus {second}: {points(gap, limit, '+')}"
     better, worse, lead = oriented(first, second, gap)
     if found == "the same within the margin":
-        words, told = f"{first} and {second} are the same within {limit:g} points", [signed]
+        words, extra = f"{first} and {second} are the same within {limit:g} points", [signed]
     elif found == "not shown to differ":
         most = rounded(max(-gap.low, gap.high), decimals(gap, limit))
-        words, told = f"{first} and {second} are not shown to differ", [signed, f"could be as much as {most}"]
+        words, extra = f"{first} and {second} are not shown to differ", [signed, f"could be as much as {most}"]
     elif found.endswith(_WITHIN):
-        words, told = f"{better} is better than {worse}, by less than {limit:g} points", [points(lead, limit)]
+        words, extra = f"{better} is better than {worse}, by less than {limit:g} points", [points(lead, limit)]
     else:
-        words, told = f"{better} is better than {worse} by {points(lead, limit)}", []
-    brackets = "; ".join([*told, *([rests_on] if rests_on else [])])
+        words, extra = f"{better} is better than {worse} by {points(lead, limit)}", []
+    brackets = "; ".join([*extra, *([rests_on] if rests_on else [])])
     return f"{words} ({brackets})" if brackets else words
 
 

@@ -1,12 +1,12 @@
-r"""Does every optimizer and every schedule of optax train, and what does an epoch of it reach?
+r"""Does every optimizer and every schedule of optax train, and what accuracy does it reach in one epoch?
 
     python experiments/all_of_optax.py --data FOLDER --out DIR
 
-trains lesson `he` for one epoch with each optimizer of `optax` and `optax.contrib`, at optax's default learning rate;
-where it has none, at the one of 1, 0.1, 0.01, 0.001 and 0.0001 with the lowest training loss over the first 200 steps.
-All else is optax's default. Each schedule is that of adam, peak 0.003. There is one seed: this shows what works;
-optimizers.py compares. Written to DIR: `runs.jsonl`, `results.json`, `README.md`. Interrupted, it continues with
-`--resume`.
+trains lesson `he` for one epoch with each optimizer of `optax` and `optax.contrib`, at optax's default learning rate
+or, if it has none, at the one of 1, 0.1, 0.01, 0.001 and 0.0001 with the lowest training loss over the first 200 steps.
+All else is optax's default. Schedules are tried on adam with a peak of 0.003. There is only one seed: this shows what
+works; optimizers.py compares. Written to DIR: `runs.jsonl`, `results.json`, `README.md`. After an interruption,
+`--resume` continues.
 
 Answer: nearly all do. 47 of 49 optimizers work, to test accuracies from 78.41 % (rprop) to 96.81 % (contrib.cocob).
 Not: contrib.dowg, contrib.dpsgd. 12 of 14 schedules work, to test accuracies from 96.31 % (constant) to 96.95 %
@@ -51,7 +51,7 @@ RATES = (1.0, 0.1, 0.01, 0.001, 0.0001)
 TRIED_ON = 6_400  # examples: 200 batches
 SCHEDULED = ("adam", 0.003)
 
-# What schedules are given, beside optax's defaults and ours.
+# Numbers that schedules are given, besides optax's defaults and ours.
 NUMBERS: Mapping[str, Mapping[str, Value]] = {
     "exponential_decay": {"decay_rate": 0.1},
     "piecewise_constant": {"at_0.6_fraction": 0.1, "at_0.9_fraction": 0.1},
@@ -70,7 +70,7 @@ HEADERS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Train an epoch with everything that optax has."""
+    """Train for an epoch with every optimizer and schedule of optax."""
 
     split: SplitOption = "notebooks"
     digits: DataArguments = DataArguments()
@@ -79,7 +79,7 @@ class Arguments:
 
 
 def names() -> dict[str, list[str]]:
-    """All of optax's optimizers and schedules, those that are refused last."""
+    """Names of all of optax's optimizers and schedules, refused ones last."""
     return {
         "optimizer": [*OPTIMIZERS, *refused_optimizer_names()],
         "schedule": [*schedule_names(), *refused_schedule_names()],
@@ -87,7 +87,7 @@ def names() -> dict[str, list[str]]:
 
 
 def run(arguments: Arguments) -> None:
-    """Train with each, write."""
+    """Train with each, and write the results."""
     start_jax(arguments.jax)
     data = arguments.digits.load(arguments.split)
     lesson = LESSONS[LESSON]
@@ -125,7 +125,10 @@ def run(arguments: Arguments) -> None:
 
 
 def with_optimizer(name: str, data: Dataset) -> dict[str, Any]:
-    """An epoch at optax's default learning rate, or at the best of `RATES`, which are then `tried`: rate and loss."""
+    """Train an epoch at optax's default learning rate or, if there is none, the best of `RATES`.
+
+    In the latter case `tried` holds every rate with its loss.
+    """
     chosen = optimizer(name, 1.0)
     rate = parameters(OPTIMIZERS[name])["learning_rate"].default
     losses = {} if is_number(rate) else first_losses(chosen, data)
@@ -144,13 +147,13 @@ def first_losses(chosen: Optimizer, data: Dataset) -> dict[float, float]:
 
 
 def with_schedule(name: str, data: Dataset) -> dict[str, Any]:
-    """An epoch of `SCHEDULED` with the schedule."""
+    """Train an epoch of `SCHEDULED` with the schedule."""
     chosen = schedule(name, **NUMBERS.get(name, {}))
     return {"schedule": str(chosen), **trained(optimizer(*SCHEDULED, schedule=chosen), data)}
 
 
 def trained(chosen: Optimizer, data: Dataset) -> dict[str, Any]:
-    """The record of one epoch of the lesson, as `mnist-jax train` would write it."""
+    """Train the lesson for one epoch; its record, as `mnist-jax train` writes it."""
     lesson = dataclasses.replace(LESSONS[LESSON], optimizer=chosen)
     return RunRecord.of_epochs(list(train_runs(lesson, data, [Run(0)], epochs=1))).to_json()
 
@@ -180,14 +183,14 @@ def rows(results: Mapping[str, Any], kind: str) -> list[list[str]]:
 
 
 def of_kind(results: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    """What was found of optimizers, or of schedules."""
+    """The entries of optimizers, or of schedules."""
     return [entry for entry in results["found"] if entry["kind"] == kind]
 
 
 def outcome(results: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     """Whether it works, or why not."""
     if "refused" in entry:
-        return f"no: {entry['refused'].partition(';')[0]}"  # without what could be chosen instead
+        return f"no: {entry['refused'].partition(';')[0]}"  # without the list of valid choices
     if entry["diverged"]:
         return "diverged"
     return "yes" if 100 * entry["test_correct"][-1] > AT_CHANCE * results["data"]["test"] else "at chance"
@@ -198,7 +201,7 @@ def _percent(results: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
 
 
 def verdict(results: Mapping[str, Any]) -> list[str]:
-    """How many work, how well the best and the worst of them do, and what does not work."""
+    """How many work, the worst and best accuracies of these, and what does not work."""
     sentences = []
     for kind in HEADERS:
         found = of_kind(results, kind)

@@ -2,10 +2,10 @@
 
     python experiments/initialisation.py --data FOLDER --out DIR
 
-measures mean and variance of every layer's pre-activations (what a dense layer puts out, before batch norm) and of
-the loss's gradients with respect to them and to the kernels, at the start and after 1, 10, 100 and 1,000 steps, for
+measures mean and variance of every layer's pre-activations (outputs of the dense layer, before batch norm) and of the
+loss's gradients with respect to them and to the kernels, at the start and after 1, 10, 100 and 1,000 steps, for
 PyTorch's default and He, sigmoid and ReLU, with and without batch norm. Dropout is off: it is not the question, and
-multiplies every variance after it by 1 / (1 - rate). What theory says of the start, and why, is in
+multiplies every variance after it by 1 / (1 - rate). What theory predicts for the start, and why, is in
 mnist_jax/studies/initialisation.py. Written to DIR: `results.json`, `README.md`, `initialisation.png`.
 
 Answer: He keeps the size of signals under ReLU, where the default shrinks it; before a batch norm the size does not
@@ -59,8 +59,8 @@ class Arguments:
 
     Attributes:
       lesson: lesson whose widths, optimizer and batch size are used.
-      seeds: runs of each net, from which means are taken.
-      quick: one seed. Not the study.
+      seeds: number of runs of each net, over which means are taken.
+      quick: one seed; not the study.
     """
 
     lesson: LessonId = "he"
@@ -72,7 +72,7 @@ class Arguments:
 
 
 def points(found: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> list[Point]:
-    """What `follow` returns, for TensorBoard."""
+    """Points for TensorBoard from what `follow` returns."""
     return [
         (
             step,
@@ -88,7 +88,7 @@ def points(found: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> list
 
 
 def run(arguments: Arguments) -> None:
-    """Measure, compare with theory, write."""
+    """Measure, compare with theory, and write the results."""
     if arguments.quick:
         arguments = dataclasses.replace(arguments, seeds=1)
     chosen = nets(lesson_by_id(arguments.lesson))
@@ -171,12 +171,12 @@ def all_rows(nets: Mapping[str, Any]) -> list[list[str]]:
 
 
 def numbers(values: Sequence[float]) -> str:
-    """`0.12, 3.4e-05, 1.1`: two digits each."""
+    """`0.12, 3.4e-05, 1.1`: two significant digits each."""
     return ", ".join(f"{value:.2g}" for value in values)
 
 
 def verdict(nets: Mapping[str, Any]) -> list[str]:
-    """By what the variance is multiplied from the first hidden layer to the second, measured and in theory."""
+    """Factors of the variance from fc1 to fc2, and of the gradient under batch norm, measured and in theory."""
     sentences = []
     for name in ("relu, he", "relu, pytorch", "sigmoid, he", "sigmoid, pytorch"):
         measured = np.mean(nets[name]["preactivation"]["variance"], axis=0)[0]

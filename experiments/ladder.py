@@ -1,4 +1,4 @@
-"""What does each lesson's change buy?
+"""What does each lesson's change gain?
 
     python experiments/ladder.py --split notebooks --seeds 5 --data FOLDER --out DIR
 

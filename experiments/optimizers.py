@@ -2,18 +2,18 @@ r"""Which of optax's optimizers trains this net best, each at its own setting?
 
     python experiments/optimizers.py --data FOLDER --out DIR
 
-gives optimizers the same budget: optax's defaults and 32 quasi-random settings in a space of each one's own
-(`mnist_jax/studies/spaces.py`), chosen as in sgd_vs_adam.py on validation images alone, then 20 fresh seeds, the same
-for all. It compares those of the spaces' table, or those after `--optimizers`, each with what stays fixed in its
-search, as in
+gives optimizers the same budget: optax's defaults and 32 quasi-random settings from each one's own space
+(`mnist_jax/studies/spaces.py`), one of which is chosen on validation images alone, as in sgd_vs_adam.py, and then 20
+fresh seeds, the same for all. It compares the optimizers that have a space there, or those after `--optimizers`, each
+with the settings that stay fixed in its search, as in
 
     python experiments/optimizers.py --optimizers adamw contrib.muon "sgd momentum=0.9 schedule=cosine" --lesson relu
 
-An optimizer without a space of its own has its learning rate and schedule searched. Of the table only contrib.muon is
-left out by default: its Newton-Schulz iterations make an epoch some 50 times as long on a CPU.
+For an optimizer without a space, learning rate and schedule are searched. Only contrib.muon is left out by default: its
+Newton-Schulz iterations make an epoch take some 50 times as long on a CPU.
 
-Written to DIR: `runs.jsonl` (every run), `results.json`, `README.md` and figures. Interrupted, it continues with
-`--resume`. `--quick` shows how it works.
+Written to DIR: `runs.jsonl` (every run), `results.json`, `README.md` and figures. After an interruption, `--resume`
+continues. `--quick` shows how it works.
 
 Answer: each at the setting that its search chose, a third of the pairs are shown to differ, and most of Adam's
 relatives are among the best; whether another search would find so is open for every pair. He, claim S: with the chosen
@@ -42,7 +42,7 @@ from mnist_jax.studies.spaces import SPACES
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(ComparisonArguments):
-    """Tune all optimizers on one lesson's net with the same budget, and compare them on fresh seeds.
+    """Tune optimizers on one lesson's net with the same budget, and compare them on fresh seeds.
 
     Attributes:
       lesson: lesson whose net is trained.
@@ -53,7 +53,7 @@ class Arguments(ComparisonArguments):
 
 
 def run(arguments: Arguments) -> None:
-    """Search, compare, write."""
+    """Search, compare, and write the results."""
     start_jax(arguments.jax)
     run_comparison("optimizers", arguments.optimizers, [arguments.lesson], arguments, make_console())
 

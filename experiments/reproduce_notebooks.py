@@ -6,19 +6,18 @@ trains every lesson as its notebook does (all 60,000 images, batch 32, 10 epochs
 notebook's 10 accuracies and 10 losses, each printed once, with ours. Written to DIR: `results.json` (every seed,
 every epoch, every comparison), `README.md`, `reproduce_notebooks.png`.
 
-**Point by point**, the rule fixed before the first ten seeds, and kept as it was, on those seeds. If the notebook's run
-is one more draw from the distribution of ours, then
+**Point by point**: the rule that was fixed before the first ten seeds were run, unchanged, on those seeds. If the
+notebook's run is one more draw from the distribution of ours, then
 
     z = (published - mean) / sqrt(s^2 (1 + 1/n) + q^2 / 12)
 
-follows Student's t with n - 1 degrees of freedom (s: standard deviation over our n seeds; q: the step of the grid
-on which the printed number stands, 0.0001 for accuracies, 0.0032 nats for losses). A point is outside if its
-two-sided p is below 5 % divided by the number of points (Bonferroni: at most 5 % chance of any false alarm among
-all of them). A lesson is reproduced if none of its points is outside. What the rule could have missed stands beside its
-verdict.
+follows Student's t with n - 1 degrees of freedom (s: standard deviation over our n seeds; q: the step to which the
+printed number is rounded, 0.0001 for accuracies, 0.0032 nats for losses). A point is outside if its two-sided p is
+below 5 % divided by the number of points (Bonferroni: at most 5 % chance of any false alarm among all of them). A
+lesson is reproduced if none of its points is outside. The verdict also says what the rule could have missed.
 
-**Curve by curve**, on all seeds, fixed before seeds 10 to 29 were run. Our curves are rounded as the notebooks' are,
-and each curve becomes three contrasts, in which all its 20 numbers enter:
+**Curve by curve**: on all seeds, fixed before seeds 10 to 29 were run. Our curves are rounded as the notebooks' are,
+and each curve becomes three contrasts, which use all its 20 numbers:
 
     A: mean over epochs of log((a + 5e-5) / (1 - a + 5e-5)), a the accuracy
     B: mean over epochs of log(loss)
@@ -79,10 +78,10 @@ FEWEST_SEEDS = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Train the lessons as the notebooks do and compare with what these printed.
+    """Train the lessons as the notebooks do, and compare with what those printed.
 
     Attributes:
-      seeds: runs of each lesson: at least 3 to compare point by point, 10 to compare curves, 30 as planned.
+      seeds: number of runs of each lesson: at least 3 to compare point by point, 10 to compare curves, 30 as planned.
     """
 
     seeds: int = SEEDS
@@ -92,7 +91,7 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    """Train, compare, write."""
+    """Train, compare, and write the results."""
     if arguments.seeds < FEWEST_SEEDS:
         raise UserError(f"A comparison needs at least {FEWEST_SEEDS} seeds, not {arguments.seeds}.")
     start_jax(arguments.jax)

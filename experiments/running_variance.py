@@ -2,9 +2,9 @@
 
     python experiments/running_variance.py --data FOLDER --out DIR
 
-Both normalise a training batch of n by its biased variance. PyTorch keeps n/(n-1) times that in the running average
-that evaluation uses, Flax keeps it as it is: for the lessons' batches of 32, a variance 1/31 larger. This trains the
-lessons with batch norm and tests each net both ways. Written to DIR: `results.json` and `README.md`.
+Both normalise a training batch of n by its biased variance. In the running average that evaluation uses, Flax keeps
+that variance and PyTorch n/(n-1) times it: 1/31 more for the lessons' batches of 32. This trains the lessons with batch
+norm and tests each net both ways. Written to DIR: `results.json` and `README.md`.
 
 Answer: no. On average over 5 seeds the two test accuracies differ by at most 0.006 points, and no lesson's difference
 is shown to be other than 0. Recorded in experiments/results/running_variance by
@@ -51,7 +51,7 @@ class Arguments:
     """Test every net with batch norm with Flax's running variance and with PyTorch's.
 
     Attributes:
-      seeds: runs of each lesson, at least 2.
+      seeds: number of runs of each lesson, at least 2.
       epochs: number of epochs of each run.
     """
 
@@ -66,7 +66,7 @@ class Arguments:
 def with_pytorch_variance(state: TrainState) -> TrainState:
     """The state with n/(n-1) times its running variances.
 
-    Exact once the initial 1 is forgotten: it counts 0.9^steps, nothing after a thousand steps.
+    Exact once the initial 1 is forgotten: its weight is 0.9^steps, nothing after a thousand steps.
     """
     n = state.lesson.batch_size
     stats = {
@@ -76,7 +76,7 @@ def with_pytorch_variance(state: TrainState) -> TrainState:
 
 
 def run(arguments: Arguments) -> None:
-    """Train, test twice, write."""
+    """Train, test twice, and write the results."""
     if arguments.seeds < 2:
         raise UserError(f"An interval needs at least 2 seeds, not {arguments.seeds}.")
     lessons = {lesson_id: lesson for lesson_id, lesson in LESSONS.items() if lesson.batch_norm}
@@ -112,7 +112,7 @@ def run(arguments: Arguments) -> None:
 
 
 def entries(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Lesson -> its seeds, and for each kind of running variance what was found with each."""
+    """Lesson -> its seeds, and for each kind of running variance the metrics of each seed's net."""
     return {
         lesson_id: {
             name: [entry[key] for entry in found if entry["lesson"] == lesson_id]
@@ -128,7 +128,7 @@ def report(results: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def tested_twice(lesson: Lesson, data: Dataset, seed: int, epochs: int) -> dict[str, dict[str, float]]:
-    """`correct` and `loss` of a net trained on `on_device` data, with the running variance of Flax and of PyTorch."""
+    """Train a net on `on_device` data; `correct` and `loss` with the running variance of Flax and of PyTorch."""
     state = init_state(lesson, jax.random.key(seed))
     for _ in range(epochs):
         state, _ = train_epoch(state, data.train, length=data.epoch_length)

@@ -2,15 +2,14 @@ r"""Is Adam better than SGD, or was it only tuned better?
 
     python experiments/sgd_vs_adam.py --data FOLDER --out DIR
 
-asks on the nets of all six lessons, or those after `--lessons`. On each, SGD and Adam search a space of their own with
-the same budget: the course's setting and 32 quasi-random ones (for SGD of learning rate, momentum, Nesterov's variant
-and schedule; for Adam of learning rate, b1, b2, eps and schedule), scored by validation images. The best four are
-trained again with three fresh seeds, which choose one. That one and the course's get 20 fresh seeds each, the same for
-both optimizers: run k of each has the same initial weights and order of examples. Test images play no part in the
-choice.
+asks this for the nets of all six lessons, or those after `--lessons`. On each, SGD and Adam search their own spaces
+with the same budget: the course's setting and 32 quasi-random ones (SGD's learning rate, momentum, Nesterov variant and
+schedule; Adam's learning rate, b1, b2, eps and schedule), scored on validation images. The best four are trained again
+with three fresh seeds, by which one is chosen. It and the course's setting get 20 fresh seeds each, the same for both
+optimizers: run k of each has the same initial weights and order of examples. Test images play no part in the choice.
 
-Written to DIR: `runs.jsonl` (every run), `results.json`, `README.md` and figures. Interrupted, it continues with
-`--resume`. `--quick` shows how it works, in under 3 minutes on two cores.
+Written to DIR: `runs.jsonl` (every run), `results.json`, `README.md` and figures. After an interruption, `--resume`
+continues. `--quick` shows how it works, in under 3 minutes on two cores.
 
 Answer: with the course's settings Adam is far ahead on some nets and behind on another; tuning makes up for nearly all
 of that, either way. Each chosen setting of Adam is better than SGD's, but on no net alone do these searches settle that
@@ -20,7 +19,7 @@ docs/search_spaces.md, 20 seeds, 10,000 test images, 5 epochs). Recorded in expe
 
     python experiments/sgd_vs_adam.py --data data/mnist --out experiments/results/sgd_vs_adam
 
-On Fashion-MNIST the course's settings are equally good for net he, and what searches find stays open. Recorded in
+On Fashion-MNIST the course's settings are equally good for net he, and what searches find remains open. Recorded in
 experiments/results/sgd_vs_adam_on_fashion by
 
     python experiments/sgd_vs_adam.py --data data/fashion-mnist --lessons he \
@@ -61,14 +60,14 @@ class Arguments(ComparisonArguments):
 
 
 def run(arguments: Arguments) -> None:
-    """Search, compare, write."""
+    """Search, compare, and write the results."""
     start_jax(arguments.jax)
     lessons = arguments.lessons
     if lessons is None:
         lessons = _QUICK_LESSONS if arguments.quick else tuple(LESSONS)
 
     def mechanism(study: Study, results: Mapping[str, Any]) -> dict[str, Any]:
-        """What each optimizer does to each layer with trial 0's setting, whose rate is constant, and one final seed."""
+        """Measure each optimizer's steps in each layer, at trial 0's setting (a constant rate) with one final seed."""
         net = followed_net(lessons)
         config, examples = results["config"], on_device(study.data).train
         spaces = {space.label: space for space in map(space_in_words, arguments.optimizers)}

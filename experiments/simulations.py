@@ -2,11 +2,11 @@
 
     python experiments/simulations.py --times 10 --out DIR
 
-draws studies from worlds whose truth is known (experiments/simulated) and counts how often what mnist_jax/studies
-says of them is right: false claims of equal optimizers, all pairs together; coverage of intervals over seeds and test
-images, over searches, of a share, and of the bands of tuning curves; power; and claims of equivalence at the margin.
-No net is trained. A limit leaves a sound program on its wrong side once in 1,000 times; the tests run the same
-simulations in fewer studies. Written to DIR: `results.json` and `README.md`.
+draws studies from simulated worlds whose truth is known (experiments/simulated), and counts how often the claims of
+mnist_jax/studies are right: false claims about equal optimizers, over all pairs; coverage of intervals over seeds and
+test images, over searches, of a share, and of the bands of tuning curves; power; and claims of equivalence at the
+margin. No net is trained. A correct program is on the wrong side of a limit once in 1,000 times; the tests run the same
+simulations with fewer studies. Written to DIR: `results.json` and `README.md`.
 
 Answer: yes. Equal optimizers, 8 with 20 seeds each: any false claim in 4.2 % of studies where images play no part, in
 1.0 % image by image. Intervals of two equal optimizers hold 0 in 95.9 %, those over searches the truth in 99.0 %. A
@@ -35,7 +35,7 @@ from mnist_jax.runs.files import RESULTS, TABLE, make_folder
 from mnist_jax.runs.provenance import command_line, environment
 from mnist_jax.views.words import markdown_table
 
-MOST_TIMES = 1_000  # more is a slip of the finger
+MOST_TIMES = 1_000  # more would be a typing mistake
 HEADER = ["how often", "studies", "seen", "limit", ""]
 TITLE = "Simulated studies"
 
@@ -54,7 +54,7 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    """Simulate, write."""
+    """Simulate, and write the results."""
     if not 1 <= arguments.times <= MOST_TIMES:
         raise UserError(f"--times takes 1 to {MOST_TIMES:,}, not {arguments.times:,}.")
     folder, console = make_folder(arguments.out, "simulations", RESULTS), make_console()
@@ -63,7 +63,7 @@ def run(arguments: Arguments) -> None:
             name: SIMULATIONS[name].run(arguments.times * SIMULATIONS[name].size)
             for (name,) in with_time_left([(name,) for name in SIMULATIONS], console)
         }
-    except BaseException:  # Ctrl-C too: nothing came of it, and the folder is free again
+    except BaseException:  # Ctrl-C too: free the folder
         (folder / RESULTS).unlink()
         raise
     results = {
@@ -108,7 +108,7 @@ def share(count: int, size: int, digits: int = 1) -> str:
 
 
 def verdict(results: Mapping[str, Any]) -> str:
-    """What was kept, and the figures of false claims, coverage and power in one sentence each."""
+    """How many promises are kept, and one sentence each on false claims, coverage and power."""
     found = results["simulations"]
     kept = sum(each["kept"] for each in found.values())
     said = {name: share(each["seen"], each["size"]) for name, each in found.items()}

@@ -9,21 +9,21 @@ times an epoch of each lesson (split `notebooks`: 60,000 examples, batch 32) aga
 - `jax_step_loop`: a jitted step called from a Python loop with slices of shuffled arrays, as in most JAX examples;
 - `torch_in_memory`: eager PyTorch on all threads, images in memory as float32;
 - `torch_per_core`: the same on one thread, in a process per core;
-- `torch_dataloader`: eager PyTorch as in the notebooks: a PIL image made a tensor one by one, behind a DataLoader;
+- `torch_dataloader`: eager PyTorch as in the notebooks: PIL images converted to tensors one by one, in a DataLoader;
 - `torch_compile`: `torch_in_memory` with `torch.compile` around network and loss;
 
-and where `--peers` names them, on a GPU,
+and on a GPU, if `--peers` names them,
 
 - `torch_cuda_graph`: `torch_in_memory` with a whole step captured in a CUDA graph;
 - `ours_without_command_buffers`, `ours_loop_in_command_buffer`, `ours_loop_unrolled`: ours with other options of XLA
   ([variants.py](timing/variants.py)).
 
-It also computes what share of the machine that is: an epoch's matrix products at the rate of a large product
-on all cores, and its weights' traffic at the rate of a copy ([limits.py](timing/limits.py)).
+It also computes what share of the machine's limits that is: the rate of an epoch's matrix products relative to that of
+a large product on all cores, and of its weights' traffic relative to that of a copy ([limits.py](timing/limits.py)).
 
-All take turns: every repeat times each of them once, after one that does not count. A ratio is the median over repeats
-of the ratio of times measured in the same repeat. Ours run whole epochs; the others `--peer-share` of one, and their
-times are scaled to it. Times of several runs at once are divided by their number.
+All take turns: every repeat times each of them once, after a warm-up that does not count. A ratio is the median over
+repeats of the ratio of times measured in the same repeat. Ours run whole epochs; the others `--peer-share` of one, and
+their times are scaled to a whole. Times of several runs at once are divided by their number.
 
 Also: seconds to compile an epoch, without JAX's caches; seconds from a process's start to the test accuracy of its
 first epoch, with an empty cache folder (cold) and with what that start left there (warm), and its peak memory; how an
@@ -32,14 +32,14 @@ epoch's time grows with examples, batch size and widths; and with `--replicas 1 
     python experiments/speed.py --gpu-study --data FOLDER --out DIR
 
 is for a GPU or TPU. It times lessons he and adam against all of these, with 1, 2, 4, ... 1,024 runs side by side. It
-also measures seconds to 97 and 98 % test accuracy (of training one run, from its first step on, without compilation
-and evaluation) and trained nets per second, and chooses how many runs to train side by side: the smallest number with
-95 % of the best throughput, of those that fit ([gpu_study.py](timing/gpu_study.py)). A number of runs that does not fit
-in the device's memory ends its lesson's series, not the study. Every option can still be given; what fails can be left
-out with `--peers`. On a CPU it runs on a small scale, with up to 4 runs side by side.
+also measures how long one run trains until 97 and 98 % test accuracy (without compilation and evaluation) and how many
+nets are trained per second, and chooses how many runs to train side by side: the smallest number that fits and has
+95 % of the best throughput ([gpu_study.py](timing/gpu_study.py)). A number of runs that does not fit in the device's
+memory ends its lesson's series, not the study. Every option can still be given; peers that fail can be left out with
+`--peers`. On a CPU it runs on a small scale, with up to 4 runs side by side.
 
-Written to DIR: `speed.json` (every time), `README.md`, `speed.png`. The times are worthless on a machine that is busy
-with something else, PyTorch's most of all: its threads wait for each other many times per step.
+Written to DIR: `speed.json` (every time), `README.md`, `speed.png`. The times are worthless if the machine is busy with
+something else, PyTorch's most of all: its threads wait for each other many times per step.
 
 Answer, on two CPU cores (AMD EPYC): an epoch takes 0.64 to 0.80 seconds, which is 38 to 47 % of the rate of a large
 matrix product. With a run per core it takes 0.49 to 0.66 seconds per run; a run that is split over the cores takes 1.03
@@ -99,14 +99,14 @@ class Arguments:
 
     Attributes:
       lessons: lessons to time.
-      repeats: number of repeats of everything but starts and runs side by side; tables show medians over them.
+      repeats: number of repeats of everything but starts and runs side by side; tables show their medians.
       peers: other ways to train.
       peer_share: share of an epoch for which peers are timed; above 0, at most 1.
       start_repeats: number of cold and warm starts of each lesson; 0 for none.
       scaling: also vary examples, batch size and widths of mlp and adam, if they are among the lessons.
       replicas: numbers of runs to time side by side.
-      replica_epochs: epochs of each such run.
-      gpu_study: measure what a GPU or TPU is good for, and how many runs it should train side by side.
+      replica_epochs: number of epochs of each such run.
+      gpu_study: measure how fast a GPU or TPU is, and how many runs it should train side by side.
       out: folder for results, new or without a run.
     """
 
@@ -130,7 +130,7 @@ def run(arguments: Arguments) -> None:
     folder = make_folder(arguments.out, "speed", SPEED)
     try:
         results = measure(arguments, data)
-    except BaseException:  # Ctrl-C too: nothing came of it, and the folder is free again
+    except BaseException:  # Ctrl-C too: free the folder
         (folder / SPEED).unlink()
         raise
     write_results(folder, results, SPEED)
@@ -145,14 +145,14 @@ def run(arguments: Arguments) -> None:
 
 
 def measure(arguments: Arguments, data: Dataset) -> dict[str, Any]:
-    """All times, as speed.json holds them."""
+    """Measure all times, as speed.json holds them."""
     study = arguments.gpu_study
     settings = completed(dataclasses.asdict(arguments), {"lessons": STUDIED if study else tuple(LESSONS)})
     lessons = {lesson_id: lesson for lesson_id, lesson in LESSONS.items() if lesson_id in settings["lessons"]}
     progress = functools.partial(with_time_left, console=make_console())
     load_average = os.getloadavg()[0]
     # First, while this process is small and holds no accelerator: a new process counts its parent's peak memory as
-    # its own, and what this one has loaded so far the others load too.
+    # its own, but will load for itself all that is loaded here so far.
     options = data_options(data, arguments.digits)
     starts = start_times(lessons, options, arguments.start_repeats, progress)
     start_jax(SharedJaxArguments())
@@ -193,9 +193,9 @@ def completed(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
 
 
 def check(arguments: Arguments) -> None:
-    """Raise `UserError` for what cannot be run."""
+    """Raise `UserError` for invalid arguments, and on systems where memory cannot be measured."""
     if not hasattr(os, "wait4"):  # nor is there a load average
-        raise UserError("Windows does not tell a process's peak memory; run this on Linux or macOS.")
+        raise UserError("Windows does not report a process's peak memory; run this on Linux or macOS.")
     if arguments.lessons == ():
         raise UserError(f"At least one lesson is needed: {', '.join(LESSONS)}.")
     if arguments.peer_share is not None and not 0 < arguments.peer_share <= 1:

@@ -62,7 +62,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the course when it is first used, so that a program's first lines need no JAX."""
+    """Import a public name on first use, so that importing a submodule does not import JAX."""
     if name in __all__:
         for module in ("errors", "lessons", "model", "optimizers", "train"):
             if hasattr(found := importlib.import_module(f"mnist_jax.{module}"), name):

@@ -1,4 +1,4 @@
-"""The program `mnist-jax`, as `python -m mnist_jax` too."""
+"""The command `mnist-jax`, which is also `python -m mnist_jax`."""
 
 from mnist_jax.cli.program import guard
 

@@ -1,9 +1,9 @@
 """Dropout whose random numbers cost next to nothing on a CPU.
 
-JAX compiles its generator for CPUs as a loop over memory, which took a seventh of a lesson's time. Here the same
-function (Threefry-2x32 with 20 rounds: Salmon et al. 2011, doi:10.1145/2063384.2063405) is written without a loop, so
-that XLA fuses it with what uses the numbers. With JAX's defaults (partitionable Threefry, no jax_enable_x64) they are
-those of `jax.random.bits`, and the masks those of `flax.linen.Dropout`.
+JAX compiles its generator for CPUs as a loop over memory, which took a seventh of a lesson's training time. Here the
+same function (Threefry-2x32 with 20 rounds: Salmon et al. 2011, doi:10.1145/2063384.2063405) is written without a loop,
+so that XLA fuses it with what uses the numbers. With JAX's defaults (partitionable Threefry, no jax_enable_x64) the
+bits are those of `jax.random.bits`, and the masks those of `flax.linen.Dropout`.
 """
 
 import math
@@ -22,7 +22,7 @@ class Dropout(nn.Module):
 
     Attributes:
       rate: in [0, 1).
-      deterministic: pass the inputs on as they are; otherwise the rng `dropout` is needed.
+      deterministic: whether to return the inputs unchanged; if not, the rng `dropout` is needed.
     """
 
     rate: float
@@ -30,7 +30,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """An array of x's shape and dtype."""
+        """Apply dropout; the output has the shape and dtype of `x`."""
         if self.deterministic or self.rate == 0:
             return x
         keep = 1 - self.rate
@@ -40,7 +40,7 @@ class Dropout(nn.Module):
 
 
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """`jax.random.bits(key, shape)`: uint32, in one expression; for fewer than 2^32 of them."""
+    """The uint32 bits of `jax.random.bits(key, shape)`, computed without a loop; for fewer than 2^32 numbers."""
     if jax.random.key_impl(key) != "threefry2x32":
         return jax.random.bits(key, shape)
     first, second = jax.random.key_data(key)

@@ -8,14 +8,14 @@ class UserError(ValueError):
 
 
 def reason(error: BaseException) -> str:
-    """An error's message, to be quoted in ours: the system's words, or the first line of a library's, or its type."""
+    """What to quote of an error in our own message: its strerror, the first line of its message, or its type."""
     says = getattr(error, "strerror", None) or str(error)
     line = (says.strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)  # of a damaged file
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)  # from damaged files
 
 
 def expand_user(path: Path) -> Path:
-    """The path with ~ as the home folder; `UserError` where there is none."""
+    """Expand ~ in a path; raise `UserError` if there is no home folder."""
     try:
         return path.expanduser()
     except RuntimeError as error:
@@ -23,7 +23,7 @@ def expand_user(path: Path) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is there and a folder; `UserError` for a name that no file can have, or that may not be looked at."""
+    """Whether the path is an existing folder; raise `UserError` if it cannot be accessed."""
     try:
         return path.is_dir()
     except OSError as error:

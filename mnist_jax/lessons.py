@@ -12,36 +12,36 @@ from mnist_jax.optimizers import Optimizer, Schedule, Transformation, a_number, 
 IMAGE_SHAPE = (28, 28)
 PIXELS = math.prod(IMAGE_SHAPE)
 CLASSES = 10
-DIGITS = tuple(map(str, range(CLASSES)))  # names of the classes, unless a data set has others
+DIGITS = tuple(map(str, range(CLASSES)))  # class names, unless the data set has its own
 
 Activation = Literal["sigmoid", "relu", "tanh", "gelu"]
 Initialisation = Literal["pytorch", "he"]
 Dtype = Literal["float32", "float64"]
 ACTIVATIONS, INITIALISATIONS, DTYPES = map(get_args, (Activation, Initialisation, Dtype))
 
-# Far above what MNIST has a use for, and below what takes minutes to compile or more memory than a machine has.
+# Far more than MNIST needs, but less than would take minutes to compile or exceed a machine's memory.
 MOST_LAYERS = 20
-MOST_PARAMETERS = 100_000_000  # 0.4 GB in float32; Adam and the gradients hold as much again, each three times
-MOST_ACTIVATIONS = 2**28  # of a batch, 1 GB in float32; the course's nets reach it with batches of 170,000
+MOST_PARAMETERS = 100_000_000  # 0.4 GB in float32; the gradients and Adam's two moments take as much again each
+MOST_ACTIVATIONS = 2**28  # per batch: 1 GB in float32; the course's nets reach it with batches of 170,000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """All that a lesson fixes; a hashable value, so jit takes it as static.
+    """Everything that a lesson specifies; hashable, so that jit can take it as a static argument.
 
     Attributes:
       hidden: widths of the hidden layers; each is dense, batch norm (if on), activation, dropout.
       activation: activation function of the hidden layers.
       dropout_rate: probability that a hidden output is dropped, in [0, 1).
-      batch_norm: whether each hidden block normalises its batch.
+      batch_norm: whether each hidden block has batch norm.
       initialisation: `pytorch` (kernel and bias as torch.nn.Linear's) or `he` (He uniform kernels).
-      optimizer: optimizer, which turns gradients into updates.
+      optimizer: optimizer with its hyperparameters, schedule and chain.
       batch_size: examples per step.
       dtype: type of parameters and arithmetic; `float64` needs jax_enable_x64.
 
     Raises:
-      UserError: a field of another type or outside its range, or a net too large (`MOST_PARAMETERS`,
-        `MOST_ACTIVATIONS`) or deep (`MOST_LAYERS`).
+      UserError: a field has the wrong type or is out of range, or the net is too large (`MOST_PARAMETERS`,
+        `MOST_ACTIVATIONS`) or too deep (`MOST_LAYERS`).
     """
 
     hidden: tuple[int, ...]
@@ -85,23 +85,23 @@ class Lesson:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """From the pixels to the classes; between two of them stands a dense layer."""
+        """Widths from the pixels to the classes; a dense layer connects each to the next."""
         return (PIXELS, *self.hidden, CLASSES)
 
     @property
     def parameters(self) -> int:
-        """How many the net has, those of batch norm included."""
+        """Number of trainable parameters, batch norm's included."""
         dense = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.widths))
         return dense + 2 * sum(self.hidden) * self.batch_norm
 
     @property
     def activations(self) -> int:
-        """How many the net computes for each example, its pixels included."""
+        """Number of activations per example, input pixels included."""
         return sum(self.widths)
 
 
 def check_activations(lesson: Lesson, examples: int) -> None:
-    """Raise `UserError` if the net cannot be applied to so many examples at once."""
+    """Raise `UserError` if the net cannot be applied to this many examples at once."""
     if examples * lesson.activations > MOST_ACTIVATIONS:
         raise UserError(
             f"A net with hidden layers {short(lesson.hidden)} cannot be applied to {examples:,} images at once: that "
@@ -110,12 +110,12 @@ def check_activations(lesson: Lesson, examples: int) -> None:
 
 
 def single_example() -> UserError:
-    """What is wrong with a batch of one example under batch norm."""
+    """The error for a batch of one example with batch norm."""
     return UserError("Batch norm needs batches of at least 2: one example's variance is 0.")
 
 
 def check_batches(lesson: Lesson, examples: int) -> None:
-    """Raise `UserError` if batch norm would meet a last batch of a single example, whose variance is 0."""
+    """Raise `UserError` if the last batch would give batch norm a single example, whose variance is 0."""
     last = examples % lesson.batch_size or lesson.batch_size
     if not lesson.batch_norm or last > 1:
         return
@@ -128,7 +128,7 @@ def check_batches(lesson: Lesson, examples: int) -> None:
     )
 
 
-# Behind each lesson: the test accuracy it reaches after 10 epochs, mean of 5 seeds, as shown by
+# Beside each lesson: its test accuracy after 10 epochs, mean of 5 seeds, from
 # `python experiments/ladder.py --data data/mnist --split notebooks --seeds 5`.
 MLP = Lesson(
     hidden=(512, 256),
@@ -156,7 +156,7 @@ LESSONS: dict[str, Lesson] = {
 }
 
 
-# What each lesson changed, and why, in a sentence.
+# What each lesson changes, and why.
 IDEAS: dict[str, str] = {
     "mlp": "Two hidden layers of sigmoids, trained by gradient descent with momentum: where the course starts.",
     "dropout": (
@@ -183,7 +183,7 @@ IDEAS: dict[str, str] = {
 
 
 def lesson_by_id(lesson_id: str) -> Lesson:
-    """The lesson of this id; a wrong id raises `UserError` and lists the right ones."""
+    """The lesson with this id; an unknown id raises `UserError`, which lists the valid ones."""
     check_choice("lesson", lesson_id, LESSONS)
     return LESSONS[lesson_id]
 
@@ -193,26 +193,26 @@ def position(lesson_id: str) -> int:
     return list(LESSONS).index(lesson_id)
 
 
-# Of an optimizer; not in old records, and so in no new one that has none.
+# Fields of an optimizer that old records lack; new ones omit them, too, at these defaults.
 _ADDED: dict[str, Any] = {"schedule": None, "chain": ()}
 
 
 def lesson_to_json(lesson: Lesson) -> dict[str, Any]:
-    """The lesson's fields, as results.json and the names of checkpoints have them."""
+    """The lesson's fields for JSON, as in results.json."""
     return {**dataclasses.asdict(lesson), "optimizer": optimizer_to_json(lesson.optimizer)}
 
 
 def optimizer_to_json(chosen: Optimizer) -> dict[str, Any]:
-    """The same of an optimizer's fields."""
+    """An optimizer's fields for JSON."""
     values = dataclasses.asdict(chosen)
     return {name: value for name, value in values.items() if name not in _ADDED or value != _ADDED[name]}
 
 
 def lesson_of_json(values: Any) -> Lesson:
-    """The lesson of which `values` is `lesson_to_json`, as JSON gives it back.
+    """The lesson that `lesson_to_json` turned into `values`, once they have been through JSON.
 
     Raises:
-      UserError: it is none.
+      UserError: `values` are not those of a valid lesson.
     """
     if not isinstance(values, dict) or not isinstance(values.get("optimizer"), dict):
         raise _other_lesson()
@@ -224,7 +224,7 @@ def lesson_of_json(values: Any) -> Lesson:
 
 
 def _value(kind: type[Any], fields: Any) -> Any:
-    """A dataclass of its fields, as JSON has them."""
+    """A dataclass from its fields as read from JSON."""
     if not isinstance(fields, dict) or set(fields) != {field.name for field in dataclasses.fields(kind)}:
         raise _other_lesson()
     return kind(**{name: _tupled(value) for name, value in fields.items()})
@@ -235,7 +235,7 @@ def _other_lesson() -> UserError:
 
 
 def for_run(lesson: Lesson, *, steps_per_epoch: int, epochs: int) -> Lesson:
-    """The lesson for a run of this length, on which its schedule depends; without a schedule the lesson as it is.
+    """The lesson with its schedule, if it has one, set to a run of this length.
 
     Raises:
       UserError: see `Optimizer.for_run`.
@@ -247,7 +247,7 @@ def for_run(lesson: Lesson, *, steps_per_epoch: int, epochs: int) -> Lesson:
 
 
 def _tupled(value: Any) -> Any:
-    """JSON has lists only."""
+    """Turn lists back into tuples, which JSON lacks."""
     return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 

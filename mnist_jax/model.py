@@ -27,7 +27,7 @@ def he_kernel() -> Initializer:
 
 
 def pytorch_bias(fan_in: int) -> Callable[..., jax.Array]:
-    """Uniform on +-1/sqrt(fan_in), torch.nn.Linear's default; a bias's own shape does not tell fan_in."""
+    """Uniform on +-1/sqrt(fan_in), torch.nn.Linear's default; `fan_in` cannot be read from a bias's own shape."""
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array:
         limit = fan_in**-0.5
@@ -40,7 +40,7 @@ _KERNELS = {"pytorch": pytorch_kernel, "he": he_kernel}
 
 
 def check_images(images: jax.Array) -> None:
-    """Raise `UserError` unless they are uint8 `[n, 28, 28]`: when traced, so that it costs nothing when run."""
+    """Raise `UserError` unless images are uint8 `[n, 28, 28]`; checked in tracing, so at no cost when compiled."""
     shape, dtype = getattr(images, "shape", ()), getattr(images, "dtype", np.dtype(object))
     if dtype != jnp.uint8 or len(shape) != 3 or shape[1:] != IMAGE_SHAPE:
         raise UserError(
@@ -50,9 +50,9 @@ def check_images(images: jax.Array) -> None:
 
 
 class Network(nn.Module):
-    """784 pixels -> hidden blocks -> 10 logits, as `lesson` says.
+    """784 pixels -> hidden blocks -> 10 logits, as `lesson` specifies.
 
-    Layers are named as the notebooks name theirs: fc1, batch_norm1, fc2, ...
+    Layers are named as in the notebooks: fc1, batch_norm1, fc2, ...
 
     Attributes:
       lesson: its network fields are used, its optimizer and batch size are not.
@@ -66,13 +66,14 @@ class Network(nn.Module):
 
         Args:
           images: uint8 `[batch, 28, 28]`.
-          train: drop out (needs the rng `dropout`) and normalise by this batch; else neither.
+          train: whether to apply dropout (which needs the rng `dropout`) and to normalise by the batch's statistics
+            instead of the running ones.
 
         Returns:
-          The lesson's dtype, `[batch, 10]`, unnormalised log probabilities.
+          Unnormalised log probabilities `[batch, 10]` in the lesson's dtype.
 
         Raises:
-          UserError: other images, or in training with batch norm a single one.
+          UserError: images of the wrong shape or dtype, or in training with batch norm a single one.
         """
         lesson = self.lesson
         check_images(images)

@@ -29,7 +29,7 @@ class Examples(NamedTuple):
     """Images with their labels: a batch, or a whole split.
 
     Attributes:
-      images: uint8 `[n, 28, 28]`, 0 is the background.
+      images: uint8 `[n, 28, 28]`, 0 for the background.
       labels: integers `[n]`, the digits 0 to 9.
     """
 
@@ -38,16 +38,16 @@ class Examples(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many; `len()` of a NamedTuple is its number of fields."""
+        """Number of examples; `len()` of a NamedTuple is its number of fields."""
         return len(self.labels)
 
 
 class Metrics(NamedTuple):
-    """What a net does on a whole split.
+    """Loss and correct predictions of a net on a whole split.
 
     Attributes:
       loss: mean cross-entropy in nats.
-      correct: int32, how many examples it classifies correctly: a count, because no float32 is 9,500 / 10,000.
+      correct: int32, number of correct predictions: a count, because no float32 is exactly 9,500 / 10,000.
     """
 
     loss: jax.Array
@@ -62,11 +62,11 @@ class TrainState:
     Attributes:
       params: the network's weights.
       batch_stats: running means and variances of batch norm; empty without it.
-      opt_state: optax's, with the traced hyperparameters in `opt_state.hyperparams`.
-      order_key: random stream of the order of examples, one key an epoch.
-      dropout_key: random stream of dropout, one key a step.
-      step: int32, steps taken.
-      lesson: static; what to train.
+      opt_state: optax's state, with the traced hyperparameters in `opt_state.hyperparams`.
+      order_key: key from which each epoch derives its order of examples.
+      dropout_key: key from which each step derives its dropout masks.
+      step: int32, number of steps taken.
+      lesson: lesson that is trained; static.
     """
 
     params: Any
@@ -92,13 +92,13 @@ def init_state(
 
     Args:
       lesson: lesson to train.
-      key: a typed key, `jax.random.key(seed)`; initial weights, order and dropout get independent streams of it.
-      hyperparameters: values, possibly traced, in place of the lesson's optimizer's: a vmap over
+      key: a typed key, `jax.random.key(seed)`; independent keys for weights, order and dropout are split from it.
+      hyperparameters: values, possibly traced, that replace those of the lesson's optimizer: a vmap over
         `{"learning_rate": rate}` trains a whole grid with one compilation.
 
     Raises:
-      UserError: a hyperparameter that the lesson's optimizer does not have, another kind of key, or float64 without
-        jax_enable_x64.
+      UserError: a hyperparameter that the lesson's optimizer does not have, a key that is not one typed key, or float64
+        without jax_enable_x64.
     """
     numbers = {name: jnp.asarray(value, lesson.dtype) for name, value in (hyperparameters or {}).items()}
     state = init_net(lesson, key)
@@ -106,10 +106,10 @@ def init_state(
 
 
 def init_net(lesson: Lesson, key: jax.Array) -> TrainState:
-    """The same without an optimizer's state: enough for a net that is not trained any more.
+    """`init_state` without the optimizer's state: enough for a net that is only evaluated.
 
     Raises:
-      UserError: another kind of key, or float64 without jax_enable_x64.
+      UserError: a key that is not one typed key, or float64 without jax_enable_x64.
     """
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
         raise UserError("The key must be one of `jax.random.key(seed)`; for several at once use jax.vmap.")
@@ -128,7 +128,7 @@ def init_net(lesson: Lesson, key: jax.Array) -> TrainState:
 
 
 def scheduled_rate(state: TrainState) -> jax.Array | None:
-    """The learning rate of the latest step, of each where there are several states; None without a schedule."""
+    """The learning rate of the latest step, one per state if states are stacked; None without a schedule."""
     if state.lesson.optimizer.schedule is None:
         return None
     return cast(jax.Array, state.opt_state.hyperparams["learning_rate"])
@@ -145,10 +145,10 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def batch_loss(params: Any, state: TrainState, batch: Examples) -> tuple[jax.Array, Any]:
-    """What `train_step` differentiates: the batch's mean loss with these parameters, in training.
+    """The batch's mean training loss as a function of the parameters; `train_step` differentiates it.
 
     Returns:
-      The loss, a scalar in nats, and the running statistics of batch norm after it.
+      The loss, a scalar in nats, and batch norm's updated running statistics.
     """
     logits, updated = Network(state.lesson).apply(
         {"params": params, "batch_stats": state.batch_stats},
@@ -166,21 +166,21 @@ def train_step(state: TrainState, batch: Examples) -> tuple[TrainState, jax.Arra
     """One optimizer step on one batch of any size.
 
     Returns:
-      The state after the step (the one given is donated), and the batch's mean loss before it.
+      The state after the step (the one given is donated), and the batch's mean loss before it, in nats.
 
     Raises:
-      UserError: examples of other shapes or dtypes, none at all, or with batch norm a single one.
+      UserError: examples of the wrong shape or dtype, none at all, or with batch norm a single one.
     """
     _check(batch)
     (loss, batch_stats), grads = jax.value_and_grad(batch_loss, has_aux=True)(state.params, state, batch)
 
     def value(params: Any, obj_fn: object = None) -> jax.Array:
-        del obj_fn  # line searches hand on what they do not know, and Sophia alone knows the function by this name
+        del obj_fn  # line searches pass on arguments that they do not know; only Sophia uses this name
         return batch_loss(params, state, batch)[0]
 
-    # Optax raises a traced float to the power of an int32 count, and multiplies a kernel by a vector of one number.
+    # Optax raises a traced float to the power of an int32 count, and multiplies a kernel by a vector of length 1.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        # Each takes of these what it needs: Polyak's step size the loss, line searches and Hessians the function.
+        # Each optimizer takes what it needs: Polyak's step size the loss, line searches and Hessians the function.
         updates, opt_state = state.lesson.optimizer.transformation().update(
             grads, state.opt_state, state.params, value=loss, grad=grads, value_fn=value, obj_fn=value
         )
@@ -195,7 +195,7 @@ def train_step(state: TrainState, batch: Examples) -> tuple[TrainState, jax.Arra
 
 
 def epoch_order(key: jax.Array, n: int, length: int) -> jax.Array:
-    """`[length]` indices into `n` examples: whole reshuffled passes, the last one cut short where need be."""
+    """Indices into `n` examples, int32 `[length]`: one shuffled pass after another, the last cut short if necessary."""
     passes = -(-length // n)
     shuffled = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(key, passes))
     return shuffled.reshape(-1)[:length]
@@ -206,16 +206,16 @@ def train_epoch(state: TrainState, examples: Examples, length: int | None = None
     """One epoch in one compiled call: shuffle, then a step for each batch.
 
     Args:
-      state: donated.
-      examples: on the device, whole.
+      state: state to train from; donated.
+      examples: the whole training split, on the device.
       length: number of examples in the epoch; by default each example once.
 
     Returns:
-      The state, and the mean over the drawn examples of the loss each had before its step. A last partial batch
-      is a step of its own.
+      The state, and the mean over the drawn examples of the loss each had before its step, in nats. A last partial
+      batch is a step of its own.
 
     Raises:
-      UserError: examples of other shapes or dtypes, none at all, or with batch norm a last batch of one.
+      UserError: examples of the wrong shape or dtype, none at all, or with batch norm a last batch of one.
     """
     _check(examples)
     order = _next_order(state, examples, length)
@@ -227,17 +227,17 @@ def train_epoch(state: TrainState, examples: Examples, length: int | None = None
 def train_epoch_with_tests(
     state: TrainState, examples: Examples, test: Examples, every: int, length: int | None = None
 ) -> tuple[TrainState, jax.Array, Metrics]:
-    """The same epoch as `train_epoch`, evaluated on the way: for how many steps a run takes to get somewhere.
+    """The epoch of `train_epoch`, evaluated along the way to see after how many steps a run reaches a target.
 
     Args:
-      state: donated.
-      examples: on the device, whole.
+      state: state to train from; donated.
+      examples: the whole training split, on the device.
       test: examples to evaluate on.
       every: number of steps between evaluations.
       length: see `train_epoch`.
 
     Returns:
-      The state, the mean loss as in `train_epoch`, and metrics of shape `[steps // every]`, after each `every` steps.
+      The state, the mean loss as in `train_epoch`, and metrics `[steps // every]`, one after every `every` steps.
 
     Raises:
       UserError: see `train_epoch`; or `every` below 1.
@@ -268,7 +268,7 @@ def _next_order(state: TrainState, examples: Examples, length: int | None) -> ja
 
 
 def _train_in_order(state: TrainState, examples: Examples, order: jax.Array) -> tuple[TrainState, jax.Array]:
-    """A step for each batch of `order`, a last partial one too; the state, and the sum of all examples' losses."""
+    """Take a step for each batch of `order`, a last partial one too; the state, and the sum of the examples' losses."""
 
     def batch(indices: jax.Array) -> Examples:
         return Examples(examples.images[indices], examples.labels[indices])
@@ -287,9 +287,10 @@ def _train_in_order(state: TrainState, examples: Examples, order: jax.Array) -> 
 
 
 def evaluation_params(state: TrainState) -> Any:
-    """The parameters to evaluate a net with: those that are trained, or their average that the optimizer keeps.
+    """The parameters to evaluate a net with: the trained ones, unless the optimizer averages them.
 
-    Optax's schedule-free optimizers take gradients at one point, and their result is another.
+    Optax's schedule-free optimizers take gradients at one point, and their result is another, an average (Defazio et
+    al. 2024, arXiv:2405.15682).
     """
 
     def is_averaging(part: Any) -> bool:
@@ -302,10 +303,10 @@ def evaluation_params(state: TrainState) -> Any:
 
 @jax.jit
 def logits(state: TrainState, images: jax.Array) -> jax.Array:
-    """The network's `[n, 10]` outputs for uint8 `[n, 28, 28]`: no dropout, running averages in batch norm.
+    """The network's outputs `[n, 10]` for images uint8 `[n, 28, 28]`: no dropout, running averages in batch norm.
 
     Raises:
-      UserError: images of another shape or dtype.
+      UserError: images of the wrong shape or dtype.
     """
     variables = {"params": evaluation_params(state), "batch_stats": state.batch_stats}
     return cast(jax.Array, Network(state.lesson).apply(variables, images, train=False))
@@ -313,7 +314,7 @@ def logits(state: TrainState, images: jax.Array) -> jax.Array:
 
 @jax.jit
 def predict(state: TrainState, images: jax.Array) -> jax.Array:
-    """The digits, int32 `[n]`, with the highest output for uint8 `[n, 28, 28]` images; raises as `logits`."""
+    """The digits with the highest output, int32 `[n]`, for images uint8 `[n, 28, 28]`; raises as `logits` does."""
     return logits(state, images).argmax(-1).astype(jnp.int32)
 
 
@@ -322,7 +323,7 @@ def evaluate(state: TrainState, examples: Examples) -> Metrics:
     """Mean loss and number of correct predictions over every example, none dropped.
 
     Raises:
-      UserError: examples of other shapes or dtypes, or none at all.
+      UserError: examples of the wrong shape or dtype, or none at all.
     """
     _check(examples)
     outputs = logits(state, examples.images)
@@ -331,9 +332,9 @@ def evaluate(state: TrainState, examples: Examples) -> Metrics:
 
 
 def _check(examples: Examples) -> None:
-    """Raise `UserError` unless shapes and dtypes are those of `Examples`: when traced, so it costs nothing when run.
+    """Raise `UserError` unless shapes and dtypes are those of `Examples`; see `check_images`.
 
-    The values of labels cannot be checked under jit: one that is not a digit has no part in the loss.
+    The values of labels cannot be checked under jit: one that is not a digit adds nothing to the loss.
     """
     check_images(examples.images)
     labels, count = examples.labels, examples.images.shape[0]

@@ -13,7 +13,7 @@ os.environ |= {
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    # A test compiles more than it computes: a third of the time is saved where LLVM optimises less. XLA does as always.
+    # Tests compile more than they compute: less optimisation by LLVM saves a third of the time. XLA's stays the same.
     "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1",
 }
 
@@ -26,7 +26,7 @@ from hypothesis import settings
 
 from mnist_jax import OPTIMIZERS, data
 
-# The same examples each time: what fails is of the change that is tested. fuzz.py looks further.
+# The same examples each time, so that a failure comes from the change under test; fuzz.py explores further.
 settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=400, deadline=None, derandomize=True)
 settings.load_profile("quick")  # unless --hypothesis-profile names another
@@ -34,9 +34,9 @@ settings.load_profile("quick")  # unless --hypothesis-profile names another
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items):
-    """Tests that ask for the real files are skipped where those are not; a lesson's tests share a process.
+    """Skip tests of the real files where these are missing, and let a lesson's tests share a process.
 
-    So that what one of them compiled, or trained, serves the others.
+    What one of them has compiled or trained then serves the others.
     """
     skip = pytest.mark.skip(reason="MNIST_JAX_DATA names no folder with the four files")
     for item in items:
@@ -94,14 +94,14 @@ def dataset(toy):
 
 @pytest.fixture
 def one_device(monkeypatch):
-    """Call it: from then on there is one device, as if there were no others."""
+    """A function after whose call JAX seems to have only one device."""
     first = jax.devices()[:1]
     return lambda: monkeypatch.setattr(jax, "devices", lambda: first)
 
 
 @pytest.fixture
 def own_optimizers():
-    """What a test registers is forgotten after it."""
+    """Forget the optimizers that a test registers."""
     known = dict(OPTIMIZERS)
     yield
     OPTIMIZERS.clear()

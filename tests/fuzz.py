@@ -1,4 +1,4 @@
-"""Whatever a file or a user says is read correctly or refused with one sentence: tried with coverage-guided fuzzing.
+"""Coverage-guided fuzzing: whatever a file or a user says is read correctly, or refused with a message.
 
 It needs atheris, which the project does not install, beside the project's own packages:
 

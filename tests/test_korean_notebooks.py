@@ -33,7 +33,7 @@ def links(text):
 
 
 def formulas(text):
-    """What is between dollars, without words."""
+    """The formulas between dollar signs, without words."""
     return [re.sub(r"\\text\{[^}]*\}|\s", "", formula) for formula in re.findall(r"\$\$?([^$]+)\$\$?", text)]
 
 

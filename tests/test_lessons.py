@@ -136,7 +136,7 @@ def test_lesson_json_round_trip(lesson_id):
     assert lesson_of_json(as_json(lesson)) == lesson
 
 
-def test_a_lesson_is_read_without_what_it_names():
+def test_a_lesson_is_read_without_looking_up_its_optimizer():
     chain = (Transformation("cut", (("at", 2.0), ("off", None))), Transformation("turn"))
     named = Optimizer("mine:made", 0.1, (("fast", True), ("gain", 2.0)), Schedule("wave", (("ups", 3.0),)), chain)
     lesson = dataclasses.replace(ADAM, optimizer=named)
@@ -235,7 +235,7 @@ HYPERPARAMETERS = sorted({key for name in OPTIMIZERS for key in hyperparameter_n
 def made_or_refused(base, fields, optimizer_arguments):
     """Whether `base` can be made with these fields, and with this optimizer unless it is None.
 
-    If so it must be right, else refused with one sentence.
+    If so, it must be right; otherwise it must be refused with a message.
     """
     refused = None
     try:

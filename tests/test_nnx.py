@@ -87,7 +87,7 @@ def test_nnx_logits_and_step_are_ours_in_float64(page, lesson, toy):
 
 @pytest.mark.parametrize("graph", [True, False], ids=["graph", "tree"])
 def test_nnx_runs_side_by_side_are_ours(page, graph, toy):
-    """In tree mode too, which Flax plans as the default."""
+    """Also in tree mode, which Flax plans as the default."""
     states = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *(trained(NARROW["adam"], toy, s) for s in (0, 1)))
     with nnx.set_graph_mode(graph), nnx.set_graph_updates(graph):
         networks, optimizers = nnx.vmap(page.from_ours)(states)

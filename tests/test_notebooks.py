@@ -31,7 +31,7 @@ def outputs(notebook):
 
 
 def kinds(notebook):
-    """Of each output of each code cell: its kind, and stdout or stderr or its MIME types."""
+    """For each output of each code cell: its kind, and stdout or stderr or its MIME types."""
     return [
         [(output.output_type, output.get("name"), sorted(output.get("data", {}))) for output in cell.outputs]
         for cell in notebook.cells

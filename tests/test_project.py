@@ -114,7 +114,7 @@ def program(path, script):
 
 
 def installed(make, version="3.11.7", extra=""):
-    """As if make had installed all into .venv, and JAX for an accelerator."""
+    """Pretend that make has installed everything into .venv, and JAX for an accelerator."""
     program(make.folder / ".venv" / "bin" / "python", f"echo {version}")
     for name in [".installed", f".installed-{extra}"][: 1 + bool(extra)]:
         (make.folder / ".venv" / "bin" / name).touch()

@@ -24,7 +24,7 @@ VERBATIM = re.compile(r"^```\w+$.*?^```$|^<!-- \w+ table -->$.*?^<!-- end of \w+
 
 
 def blocks(language):
-    """Those of all pages, each once."""
+    """The blocks of all pages, each once."""
     texts = [(ROOT / page).read_text() for page in PAGES]
     return list(
         dict.fromkeys(block for text in texts for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL))

@@ -26,21 +26,21 @@ from simulated.worlds import IMAGES, SURFACES, finals_by_component, finals_by_im
 
 SEEDS = 20  # of the final runs
 TRIALS = 32
-CONFIRMED, CONFIRMATION_SEEDS = 4, 3  # how many of the best trials are run again, with how many seeds
+CONFIRMED, CONFIRMATION_SEEDS = 4, 3  # number of best trials that are run again, and of seeds for each
 VALIDATION_IMAGES = 5_000
-CHANCE = 0.001  # a sound program is on the wrong side of a limit so seldom
+CHANCE = 0.001  # probability that a correct program is on the wrong side of a limit
 
 
 @dataclasses.dataclass(frozen=True)
 class Simulation:
-    """A number of studies, in some of which something happens.
+    """An event that is counted over a number of simulated studies.
 
     Attributes:
-      what: is counted.
-      count: size -> in how many of so many studies it happened.
+      what: description of the event.
+      count: number of studies -> in how many of them it happened.
       size: number of studies in the tests.
-      share: of studies, promised.
-      at_most: whether it may happen in no more than that, or must in no fewer.
+      share: promised share of studies.
+      at_most: whether the promise is at most that share, or at least.
     """
 
     what: str
@@ -50,46 +50,45 @@ class Simulation:
     at_most: bool = False
 
     def limit(self, size: int) -> int:
-        """The largest count that holds the promise, or the smallest, but for `CHANCE`."""
+        """The largest count (or the smallest, unless `at_most`) that is compatible with the promise, up to `CHANCE`."""
         return int(stats.binom.ppf(1 - CHANCE if self.at_most else CHANCE, size, self.share))
 
     def run(self, size: int) -> dict[str, Any]:
-        """For results.json."""
+        """Simulate this many studies; the entry for results.json."""
         seen, limit = self.count(size), self.limit(size)
         kept = seen <= limit if self.at_most else seen >= limit
         return {"what": self.what, "size": size, "seen": seen, "limit": limit, "at_most": self.at_most, "kept": kept}
 
 
 def any_false_claim(right: np.ndarray) -> bool:
-    """Whether one of equal optimizers is said to be better than another, of all pairs together."""
+    """Whether, in any pair, one of these equal optimizers is claimed to be better."""
     found = pairs({str(place): answers for place, answers in enumerate(right)})
     return any(interval(each, len(found)).excludes_zero for each in found.values())
 
 
 def false_claims_by_component(size: int, unlike: float = 0.0) -> int:
-    """8 equal optimizers, all normal; accuracies in images of 10,000."""
+    """8 equal optimizers with normal answers; accuracies in images of 10,000."""
     generator = np.random.default_rng(0)
     return sum(any_false_claim(finals_by_component(generator, 8, SEEDS, spread=6, unlike=unlike)) for _ in range(size))
 
 
 def false_claims_by_image(size: int) -> int:
-    """8 equal optimizers, each image right or wrong."""
+    """8 equal optimizers, whose images are right or wrong."""
     generator = np.random.default_rng(0)
     return sum(any_false_claim(finals_by_image(generator, 8, SEEDS, unlike=0.5, spread=0.1)) for _ in range(size))
 
 
 def covered_by_image(size: int) -> int:
-    """Two equal optimizers: how often the interval holds 0."""
+    """Two equal optimizers: how often the interval contains 0."""
     generator = np.random.default_rng(0)
     studies = (finals_by_image(generator, 2, SEEDS, unlike=0.5, spread=0.1) for _ in range(size))
     return sum(not any_false_claim(right) for right in studies)
 
 
 def covered_over_nets(size: int) -> int:
-    """Two equal optimizers on 3 nets for which the same images are hard: how often the mean lead's interval holds 0.
+    """Two equal optimizers on 3 nets that find the same images hard: how often the mean lead's interval contains 0.
 
-    The nets share the images, so that their leads are not independent: the mean of the contrasts is what `two_way`
-    must be given.
+    The nets share the images, so their leads are not independent: `two_way` must be given the mean of the contrasts.
     """
     generator, nets = np.random.default_rng(0), 3
     covered = 0
@@ -101,13 +100,13 @@ def covered_over_nets(size: int) -> int:
 
 
 def noticed_by_image(size: int) -> int:
-    """One of two optimizers is better by 0.15 points: how often it is said to be."""
+    """One of two optimizers is better by 0.15 points: how often that is claimed."""
     generator = np.random.default_rng(0)
     return sum(interval(_lead_by_image(generator, 0.0015)).low > 0 for _ in range(size))
 
 
 def noticed_as_promised(size: int) -> int:
-    """One is better by as much as studies of equal optimizers say they would have noticed: how often it is said."""
+    """One is better by as much as studies of equal optimizers say they would notice: how often that is claimed."""
     generator = np.random.default_rng(0)
     errors = [_lead_by_image(generator, 0.0).standard_error for _ in range(50)]
     lead = noticeable_difference(float(np.mean(np.square(errors)) ** 0.5), SEEDS)
@@ -120,7 +119,7 @@ def _lead_by_image(generator: np.random.Generator, lead: float) -> Estimate:
 
 
 def covered_searches(size: int) -> int:
-    """Two searches, one on a cliff: how often the interval holds the difference of what such searches find."""
+    """Two searches, one on a cliff: how often the interval contains the difference in what such searches find."""
     generator = np.random.default_rng(0)
     leads, found = [], []
     for _ in range(size):
@@ -133,7 +132,7 @@ def covered_searches(size: int) -> int:
 
 
 def _searched(generator: np.random.Generator, surface: str) -> tuple[float, np.ndarray, float]:
-    """A search's true accuracy, its final runs `[SEEDS, 2]` with all images alike, and the variance of its luck."""
+    """Search; the true accuracy found, final runs `[SEEDS, 2]` (of two equal images), and the variance of its luck."""
     points = settings(generator, TRIALS, dimensions=6)
     validation = scores(generator, surface, points, VALIDATION_IMAGES)
     best = np.argsort(-validation, kind="stable")[:CONFIRMED]
@@ -164,7 +163,7 @@ def bands_that_hold(size: int, *, sobol: bool, ties: bool) -> int:
 
 
 def same_at_the_edge(size: int) -> int:
-    """How often two optimizers that differ by just the margin are said to differ by less."""
+    """How often two optimizers that differ by exactly the margin are claimed to differ by less."""
     generator, margin, error = np.random.default_rng(0), MARGINS["MNIST"], 0.0002
     means = margin + error * generator.standard_normal(size)
     errors = error * (generator.chisquare(SEEDS - 1, size) / (SEEDS - 1)) ** 0.5
@@ -176,7 +175,7 @@ def same_at_the_edge(size: int) -> int:
 
 
 def covered_shares(size: int) -> int:
-    """How often Fieller's interval holds the share, of leads in images of 10,000 that what they share drives apart."""
+    """How often Fieller's interval contains the share, for leads that a common part moves in opposite directions."""
     generator, chosen, course, spread = np.random.default_rng(0), 30.0, 60.0, 24.0
     covered = 0
     for _ in range(size):

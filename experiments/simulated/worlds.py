@@ -1,4 +1,4 @@
-"""Worlds from which studies are drawn: finals at the level of images or of components, searches, scores."""
+"""Worlds from which studies are drawn: final runs, image by image or as components, and scores of searches."""
 
 from collections.abc import Callable, Mapping
 
@@ -16,14 +16,14 @@ def finals_by_image(
 ) -> np.ndarray:
     """Which images each run has right, where all optimizers but the first are equal.
 
-    An image is wrong if m + h + g + a + noise < 0, noise of variance 1: difficulty h is the image's, g the image's for
-    an optimizer, a the run's, and m makes `ACCURACY` of all images right.
+    An image is wrong if m + h + g + a + noise < 0, with noise of variance 1, where h belongs to the image, g to the
+    image and optimizer, a to the run, and m makes a share of `ACCURACY` right.
 
     Args:
       generator: random number generator.
       optimizers: number of optimizers.
-      seeds: runs of each.
-      unlike: standard deviation of g; 0: no image is harder for one optimizer than for another.
+      seeds: number of runs of each.
+      unlike: standard deviation of g; with 0, no image is harder for one optimizer than for another.
       spread: standard deviation of a.
       lead: by how much the first optimizer's accuracy is higher.
 
@@ -33,7 +33,7 @@ def finals_by_image(
     scale = (DIFFICULTY**2 + unlike**2 + 1) ** 0.5
     mean = scale * stats.norm.ppf(ACCURACY)
     easy = mean + DIFFICULTY * generator.standard_normal(IMAGES)
-    hard = easy[easy < 4.5 + 3 * unlike]  # the others are right
+    hard = easy[easy < 4.5 + 3 * unlike]  # easier ones are always right
     latent = generator.standard_normal((optimizers, seeds, len(hard)), dtype=np.float32)
     latent += hard.astype(np.float32)
     latent += unlike * generator.standard_normal((optimizers, 1, len(hard)), dtype=np.float32)
@@ -52,9 +52,9 @@ def finals_by_component(
     Args:
       generator: random number generator.
       optimizers: number of optimizers.
-      seeds: runs of each.
+      seeds: number of runs of each.
       spread: standard deviation of an optimizer's accuracy over seeds.
-      unlike: of the part of its accuracy that is due to the images, which all its runs share.
+      unlike: standard deviation of the part of its accuracy that is due to the images, which all its runs share.
     """
     images = 100
     of_runs = spread * generator.standard_normal((optimizers, seeds, 1))
@@ -63,13 +63,13 @@ def finals_by_component(
 
 
 def smooth(points: np.ndarray) -> np.ndarray:
-    """Accuracy of settings, `[n, d]` in the unit cube: a hill, on which no dimension matters as much as the first."""
+    """Accuracy of settings `[n, d]` in the unit cube: a hill, less and less steep from dimension to dimension."""
     steep = 0.03 * 0.5 ** np.arange(points.shape[1])
     return 0.982 - ((points - 0.6) ** 2) @ steep
 
 
 def cliff(points: np.ndarray) -> np.ndarray:
-    """The same hill, highest at the edge beyond which training collapses."""
+    """The hill of `smooth` with an edge beyond which training collapses."""
     return np.where(points[:, 0] + 0.2 * points[:, 1] > 0.75, 0.3, smooth(points))
 
 
@@ -78,7 +78,7 @@ NOISE = 0.001  # standard deviation of an accuracy over seeds
 
 
 def settings(generator: np.random.Generator, count: int, dimensions: int, *, sobol: bool = True) -> np.ndarray:
-    """Points of the unit cube, `[count, dimensions]`: scrambled Sobol, or independent; `count` a power of 2."""
+    """Points of the unit cube, `[count, dimensions]`: scrambled Sobol (`count` a power of 2), or independent."""
     if sobol:
         return qmc.Sobol(dimensions, scramble=True, rng=generator).random(count)
     return generator.random((count, dimensions))
@@ -87,7 +87,7 @@ def settings(generator: np.random.Generator, count: int, dimensions: int, *, sob
 def scores(
     generator: np.random.Generator, surface: str, points: np.ndarray, images: int, step: float = 0.0
 ) -> np.ndarray:
-    """Accuracy of a run of each setting on so many images, or rounded to a coarser `step`, which makes many equal."""
+    """Accuracy of one run per setting on this many images, or rounded to a coarser `step`, which makes many equal."""
     found = SURFACES[surface](points) + NOISE * generator.standard_normal(len(points))
     grid = step or 1 / images
     return np.clip(np.rint(found / grid) * grid, 0, 1)

@@ -1,1 +1,1 @@
-"""What `speed.py` measures, each in a file of its own, and the tables that show it."""
+"""What `speed.py` measures, one file per kind of measurement, and the tables that show it."""

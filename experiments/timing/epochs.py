@@ -1,4 +1,4 @@
-"""Epochs timed in turns: ours and the peers'; and seconds to compile ours."""
+"""Epochs of ours and of the peers, timed in turns, and seconds to compile ours."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ from mnist_jax.runs.records import Run
 from mnist_jax.train import TrainState
 from timing.peers import Peer
 
-# Passes the parts of a measurement on, (what, lesson, ...), and shows how far it is.
+# Yields the parts of a measurement, (what, lesson, ...), and shows progress.
 Progress = Callable[[Sequence[tuple[Any, ...]]], Iterator[Any]]
 
 
@@ -33,8 +33,8 @@ def epoch_times(
 ) -> dict[str, Any]:
     """Seconds per epoch and run of ours and the peers, their ratios, and seconds to compile ours.
 
-    Peers train on this share of an epoch, ours in other ways on a whole one; seconds are scaled to a whole one. Those
-    of several runs at once are divided by their number.
+    Peers train on a share of an epoch, and our variants on a whole one; seconds are scaled to a whole epoch. Those of
+    several runs at once are divided by their number.
 
     Args:
       lessons: lessons to time.
@@ -42,8 +42,8 @@ def epoch_times(
       repeats: number of repeats.
       peers: other ways to train.
       share: share of an epoch for which peers are timed.
-      progress: shows how far it is.
-      yardsticks: functions timed as they are, in the same turns.
+      progress: shows progress.
+      yardsticks: iterators timed in the same turns, without scaling.
     """
     placed, length = on_device(data), data.epoch_length
     started = {lesson_id: start(lesson, placed) for lesson_id, lesson in lessons.items()}
@@ -77,7 +77,7 @@ def epoch_times(
         "compile_seconds": medians(compiling),
         "seconds": seconds,
         "all_compile_seconds": compiling,
-        # Of all lessons, with peers.
+        # Over all lessons and peers.
         "peak_device_memory_bytes": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
     }
 
@@ -90,13 +90,13 @@ def part_of_epoch(length: int, batch_size: int, share: float) -> int:
 def start(
     lesson: Lesson, data: Dataset, runs: Sequence[Run] = (Run(0),), placement: Placement = Placement()
 ) -> tuple[Trainer, TrainState]:
-    """What trains these runs, and their states before the first step."""
+    """The trainer of these runs, and their states before the first step."""
     trainer = Trainer(lesson, data, runs, placement)
     return trainer, trainer.start(runs)
 
 
 def ours(trainer: Trainer, states: TrainState) -> Iterator[None]:
-    """Train for an epoch, as `train_runs` does, for each `next`."""
+    """Train for an epoch, as `train_runs` does, at each `next`."""
     while True:
         states, loss, _ = trainer.epoch(states)
         jax.block_until_ready((states, loss))
@@ -104,11 +104,11 @@ def ours(trainer: Trainer, states: TrainState) -> Iterator[None]:
 
 
 def compile_seconds(trainer: Trainer, states: TrainState) -> float:
-    """Seconds to trace, lower and compile an epoch, without any cache of JAX."""
+    """Seconds to trace, lower and compile an epoch, without JAX's caches."""
     cached = jax.config.values["jax_enable_compilation_cache"]
     try:
         jax.config.update("jax_enable_compilation_cache", False)
-        reset_cache()  # JAX looks at the setting once
+        reset_cache()  # JAX reads the setting only once
         jax.clear_caches()
         return elapsed(lambda: trainer.compile(states))
     finally:
@@ -117,7 +117,7 @@ def compile_seconds(trainer: Trainer, states: TrainState) -> float:
 
 
 def elapsed(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
+    """Seconds that `work` takes."""
     began = perf_counter()
     work()
     return perf_counter() - began
@@ -126,9 +126,10 @@ def elapsed(work: Callable[[], object]) -> float:
 def in_turns(
     contestants: Mapping[str, Mapping[Any, Iterator[None]]], repeats: int, progress: Progress
 ) -> dict[Any, dict[str, list[float]]]:
-    """Seconds of each repeat, after one that does not count: contestant -> lesson -> list.
+    """Seconds of each repeat, after a warm-up that does not count: contestant -> lesson -> list.
 
-    Of `contestants`, lesson -> contestant, each `next` trains for an epoch, or part of one, and waits until it is done.
+    `contestants` maps each lesson to iterators by name, whose `next` trains for an epoch, or part of one, and waits
+    until it is done.
     """
     seconds: dict[Any, dict[str, list[float]]] = {}
     warm_up = [("warm-up", lesson_id) for lesson_id in contestants]
@@ -141,7 +142,7 @@ def in_turns(
 
 
 def rounds(what: str, repeats: int, lessons: Iterable[str]) -> list[tuple[str, str]]:
-    """The parts of a measurement of all lessons in turns: (`what 1`, lesson), ..."""
+    """The parts of a measurement of all lessons in turns: (`what` 1, lesson), ..."""
     return [(f"{what} {number}", lesson_id) for number in range(1, 1 + repeats) for lesson_id in lessons]
 
 

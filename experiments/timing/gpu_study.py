@@ -1,7 +1,7 @@
 """`--gpu-study`: what it measures by default, seconds to an accuracy, and how many runs to train side by side.
 
-A GPU is idle with one net: its throughput should grow with the runs side by side, up to some number. Of numbers that
-are about as fast the smallest is chosen, since each run takes memory, and nothing of a group is done before all of it.
+One net does not keep a GPU busy: its throughput should grow with the runs side by side, up to some number. The smallest
+number that is about as fast as the best is chosen, since every run takes memory and a group finishes as a whole.
 """
 
 import dataclasses
@@ -18,26 +18,26 @@ from mnist_jax.runs.records import Run, RunRecord
 from timing.epochs import Progress
 from timing.peers import PeerName
 
-STUDIED = ("he", "adam")  # lessons: the best net with each of the course's optimizers
+STUDIED = ("he", "adam")  # lessons: the same net with each of the course's optimizers
 TARGETS = (97, 98)  # percent of the test images
 MOST_EPOCHS = 20  # of a run to the targets
-NEARLY = 0.95  # of the best throughput is as good
-OF_MEMORY = 0.9  # the rest is left for what is not planned, as copies that lie apart
+NEARLY = 0.95  # share of the best throughput that counts as good enough
+OF_MEMORY = 0.9  # share of memory to use; the rest is for what is not planned, such as further copies
 
-# Of options that the user did not give.
+# Values of options that the user did not give.
 USUAL = {"repeats": 5, "peers": get_args(PeerName)[:7], "peer_share": 0.2, "replicas": (), "replica_epochs": 10}
 IN_SMALL = USUAL | {"repeats": 3, "peer_share": 0.1, "replicas": (1, 2, 4), "replica_epochs": 1}
 IN_FULL = {
     "repeats": 5,
     "peers": get_args(PeerName),
-    "peer_share": 1.0,  # else all that begins an epoch would count several times
+    "peer_share": 1.0,  # otherwise the fixed cost of an epoch would be scaled up
     "replicas": tuple(2**power for power in range(11)),
     "replica_epochs": 3,
 }
 
 
 def defaults(backend: str, *, gpu_study: bool) -> Mapping[str, Any]:
-    """What is measured where the user does not say; a CPU measures the study on a small scale."""
+    """Default options; a CPU runs the study on a small scale."""
     if not gpu_study:
         return USUAL
     return IN_SMALL if backend == "cpu" else IN_FULL
@@ -46,13 +46,13 @@ def defaults(backend: str, *, gpu_study: bool) -> Mapping[str, Any]:
 def study_results(
     lessons: Mapping[str, Lesson], data: Dataset, entries: Sequence[Mapping[str, Any]], progress: Progress
 ) -> dict[str, Any]:
-    """What the study finds beside epochs and runs side by side.
+    """What the study measures besides epochs and runs side by side.
 
     Args:
       lessons: lessons to train to the targets.
       data: digits to train on.
-      entries: of `side_by_side_times`.
-      progress: shows how far it is.
+      entries: what `side_by_side_times` returns.
+      progress: shows progress.
 
     Returns:
       For each lesson one run to the targets, its seconds to each of them, and the chosen number of runs side by side.
@@ -78,7 +78,7 @@ def study_results(
 
 
 def run_to_targets(lesson: Lesson, data: Dataset) -> RunRecord:
-    """One run, until an epoch ends at the highest target."""
+    """Train one run until an epoch ends at the highest target, or for `MOST_EPOCHS`."""
     epochs = []
     for epoch in train_runs(lesson, data, [Run(0)], epochs=MOST_EPOCHS):
         epochs.append(epoch)
@@ -88,7 +88,7 @@ def run_to_targets(lesson: Lesson, data: Dataset) -> RunRecord:
 
 
 def seconds_to(target: int, run: RunRecord, images: int) -> float | None:
-    """Seconds of training up to the first epoch after which `target` percent of the test images are right, or None."""
+    """Seconds of training until, after an epoch, `target` percent of the test images are right; None if never."""
     taken = zip(itertools.accumulate(run.seconds), run.test_correct, strict=True)
     return next((seconds for seconds, correct in taken if 100 * correct >= target * images), None)
 
@@ -98,9 +98,9 @@ class Point:
     """A measurement of runs side by side, per device.
 
     Attributes:
-      width: runs that the device trains at a time.
+      width: number of runs that the device trains at a time.
       throughput: nets per second.
-      memory: bytes.
+      memory: memory in bytes.
     """
 
     width: int
@@ -109,7 +109,7 @@ class Point:
 
 
 def curve(entries: Iterable[Mapping[str, Any]], lesson_id: str, most: int) -> list[Point]:
-    """A lesson's points, of at most `most` runs on a device: the commands take no more."""
+    """A lesson's points with at most `most` runs per device, which is what the commands accept."""
     points = [
         Point(
             math.ceil(entry["replicas"] / entry["devices"]),
@@ -123,9 +123,9 @@ def curve(entries: Iterable[Mapping[str, Any]], lesson_id: str, most: int) -> li
 
 
 def chosen_width(points: Sequence[Point], limit: int) -> int:
-    """The smallest width with `NEARLY` the best throughput, of those that take at most `OF_MEMORY` of the limit.
+    """The smallest width with at least `NEARLY` of the best throughput, among those within `OF_MEMORY` of the limit.
 
-    If none takes so little, the smallest of all.
+    If none is within it, the smallest of all.
     """
     fitting = [point for point in points if point.memory <= OF_MEMORY * limit]
     if not fitting:

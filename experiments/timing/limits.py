@@ -1,7 +1,7 @@
-"""The machine's limits: how fast it makes large matrix products, and how fast it copies.
+"""The machine's limits: how fast it computes large matrix products, and how fast it copies.
 
-An epoch must make its matrix products and move its weights. No program that computes in float32 can do that faster than
-at these rates, unless the weights stay in a cache.
+An epoch must compute its matrix products and move its weights. No float32 program can exceed these rates, unless the
+weights stay in a cache.
 """
 
 import functools
@@ -23,20 +23,20 @@ from timing.processes import in_processes
 
 SIDE = 4096  # of the matrices of a large product
 COPIED = 256 * 2**20  # bytes
-COPIES = 16  # in a row: a GPU makes one in less time than a call takes
+COPIES = 16  # in a row: one takes a GPU less time than the call
 
 
 def products() -> Iterator[None]:
-    """Make a large float32 product for each `next`, with all cores or on the first device."""
+    """Compute a large float32 product at each `next`, with all cores or on the first device."""
     if jax.default_backend() == "cpu":
-        # numpy's BLAS reads its variables when it is loaded: they may choose an older processor's kernels, or threads.
+        # Variables that numpy's BLAS reads when it is loaded may choose an older processor's kernels, or fewer threads.
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS_", "OMP_"))}
         return in_processes(1, numpy_products, SIDE, environment=plain)
     return jax_products(SIDE)
 
 
 def numpy_products(side: int) -> Iterator[None]:
-    """With numpy, on as many threads as its BLAS chooses."""
+    """Products with numpy, on as many threads as its BLAS chooses."""
     first, second = np.random.default_rng(0).random((2, side, side), np.float32)
     out = np.empty((side, side), np.float32)
     while True:
@@ -45,7 +45,7 @@ def numpy_products(side: int) -> Iterator[None]:
 
 
 def jax_products(side: int) -> Iterator[None]:
-    """With JAX, on the first device, in its default precision."""
+    """Products with JAX, on the first device, in its default precision."""
     factors = jax.random.uniform(jax.random.key(0), (2, side, side))
     multiply = jax.jit(lambda factors: factors[0] @ factors[1])
     while True:
@@ -54,7 +54,7 @@ def jax_products(side: int) -> Iterator[None]:
 
 
 def copy_bandwidth() -> float:
-    """Bytes per second that the first device reads and writes in adding 1 to an array in its place."""
+    """Bytes per second that the first device reads and writes when adding 1 to an array in place."""
     add = jax.jit(lambda array: array + 1, donate_argnums=0)
     arrays = [jnp.zeros(COPIED // 4, jnp.float32)]
 
@@ -68,7 +68,7 @@ def copy_bandwidth() -> float:
 
 
 def limits(lessons: Mapping[str, Lesson], data: Dataset, product_seconds: float) -> dict[str, Any]:
-    """The rates, given the seconds of a large product, and what an epoch of each lesson must do at least."""
+    """The machine's rates, given the seconds of a large product, and the least that an epoch of each lesson must do."""
     return {
         "product_gigaflops_per_second": 2 * SIDE**3 / product_seconds / 1e9,
         "copy_gigabytes_per_second": copy_bandwidth() / 1e9,
@@ -82,16 +82,16 @@ def limits(lessons: Mapping[str, Lesson], data: Dataset, product_seconds: float)
 
 
 def flops_per_example(lesson: Lesson) -> int:
-    """Floating-point operations of the products that a step makes for an example.
+    """Floating-point operations per example in a step's matrix products.
 
-    Each layer's kernel is multiplied forwards, for its own gradient and, but for the first, for its inputs'.
+    Each layer has one for its outputs, one for its kernel's gradient and, except for the first, one for its inputs'.
     """
     kernels = [fan_in * fan_out for fan_in, fan_out in itertools.pairwise(lesson.widths)]
     return 2 * (3 * sum(kernels) - kernels[0])
 
 
 def bytes_per_step(lesson: Lesson) -> int:
-    """The least that a step of one net must move, in float32.
+    """The fewest bytes that a step of one net must move, in float32.
 
     The weights, read in the forward and in the backward pass (the first kernel's second read, which is not needed, is
     counted too), the gradient written and read, the weight written, and what the optimizer keeps read and written.

@@ -23,14 +23,14 @@ PeerName = Literal[
     "ours_loop_in_command_buffer",
     "ours_loop_unrolled",
 ]
-# Trains a lesson on so many examples for each `next`, and waits until that is done.
+# Trains a lesson on this many examples at each `next`, and waits until that is done.
 Peer = Callable[[Lesson, int], Iterator[None]]
 
 
 def find_peers(
     names: Collection[str], train: Examples, notify: Callable[[str], object]
 ) -> tuple[dict[str, Peer], dict[str, Any]]:
-    """Those of the named peers that can run here, and PyTorch's version, threads and device.
+    """The named peers that can run here, and PyTorch's version, threads and device.
 
     `train` holds numpy arrays; `notify` receives a message about those left out.
     """
@@ -55,7 +55,7 @@ def find_peers(
 
 
 def jax_step_loop(train: Examples, lesson: Lesson, examples: int) -> Iterator[None]:
-    """A call of the compiled step for each batch, with slices of shuffled arrays, as in most JAX examples."""
+    """Call the compiled step for each batch, with slices of shuffled arrays, as in most JAX examples."""
     state = init_state(lesson, jax.random.key(0))
     generator = np.random.default_rng(0)
     while True:

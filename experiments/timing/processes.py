@@ -1,4 +1,4 @@
-"""Work in other processes, all at once, each with modules, threads and variables of its own."""
+"""Work in several processes at once, each with its own modules, threads and variables."""
 
 import contextlib
 import multiprocessing
@@ -13,15 +13,15 @@ from unittest.mock import patch
 def in_processes(
     count: int, work: Callable[..., Iterator[None]], *arguments: Any, environment: Mapping[str, str] = os.environ
 ) -> Iterator[None]:
-    """Let so many processes do `next(work(*arguments))` at once, and wait for all, for each `next`.
+    """Let `count` processes do `next(work(*arguments))` at once, and wait for all, at each `next`.
 
     Args:
       count: number of processes; they end with this iterator.
-      work: a function of a module; it is pickled.
-      *arguments: its arguments, pickled too.
-      environment: the processes' variables.
+      work: a module's function, which is pickled.
+      *arguments: its arguments, which are pickled.
+      environment: environment variables of the processes.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would have this process's threads and devices, broken
+    context = multiprocessing.get_context("spawn")  # a fork would inherit this process's threads and devices, broken
     with contextlib.ExitStack() as running:
         connections = []
         with patch.dict(os.environ, environment, clear=True):
@@ -33,7 +33,7 @@ def in_processes(
                 running.callback(process.join)
                 connections.append(ours)
         for connection in connections:
-            running.callback(connection.close)  # before the processes are waited for, which end by it
+            running.callback(connection.close)  # first, as it ends the processes that are then joined
         while True:
             for connection in connections:
                 connection.send(None)

@@ -1,6 +1,7 @@
 """The notebooks' training in PyTorch, on as many threads as it chooses.
 
-With its own initial weights for all lessons, whose values take no time, and without the notebooks' second log-softmax.
+All lessons start from PyTorch's own initial weights, which does not affect the time; the notebooks' second log-softmax
+is left out.
 """
 
 import functools
@@ -23,7 +24,7 @@ from mnist_jax.train import Examples
 from timing.processes import in_processes
 
 DEVICE = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
-ELSEWHERE = {"cpu": "torch_cuda_graph", "cuda": "torch_per_core"}  # what makes no sense on a device
+ELSEWHERE = {"cpu": "torch_cuda_graph", "cuda": "torch_per_core"}  # the peer that makes no sense on a device
 
 
 def describe() -> dict[str, Any]:
@@ -32,7 +33,7 @@ def describe() -> dict[str, Any]:
 
 
 def peers(train: Examples) -> dict[str, Any]:
-    """The ways to train, by name; a CUDA graph needs CUDA, and a process per core is for the CPU."""
+    """The ways to train by name; a CUDA graph needs CUDA, and one process per core is for the CPU."""
     images, labels = (torch.tensor(array).to(DEVICE) for array in train)
     tensors = images.float() / 255, labels.long()
     found = {
@@ -58,7 +59,7 @@ def in_memory(tensors: tuple[Any, Any], lesson: Lesson, examples: int, **how: bo
 
 
 def per_core(train: Examples, lesson: Lesson, examples: int) -> Iterator[None]:
-    """Train a net on one thread, in a process per core, as `in_memory` does."""
+    """Train like `in_memory` in one process per core, each with one thread."""
     return in_processes(cores(), on_one_thread, train, lesson, examples)
 
 
@@ -69,7 +70,7 @@ def on_one_thread(train: Examples, lesson: Lesson, examples: int) -> Iterator[No
 
 
 def dataloader(train: Examples, lesson: Lesson, examples: int) -> Iterator[None]:
-    """Train as the notebooks do: a PIL image made a tensor one by one, behind a DataLoader."""
+    """Train as the notebooks do: PIL images converted to tensors one by one, in a DataLoader."""
     images, labels = (torch.tensor(array) for array in train)
 
     def loaded(indices: list[int]) -> Any:
@@ -82,7 +83,7 @@ def dataloader(train: Examples, lesson: Lesson, examples: int) -> Iterator[None]
 
 
 def to_tensor(image: Any) -> Any:
-    """What torchvision's MNIST with its ToTensor does to each image: uint8 `[28, 28]` to float32 `[1, 28, 28]`."""
+    """Convert an image as torchvision's MNIST with ToTensor does: uint8 `[28, 28]` to float32 `[1, 28, 28]`."""
     picture = Image.fromarray(image.numpy())
     pixels = torch.from_numpy(np.array(picture, np.uint8, copy=True)).view(*picture.size, 1)
     return pixels.permute(2, 0, 1).contiguous().float().div(255)
@@ -91,9 +92,9 @@ def to_tensor(image: Any) -> Any:
 def epochs(
     lesson: Lesson, batches: Callable[[], Iterator[Any]], *, compiled: bool = False, graphed: bool = False
 ) -> Iterator[None]:
-    """Train a lesson's net on `batches()`, time after time.
+    """Train a lesson's net on `batches()` at each `next`.
 
-    If `compiled`, network and loss are; if `graphed`, a step is a CUDA graph.
+    If `compiled`, network and loss are compiled; if `graphed`, a step is a CUDA graph.
     """
     net, criterion = network(lesson).to(DEVICE), nn.CrossEntropyLoss()
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[lesson.optimizer.name]
@@ -106,7 +107,7 @@ def epochs(
         return criterion(net(images), labels)
 
     if compiled:
-        torch._dynamo.config.recompile_limit = 64  # of this function: each lesson compiles it again
+        torch._dynamo.config.recompile_limit = 64  # each lesson compiles the function again
         loss_of = torch.compile(loss_of)
 
     def plain_step(images: Any, labels: Any) -> None:
@@ -124,10 +125,10 @@ def epochs(
 
 
 def captured(step: Callable[[Any, Any], None], images: Any, labels: Any) -> Callable[[Any, Any], None]:
-    """The step as a CUDA graph for batches of this size; batches of another size take it as it is.
+    """The step as a CUDA graph for batches of this size; other batches use the step as it is.
 
-    As https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture has it: some steps on a side stream,
-    which allocate what the optimizer keeps; then one is captured, on tensors that each replay finds in the same place.
+    Following https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture: some steps on a side stream
+    allocate the optimizer's state; then one is captured, on tensors that stay in the same place for every replay.
     """
     held = images.clone(), labels.clone()
     side = torch.cuda.Stream()
@@ -151,18 +152,18 @@ def captured(step: Callable[[Any, Any], None], images: Any, labels: Any) -> Call
 
 
 def why_not_compiled() -> str | None:
-    """What torch.compile says if it does not work here."""
+    """Why torch.compile does not work here; None if it does."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.compile(lambda numbers: numbers + 1)(torch.zeros(2, device=DEVICE))
-    except Exception as error:  # of many kinds: no compiler, a system that it does not know, ...
+    except Exception as error:  # of many kinds: no compiler, an unsupported system, ...
         return reason(error)
     return None
 
 
 def network(lesson: Lesson) -> Any:
-    """784 -> hidden blocks -> 10 logits, as `lesson` says."""
+    """784 -> hidden blocks -> 10 logits, as `lesson` specifies."""
     layers = [nn.Flatten()]
     *blocks, last = itertools.pairwise(lesson.widths)
     for fan_in, width in blocks:

@@ -1,4 +1,4 @@
-"""How an epoch's time grows with its examples, its batches and the net's widths."""
+"""How an epoch's time grows with the number of examples, the batch size and the net's widths."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from mnist_jax.runs.devices import on_device
 from timing.epochs import Progress, in_turns, ours, start
 
 SCALED = ("mlp", "adam")  # lessons
-EXAMPLES = 60_000  # per epoch, where they are not varied
+EXAMPLES = 60_000  # per epoch, unless varied
 SCALES: dict[str, tuple[Any, ...]] = {
     "examples": (3_750, 7_500, 15_000, 30_000, 60_000),
     "batch_size": (8, 32, 128, 512, 2048),
@@ -19,9 +19,9 @@ SCALES: dict[str, tuple[Any, ...]] = {
 
 
 def scaling_times(lessons: Mapping[str, Lesson], data: Dataset, repeats: int, progress: Progress) -> dict[str, Any]:
-    """What is varied -> its values, the work that each should make, and seconds: lesson -> repeats of each value.
+    """What is varied -> its `values`, the `work` expected for each, and `seconds`: lesson -> repeats for each value.
 
-    Of the lessons `SCALED` only; empty where `lessons` has none of them.
+    Only for the lessons in `SCALED`; empty if `lessons` has none of them.
     """
     chosen = {lesson_id: lesson for lesson_id, lesson in lessons.items() if lesson_id in SCALED}
     if not chosen:
@@ -44,7 +44,7 @@ def scaling_times(lessons: Mapping[str, Lesson], data: Dataset, repeats: int, pr
 
 
 def at(lesson: Lesson, data: Dataset, varied: str, value: Any) -> tuple[Lesson, Dataset]:
-    """The lesson, and the data with its epoch's length, with one of `SCALES` at a value."""
+    """The lesson, and the data with its epoch's length, with one of `SCALES` set to a value."""
     examples = value if varied == "examples" else EXAMPLES
     if varied == "batch_size":
         lesson = dataclasses.replace(lesson, batch_size=value)
@@ -54,5 +54,5 @@ def at(lesson: Lesson, data: Dataset, varied: str, value: Any) -> tuple[Lesson, 
 
 
 def work(lesson: Lesson, data: Dataset) -> dict[str, int]:
-    """What an epoch's time might be in proportion to, by what is varied."""
+    """What an epoch's time might be proportional to, by what is varied."""
     return {"examples": data.epoch_length, "batch_size": data.steps(lesson), "width": lesson.parameters}

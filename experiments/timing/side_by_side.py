@@ -1,4 +1,4 @@
-"""Whole runs side by side, the memory that they take and the traffic that they reach."""
+"""Whole runs side by side: their time, memory and memory traffic."""
 
 import math
 import statistics
@@ -25,9 +25,9 @@ def side_by_side_times(
     progress: Progress,
     notify: Callable[[str], object],
 ) -> list[dict[str, Any]]:
-    """An entry for each lesson and number of runs.
+    """One entry per lesson and number of runs.
 
-    Of a lesson of which a number of runs does not fit, no larger one is tried; `notify` receives a message.
+    If a number of runs of a lesson does not fit, no larger one is tried, and `notify` receives a message.
     """
     entries = []
     too_many: dict[str, int] = {}
@@ -48,7 +48,7 @@ def side_by_side_times(
 
 
 def trained_side_by_side(lesson: Lesson, data: Dataset, count: int, epochs: int) -> dict[str, Any]:
-    """Train so many runs for some epochs, spread evenly over the devices."""
+    """Train `count` runs for some epochs, spread evenly over the devices."""
     devices = min(count, len(jax.devices()))
     placement = Placement(side_by_side=math.ceil(count / devices))
     trainer, states = start(lesson, data, [Run(seed) for seed in range(count)], placement)

@@ -21,7 +21,7 @@ KINDS = ("cold", "warm")  # with an empty cache folder, and with what that start
 def start_times(lessons: Iterable[str], options: Sequence[str], repeats: int, progress: Progress) -> dict[str, Any]:
     """Seconds to the first epoch, and the largest peak memory, of each lesson; empty without repeats.
 
-    `options` of the command line say on what data.
+    `options` are those of the command line that choose the data.
     """
     seconds: dict[str, dict[str, list[float]]] = {}
     memory: dict[str, int] = {}
@@ -40,7 +40,7 @@ def start_times(lessons: Iterable[str], options: Sequence[str], repeats: int, pr
 
 
 def data_options(data: Dataset, chosen: DataArguments) -> list[str]:
-    """What makes the command load the data that were found here."""
+    """Options with which the command loads the same data."""
     found = ["--split", data.split, "--data", chosen.data if data.source in ("file", "folder") else data.source]
     return found if chosen.data_dir is None else [*found, "--data-dir", str(chosen.data_dir)]
 
@@ -50,11 +50,11 @@ def first_epoch(command: Sequence[str], out: Path, cache: Path) -> tuple[float, 
 
     Args:
       command: trains for an epoch; it takes `--out`, and adds the run to runs.jsonl as soon as it has shown the epoch.
-      out: folder for runs.jsonl, whose date shows when that was.
-      cache: stands for the user's cache folder.
+      out: folder for runs.jsonl, whose modification time shows when that was.
+      cache: replaces the user's cache folder.
 
     Raises:
-      UserError: it failed.
+      UserError: the command failed.
     """
     variables = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     variables["XDG_CACHE_HOME"] = str(cache)

@@ -1,4 +1,4 @@
-"""What is shown of speed.json: tables, with what was timed and how to read it, and the figure."""
+"""The tables of a speed.json, with what was timed and how to read them, and its figure."""
 
 import statistics
 from collections.abc import Mapping
@@ -26,12 +26,12 @@ PEERS = {
 }
 
 
-# Title; for each row its cells by column; and how to read them.
+# Title, rows of cells by column, and how to read them.
 Table = tuple[str, list[dict[str, str]], str]
 
 
 def tables(results: Mapping[str, Any]) -> list[Table]:
-    """All of a speed.json."""
+    """All tables of a speed.json."""
     lessons = [_cells(results, lesson_id) for lesson_id in results["epoch_seconds"]]
     found = [("An epoch", lessons, _caption(results))]
     if results["replicas"]:
@@ -63,7 +63,7 @@ def _what_was_timed(results: Mapping[str, Any]) -> str:
 
 
 def _cells(results: Mapping[str, Any], lesson_id: str) -> dict[str, str]:
-    """Of a lesson's row."""
+    """Cells of a lesson's row."""
     limits, seconds = results["limits"], results["epoch_seconds"][lesson_id]
     flops, bytes_moved = limits["epoch_gigaflops"][lesson_id], limits["epoch_gigabytes"][lesson_id]
     together = results["peer_epoch_seconds"].get("ours_per_core", {}).get(lesson_id)
@@ -142,7 +142,7 @@ def _caption_side_by_side(results: Mapping[str, Any]) -> str:
 
 
 def _cells_study(results: Mapping[str, Any], lesson_id: str) -> dict[str, str]:
-    """Of a lesson's row: seconds to accuracies, and the runs to train side by side."""
+    """Cells of a lesson's row: seconds to accuracies, and the number of runs to train side by side."""
     found = results["study"]
     return {
         "lesson": lesson_id,
@@ -165,7 +165,7 @@ def _caption_study(results: Mapping[str, Any]) -> str:
 
 
 def _rows_throughput(results: Mapping[str, Any]) -> list[dict[str, str]]:
-    """A row for each contestant alone, and for each number of ours side by side."""
+    """One row per contestant alone, and one per number of ours side by side."""
     names = {"ours": "ours", **PEERS}
     rows = {
         names[name]: {lesson_id: 1 / (EPOCHS * statistics.median(times)) for lesson_id, times in seconds.items()}

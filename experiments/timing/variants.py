@@ -1,4 +1,4 @@
-"""Ours on other devices, or compiled with other options of XLA, than by default."""
+"""Our training on other devices, or with other options of XLA, than by default."""
 
 import dataclasses
 import functools
@@ -14,21 +14,21 @@ from mnist_jax.runs.sharding import divides
 from timing.epochs import ours, start
 from timing.peers import Peer
 
-# By itself XLA puts a step's kernels into command buffers (CUDA graphs), but not the loop over the steps: its default
+# By default XLA puts a step's kernels into command buffers (CUDA graphs), but not the loop over the steps: that default
 # (`XLA_FLAGS=--help`) is the first five of these kinds. A loop in a CUDA graph needs CUDA 12.3.
 LOOPS_TOO = "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONDITIONAL,WHILE"
 OPTIONS = {
     "gpu": {
         "ours_without_command_buffers": {"xla_gpu_enable_command_buffer": ""},
         "ours_loop_in_command_buffer": {"xla_gpu_enable_command_buffer": LOOPS_TOO},
-        # Two steps per turn of the loop, as `unroll=2` of `jax.lax.scan`.
+        # Two steps per iteration, like `unroll=2` in `jax.lax.scan`.
         "ours_loop_unrolled": {"xla_gpu_enable_while_loop_unrolling": "WHILE_LOOP_UNROLLING_DOUBLE_BUFFER"},
     }
 }
 
 
 def find_variants(names: Collection[str], data: Dataset, notify: Callable[[str], object]) -> dict[str, Peer]:
-    """Those of the named variants that this machine has; `notify` receives a message about those left out."""
+    """The named variants that can run on this machine; `notify` receives a message about those left out."""
     placed, count, backend = on_device(data), len(jax.devices()), jax.default_backend()
     found: dict[str, Peer] = {
         name: functools.partial(compiled_with, placed, options) for name, options in OPTIONS.get(backend, {}).items()
@@ -43,13 +43,13 @@ def find_variants(names: Collection[str], data: Dataset, notify: Callable[[str],
 
 
 def compiled_with(data: Dataset, options: Mapping[str, str], lesson: Lesson, examples: int) -> Iterator[None]:
-    """Train on so many examples, compiled with these options, for each `next`."""
+    """Train on this many examples, compiled with these options, at each `next`."""
     trainer, states = start(lesson, dataclasses.replace(data, epoch_length=examples))
     trainer.compile(states, options)
     yield from ours(trainer, states)
 
 
 def placed_as(data: Dataset, runs: int, placement: Placement, lesson: Lesson, examples: int) -> Iterator[None]:
-    """Train so many runs on so many examples, so placed, for each `next`."""
+    """Train this many runs on this many examples, with this placement, at each `next`."""
     seeds = [Run(seed) for seed in range(runs)]
     yield from ours(*start(lesson, dataclasses.replace(data, epoch_length=examples), seeds, placement))

@@ -1,4 +1,4 @@
-"""What the user types: groups of options that commands are composed of, and how they are read."""
+"""What the user types: the groups of options that commands are composed of, and how they are parsed."""
 
 import dataclasses
 import sys
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 else:
     LessonId = Literal[tuple(LESSONS)]
 
-# For the help: which there are.
+# For the help.
 OPTIMIZER_NAMES = (
-    f"one of {', '.join(OPTIMIZERS)}, where `contrib.` may be left out; or MODULE:FUNCTION, of your own and called as "
-    "optax's are"
+    f"one of {', '.join(OPTIMIZERS)}, where `contrib.` may be left out; or MODULE:FUNCTION, your own, with optax's "
+    "calling convention"
 )
 
 
 def default_is(words: str) -> Any:
-    """For `Annotated`: how the help calls a default of None."""
+    """For `Annotated`: what the help shows for a default of None."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {words})")
 
 
@@ -47,20 +47,20 @@ OptimizersOption = Annotated[
     tuple[str, ...],
     tyro.conf.arg(
         metavar="OPTIMIZER ...",
-        help="optimizers to compare, each a name, or in quotes with its settings, as `sgd momentum=0.9 "
+        help="optimizers to compare, each a name, or in quotes with its settings, such as `sgd momentum=0.9 "
         f"schedule=cosine chain=clip_by_global_norm 1.0`: {OPTIMIZER_NAMES}",
     ),
 ]
 
 
 def subcommands(functions: Mapping[str, Callable[..., T]]) -> type[T]:
-    """For `parsed`: the user names one of these functions and gives its arguments."""
+    """For `parsed`: a command line that names one of these functions and gives its arguments."""
     kinds = [Annotated[Any, tyro.conf.subcommand(name, constructor=kind)] for name, kind in functions.items()]
     return Union[tuple(kinds)]  # type: ignore[return-value] # noqa: UP007
 
 
 def parsed(kind: type[T], description: str | None, prog: str | None = None) -> T:
-    """The user's arguments; what it does not understand tyro says on stderr, and exits with status 2.
+    """Parse the user's arguments; for invalid ones tyro prints a message to stderr and exits with status 2.
 
     Args:
       kind: a dataclass of options and groups of options, or `subcommands`.
@@ -68,9 +68,9 @@ def parsed(kind: type[T], description: str | None, prog: str | None = None) -> T
       prog: the program's name.
 
     Raises:
-      UserError: more arguments than tyro can name, or one twice that takes any number of words.
+      UserError: more invalid arguments than tyro can name, or an option given twice that takes any number of words.
     """
-    for flag in ("--chain", "--hyperparameters", "--optimizers", "--schedule"):  # of others the last counts
+    for flag in ("--chain", "--hyperparameters", "--optimizers", "--schedule"):  # for others the last one counts
         if sum(word.partition("=")[0] == flag for word in sys.argv) > 1:
             raise UserError(f"{flag} is given twice; give all its words after one {flag}.")
     markers = (
@@ -100,7 +100,7 @@ class SharedJaxArguments(JaxArguments):
     """How JAX is started, possibly in several processes.
 
     Attributes:
-      distributed: this process is one of several that share the work through `jax.distributed`.
+      distributed: whether this process is one of several that share the work through `jax.distributed`.
       cpu_devices: number of devices that the CPU counts as; each trains runs of its own.
     """
 
@@ -113,8 +113,8 @@ class DataArguments:
     """Source of the digits.
 
     Attributes:
-      data: auto is TFDS's MNIST if available, else the sample; a file or folder in any form of docs/data.md; or a
-        set of TFDS, such as tfds:fashion_mnist.
+      data: auto for TFDS's MNIST if available, else the sample; a file or folder in any form of docs/data.md; or a
+        data set of TFDS, such as tfds:fashion_mnist.
     """
 
     data: Annotated[str, tyro.conf.arg(metavar="auto|tfds|tfds:NAME|sample|PATH")] = "auto"
@@ -132,7 +132,7 @@ class OutArguments:
     Attributes:
       out: folder for results, new or without a run; with --resume the folder of the run to continue.
       resume: continue the run in the folder that --out names.
-      tensorboard: write the curves for TensorBoard too, into the folder's `tensorboard`, as they grow; with --resume
+      tensorboard: write the curves for TensorBoard, too, into the folder's `tensorboard`, as they grow; with --resume
         also those of runs finished earlier.
     """
 
@@ -141,7 +141,7 @@ class OutArguments:
     tensorboard: bool = False
 
     def check(self) -> None:
-        """Raise `UserError` for what cannot be kept so, before a folder is taken."""
+        """Raise `UserError` for invalid options, before a folder is claimed."""
         check_event_files(self.tensorboard)
 
 
@@ -158,12 +158,12 @@ class KeepingArguments(OutArguments):
     keep_checkpoints: int = 2
 
     def check(self) -> None:
-        """Raise `UserError` for what cannot be kept so, before a folder is taken."""
+        """Raise `UserError` for invalid options, before a folder is claimed."""
         super().check()
         self.checkpoints(Path(), Console(quiet=True), keep_last=True)
 
     def checkpoints(self, folder: Path, console: Console, *, keep_last: bool) -> Checkpoints:
-        """Those of the study in `folder`; damage is reported on the console."""
+        """The checkpoints of the study in `folder`; damage is reported on the console."""
         return Checkpoints(
             folder / CHECKPOINTS,
             every=self.checkpoint_every,
@@ -178,12 +178,12 @@ class ComparisonArguments:
     """Options shared by all comparisons of optimizers.
 
     Attributes:
-      trials: number of settings drawn from the space of each optimizer, a power of 2, in addition to the course's or
+      trials: number of settings drawn from each optimizer's space, a power of 2, in addition to the course's or
         optax's own.
       final_seeds: number of fresh runs of the chosen settings.
       epochs: number of epochs of each run.
       side_by_side: number of runs that one device trains at a time.
-      quick: few of everything and short epochs, in under 3 minutes, to see how it works; not the study.
+      quick: few runs and short epochs, in under 3 minutes, to see how it works; not the study.
     """
 
     trials: Annotated[int | None, default_is("32, or 4 with --quick")] = None

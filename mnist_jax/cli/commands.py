@@ -90,7 +90,7 @@ def train(
     Args:
       epochs: number of epochs.
       seed: random seed of initial weights, order of examples and dropout.
-      devices_per_run: devices over which the hidden units are split; for nets too large for one.
+      devices_per_run: number of devices over which the hidden units are split, for nets too large for one.
     """
     lesson_id, make = lesson
     chosen = make()
@@ -122,7 +122,7 @@ def data(
     manual_dir: Annotated[Path | None, default_is("none")] = None,
     prepare: bool = False,
 ) -> None:
-    """Show what a file or folder is taken for and its first digits; without one, what TFDS and the sample hold.
+    """Show what a file or folder is taken for and its first digits; without one, what TFDS and the sample have.
 
     Args:
       path: a file or folder with digits, tfds:NAME, or sample.
@@ -302,7 +302,7 @@ def import_(
 def verify(*, lessons: tuple[LessonId, ...] = tuple(LESSONS), jax: JaxArguments = JaxArguments()) -> None:
     """Check that this installation computes correctly on this device; exit status 1 if not.
 
-    It trains 200 steps of each lesson and compares them with recorded ones, of PyTorch and of this project.
+    It trains each lesson for 200 steps and compares them with recorded steps of PyTorch and of this project.
 
     Args:
       lessons: lessons to train.
@@ -326,7 +326,7 @@ def verify(*, lessons: tuple[LessonId, ...] = tuple(LESSONS), jax: JaxArguments 
 
 
 def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """The function, not yet called: only what tyro says is an error of the arguments."""
+    """Put off the call, so that an error in it does not look like an error in the arguments."""
 
     @functools.wraps(function)
     def called(*arguments: Any, **options: Any) -> Callable[[], None]:

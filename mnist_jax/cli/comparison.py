@@ -33,7 +33,7 @@ PROTOCOL = {
     "power": POWER,
 }
 
-# What --quick makes of an epoch of 55,000 examples.
+# Examples per epoch with --quick, instead of 55,000.
 _QUICK_EPOCH = 8_000
 
 
@@ -46,18 +46,18 @@ def run_comparison(
     *,
     further: Callable[[Study, Mapping[str, Any]], Mapping[str, Any]] = lambda study, results: {},
 ) -> None:
-    """Compare optimizers on lessons' nets, split `slides`, continuing an interrupted comparison; write and show all.
+    """Compare optimizers on lessons' nets, split `slides`, or continue a comparison; write and show the results.
 
     Args:
       name: name of the study and its script.
-      optimizers: in the user's words.
-      lessons: ids of those whose nets are trained.
-      arguments: the user's; `quick` shortens epochs and says so.
+      optimizers: optimizers in the user's words.
+      lessons: ids of the lessons whose nets are trained.
+      arguments: the user's options; with `quick`, epochs are short and a notice is shown.
       console: console to print to.
-      further: what results.json holds beside what `search.compare` returns.
+      further: adds to results.json what `search.compare` does not return.
 
     Raises:
-      UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
+      UserError: something cannot be run or written, found before training; or a net does not fit in memory.
     """
     trials, final_seeds, epochs = arguments.counts()
     searched = [space_in_words(said) for said in optimizers]
@@ -95,7 +95,7 @@ def run_comparison(
 
 
 def space_in_words(said: str) -> Space:
-    """The space of an optimizer in the user's words."""
+    """The search space of an optimizer given in the user's words."""
     name, settings = optimizer_of(said)
     return space_of(name, **settings)
 
@@ -107,7 +107,7 @@ def _config(
     budget: Budget,
     arguments: ComparisonArguments,
 ) -> dict[str, Any]:
-    """By which a study is known, beside its data and nets."""
+    """The settings that identify a study, besides its data and nets."""
     return {
         "spaces": {space.label: space.to_json() for space in searched},
         "trials": budget.trials,
@@ -123,7 +123,7 @@ def _config(
 
 
 def _margin(data: Dataset) -> float | None:
-    """Of equivalence, in percentage points."""
+    """The margin of equivalence in percentage points; None where none was fixed."""
     margin = MARGINS.get(data.name)
     return None if margin is None else round(100 * margin, 6)
 

@@ -12,18 +12,18 @@ from collections.abc import Iterator
 def ends_at_once(advice: str) -> Iterator[None]:
     """End the process at once on SIGINT (Ctrl-C) or SIGTERM within this block, with status 130 or 143.
 
-    Python would let an epoch that XLA computes end first. Nothing is lost but the epoch under way, because every file
-    is written whole or not at all.
+    Python would wait for XLA to finish the epoch. Only the epoch under way is lost, because every file is written whole
+    or not at all.
 
     Args:
       advice: how to continue, printed to stderr.
     """
-    # Signals are the main thread's, and Python's prompt or a notebook does not end with what it runs.
+    # Only the main thread may handle signals, and Python's prompt or a notebook must not end with what it runs.
     if threading.current_thread() is not threading.main_thread() or hasattr(sys, "ps1"):
         yield
         return
     reading, writing = os.pipe()
-    if hasattr(os, "set_blocking"):  # on Windows from Python 3.12 on, and not needed there
+    if hasattr(os, "set_blocking"):  # missing on Windows before Python 3.12, and not needed there
         os.set_blocking(writing, False)
 
     def watch() -> None:
@@ -35,11 +35,11 @@ def ends_at_once(advice: str) -> Iterator[None]:
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    # A Python handler that does nothing: the system's writes the signal's number into the pipe.
+    # The Python handlers do nothing: the C handler writes the signal's number into the pipe.
     before = {
         number: signal.signal(number, lambda *_: None)
         for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) != signal.SIG_IGN  # as a shell sets it for what runs in the background
+        if signal.getsignal(number) != signal.SIG_IGN  # as a shell ignores it for background jobs
     }
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:

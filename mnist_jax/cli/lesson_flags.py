@@ -14,7 +14,7 @@ from mnist_jax.optimizers.factories import full_name
 
 
 def _words(metavar: str, nothing: str) -> Any:
-    """For `Annotated`: words, given as a list for `_changed` to read; a default stays the value that it is."""
+    """For `Annotated`: any number of words, kept as a list for `_changed`; `nothing` is shown for none."""
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs="*",
         metavar=metavar,
@@ -25,7 +25,7 @@ def _words(metavar: str, nothing: str) -> Any:
 
 
 def _shown(value: Any) -> list[str]:
-    """A value, in words."""
+    """A value as words."""
     return [word for part in value for word in _shown(part)] if isinstance(value, tuple) else str(value).split()
 
 
@@ -34,8 +34,8 @@ class _OptimizerFlags(Optimizer):
     """The lesson's optimizer.
 
     Attributes:
-      hyperparameters: further settings of the optimizer, as `b1 0.9 nesterov true`, each a number, a word, true, false
-        or none; what is not named stays.
+      hyperparameters: further settings of the optimizer, such as `b1 0.9 nesterov true`, each a number, a word, true,
+        false or none; others stay as they are.
     """
 
     name: Annotated[
@@ -43,7 +43,7 @@ class _OptimizerFlags(Optimizer):
         tyro.conf.arg(
             name="optimizer",
             metavar="NAME",
-            help="another one than the lesson's keeps the learning rate and has optax's defaults for the rest; "
+            help="an optimizer other than the lesson's keeps its learning rate and takes optax's defaults otherwise; "
             f"{OPTIMIZER_NAMES}",
         ),
     ]
@@ -52,16 +52,16 @@ class _OptimizerFlags(Optimizer):
         Any,
         _words("NAME [NAME VALUE ...]", "none"),
         tyro.conf.arg(
-            help="how the learning rate changes, as `warmup_cosine warmup_fraction 0.05`; a length is so many epochs, "
-            f"fraction of the run, or steps; one of {', '.join(schedule_names())}"
+            help="how the learning rate changes, such as `warmup_cosine warmup_fraction 0.05`; lengths are in epochs, "
+            f"fractions of the run, or steps; one of {', '.join(schedule_names())}"
         ),
     ] = None
     chain: Annotated[
         Any,
         _words("NAME [VALUE ...] [NAME VALUE ...] ...", "none"),
         tyro.conf.arg(
-            help="what gradients go through before the optimizer, in this order, as `clip_by_global_norm 1.0 "
-            "add_decayed_weights 1e-4 mask kernels`"
+            help="transformations of the gradients before the optimizer, in this order, such as `clip_by_global_norm "
+            "1.0 add_decayed_weights 1e-4 mask kernels`"
         ),
     ] = ()
 
@@ -71,7 +71,7 @@ class _OptimizerFlags(Optimizer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _LessonFlags(Lesson):
-    """What the lesson fixes."""
+    """What the lesson specifies."""
 
     optimizer: _OptimizerFlags
 
@@ -80,10 +80,10 @@ class _LessonFlags(Lesson):
 
 
 def _changed(base: Lesson, lesson: _LessonFlags) -> Lesson:
-    """The base with what the user's flags change.
+    """The base lesson with the changes that the user's flags make.
 
     Raises:
-      UserError: there is no such lesson.
+      UserError: the changed lesson is invalid.
     """
     old, new = base.optimizer, lesson.optimizer
     find_optimizer(new.name)
@@ -113,7 +113,7 @@ def _subcommand(lesson_id: str, base: Lesson) -> Callable[..., "ChosenLesson"]:
 
 
 if TYPE_CHECKING:
-    # Its id, and what makes it, or raises `UserError`.
+    # The lesson's id, and a function that makes it or raises `UserError`.
     ChosenLesson: TypeAlias = tuple[str, Callable[[], Lesson]]
 else:
     ChosenLesson = subcommands({lesson_id: _subcommand(lesson_id, base) for lesson_id, base in LESSONS.items()})

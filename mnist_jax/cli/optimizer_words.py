@@ -1,6 +1,6 @@
 """Optimizers in the user's words: names, each followed by its value.
 
-An `=` between the two is a space, and quotes around several words change nothing.
+An `=` between the two works like a space, and quotes around several words change nothing.
 """
 
 import importlib
@@ -18,13 +18,13 @@ _PLAIN: dict[str, Value] = {"none": None, "true": True, "false": False}
 
 
 def optimizer_of(said: str) -> tuple[str, dict[str, Any]]:
-    """An optimizer of a comparison, `sgd momentum=0.9 schedule=cosine alpha=0.1 chain=clip_by_global_norm 1.0`.
+    """Read an optimizer of a comparison, `sgd momentum=0.9 schedule=cosine alpha=0.1 chain=clip_by_global_norm 1.0`.
 
     Returns:
       Its name, and its hyperparameters, schedule and chain as keywords of `optimizers.optimizer`.
 
     Raises:
-      UserError: what it names is not there, or a value has no name or no place.
+      UserError: something that it names does not exist, or a name has no value.
     """
     name, *words = _words([said]) or [""]
     find_optimizer(name)
@@ -45,10 +45,10 @@ def optimizer_of(said: str) -> tuple[str, dict[str, Any]]:
 
 
 def find_optimizer(name: str) -> None:
-    """Import and register an optimizer of the user's own, `MODULE:FUNCTION`; any other name is one of optax's.
+    """Import and register a custom optimizer, `MODULE:FUNCTION`; any other name is one of optax's.
 
     Raises:
-      UserError: the module or the function is not there, or it makes no optimizer.
+      UserError: there is no such module or function, or it makes no optimizer.
     """
     module, colon, function = name.partition(":")
     if not colon:
@@ -57,7 +57,7 @@ def find_optimizer(name: str) -> None:
         sys.path.insert(0, "")  # the current folder, as for `python -m`
     try:
         found = importlib.import_module(module)
-    except (Exception, SystemExit) as error:  # of any kind: it is the user's own program
+    except (Exception, SystemExit) as error:  # of any kind: it comes from the user's own code
         raise UserError(
             f"The module {module!r} cannot be imported ({type(error).__name__}: {reason(error)}); MODULE:FUNCTION "
             "names a module of this folder or of Python's path, and a function in it."
@@ -68,16 +68,16 @@ def find_optimizer(name: str) -> None:
 
 
 def hyperparameters_of(name: str, said: Iterable[str]) -> dict[str, Value]:
-    """Those of the optimizer `name`, as in `momentum none nesterov true`.
+    """Read hyperparameters of the optimizer `name`, such as `momentum none nesterov true`.
 
     Raises:
-      UserError: there is no such optimizer, or a name has no value; `Optimizer.check` says what else is wrong.
+      UserError: there is no such optimizer, or a name has no value; `Optimizer.check` checks the rest.
     """
     return _settings(name, _words(said), parameters(optimizer_factory(name)))
 
 
 def schedule_of(said: Iterable[str]) -> Schedule | None:
-    """The schedule, `warmup_cosine warmup_fraction 0.05`, or `none`.
+    """Read a schedule, such as `warmup_cosine warmup_fraction 0.05`, or `none`.
 
     Raises:
       UserError: see `optimizers.schedule`; or a name has no value.
@@ -89,7 +89,7 @@ def schedule_of(said: Iterable[str]) -> Schedule | None:
 
 
 def chain_of(said: Iterable[str]) -> tuple[Transformation, ...]:
-    """The transformations, each with values in optax's order and then by name.
+    """Read a chain of transformations, each followed by values in optax's order and then values by name.
 
     For instance `clip_by_global_norm 1.0 add_decayed_weights 1e-4 mask kernels`, or `none`.
 
@@ -130,7 +130,7 @@ def _settings(of: str, words: Sequence[str], known: Mapping[str, Parameter]) -> 
 
 
 def _value(word: str, parameter: Parameter | None = None) -> Value:
-    """None, a switch or a number; or else the word itself."""
+    """The word as None, a bool or a number, or else as it is."""
     if word.lower() in _PLAIN:
         return _PLAIN[word.lower()]
     try:

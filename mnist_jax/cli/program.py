@@ -1,4 +1,4 @@
-"""How a program begins and ends. It imports nothing slow, so that the imports after it are guarded too."""
+"""How a program begins and ends; this module imports nothing slow, so that later imports are guarded, too."""
 
 import contextlib
 import io
@@ -15,17 +15,17 @@ MOST_CPU_DEVICES = 1024  # XLA needs minutes for some thousands
 
 
 def guard() -> None:
-    """Begin a program: its imports too end as in `exit_on_user_error`.
+    """Begin a program: errors in its imports, too, end as in `exit_on_user_error`.
 
     Raises:
       UserError: JAX or XLA does not understand the variables of the environment.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed: the next file to be opened, a checkpoint, would be written to as it
+        if getattr(sys, name) is None:  # closed: the next file opened, say a checkpoint, would take its place
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
     sys.excepthook = _end
     sys.unraisablehook = _swallowed
-    os.environ.pop("MPLBACKEND", None)  # figures need none, and Matplotlib cannot be imported with one it does not know
+    os.environ.pop("MPLBACKEND", None)  # figures need none, and Matplotlib does not import with an unknown one
     check_variables()
 
 
@@ -33,29 +33,29 @@ def guard() -> None:
 def exit_on_user_error() -> Iterator[None]:
     """Turn a `UserError` into its message on stderr and exit status 2, without a traceback.
 
-    Ctrl-C and a closed pipe end with the shell's usual statuses 130 and 141. A character that the
-    terminal's encoding lacks is replaced.
+    Ctrl-C and a closed pipe end with the shell's usual statuses, 130 and 141. Characters that the terminal's encoding
+    lacks are replaced.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a notebook's is another
+        if isinstance(stream, io.TextIOWrapper):  # in a notebook it is something else
             stream.reconfigure(errors="replace")
     try:
         try:
             yield
         finally:
             if sys.stdout is not None and not isinstance(sys.exception(), UserError):
-                sys.stdout.flush()  # here an error is caught; when the interpreter ends it is too late
+                sys.stdout.flush()  # while an error can still be caught
     except UserError as error:
-        # What the user typed may hold line breaks and the like.
+        # What the user typed may contain line breaks and other control characters.
         sentence = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(error))
         _say(f"error: {sentence}")
         _can_flush()
         sys.exit(2)
     except KeyboardInterrupt:
-        if hasattr(sys, "ps1"):  # Python's prompt or a notebook, which continue
+        if hasattr(sys, "ps1"):  # Python's prompt or a notebook must continue
             raise
         _say("interrupted")
-        # Not sys.exit: taking the interpreter down while XLA's threads compute ends in a segmentation fault.
+        # Not sys.exit: shutting down the interpreter while XLA's threads compute ends in a segmentation fault.
         os._exit(130)
     except OSError as error:
         if _can_flush(line="\n"):
@@ -88,7 +88,7 @@ def _end(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 
 def _swallowed(what: "sys.UnraisableHookArgs") -> None:
-    """For `sys.unraisablehook`: Ctrl-C in a callback of C, such as JAX's of the garbage collector, is Ctrl-C too."""
+    """For `sys.unraisablehook`: treat Ctrl-C in a C callback, such as JAX's for the garbage collector, as Ctrl-C."""
     if not issubclass(what.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(what)
     elif not hasattr(sys, "ps1"):
@@ -97,7 +97,7 @@ def _swallowed(what: "sys.UnraisableHookArgs") -> None:
 
 
 def check_variables() -> None:
-    """Raise `UserError` for variables with which JAX cannot be imported, or XLA would abort this process."""
+    """Raise `UserError` for environment variables that keep JAX from being imported or make XLA abort the process."""
     flags = os.environ.get("XLA_FLAGS", "")
     devices = [*re.findall(r"host_platform_device_count=(\d+)", flags), os.environ.get("JAX_NUM_CPU_DEVICES", "")]
     if any(count.isdecimal() and int(count[:9]) > MOST_CPU_DEVICES for count in devices):
@@ -116,7 +116,7 @@ def check_variables() -> None:
 
 
 def _say(sentence: str) -> None:
-    """Print on stderr, which may be on a full disk as well."""
+    """Print to stderr, which may be on a full disk as well."""
     try:
         print(sentence, file=sys.stderr, flush=True)
     except OSError:
@@ -124,7 +124,7 @@ def _say(sentence: str) -> None:
 
 
 def _can_flush(line: str = "") -> bool:
-    """Whether stdout takes what was printed, and a line more."""
+    """Whether stdout accepts what was printed, and `line`."""
     try:
         print(end=line, flush=True)
     except OSError:
@@ -134,6 +134,6 @@ def _can_flush(line: str = "") -> bool:
 
 
 def _drop(number: int) -> None:
-    """What is still to be written to this stream would fail again when the interpreter ends."""
+    """Discard what is left in a stream's buffer: writing it would fail again when the interpreter ends."""
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), number)

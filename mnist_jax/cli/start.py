@@ -15,15 +15,15 @@ from mnist_jax.errors import UserError, reason
 from mnist_jax.runs import processes
 from mnist_jax.runs.provenance import cores
 
-# JAX's extras for the accelerators that its log may call present.
+# What JAX's log calls accelerators that may be present -> the extra to install for them.
 _EXTRAS = {"An NVIDIA GPU": "cuda13", "A Google TPU": "tpu"}
 
 
 def start_jax(arguments: JaxArguments) -> None:
-    """Join other processes, make each core a device, find compiled programs, and check that JAX computes.
+    """Join other processes, make each core a device, set up the compilation cache, and check that JAX computes.
 
     Raises:
-      UserError: the other processes are not found, the CPU cannot be so many devices, or as `check_jax`.
+      UserError: the other processes are not found, the CPU cannot be this many devices, or see `check_jax`.
     """
     if isinstance(arguments, SharedJaxArguments):
         if arguments.distributed:
@@ -37,7 +37,7 @@ def start_jax(arguments: JaxArguments) -> None:
 
 
 def _make_cpu_devices(arguments: SharedJaxArguments) -> None:
-    """Make as many as the option or JAX's variables say, otherwise one per core."""
+    """Make as many devices as the option or JAX's variables say, otherwise one per core."""
     count = arguments.cpu_devices
     if count is None:
         requested = jax.config.values["jax_num_cpu_devices"] > 0 or "host_platform_device_count" in os.environ.get(
@@ -48,7 +48,7 @@ def _make_cpu_devices(arguments: SharedJaxArguments) -> None:
         count = min(cores(), MOST_CPU_DEVICES)
     if not 1 <= count <= MOST_CPU_DEVICES:
         raise UserError(f"A CPU can be 1 to {MOST_CPU_DEVICES:,} devices, not {count}.")
-    with contextlib.suppress(RuntimeError):  # JAX has begun to compute, as in a notebook: its devices stay
+    with contextlib.suppress(RuntimeError):  # JAX has already started, as in a notebook: keep its devices
         jax.config.update("jax_num_cpu_devices", count)
 
 
@@ -56,7 +56,7 @@ def check_jax() -> None:
     """Find the devices and compute on one; report an accelerator that JAX is not installed for.
 
     Raises:
-      UserError: there are none as JAX's variables want them, or nothing can be compiled.
+      UserError: the devices that JAX's variables name do not exist, a variable is not supported, or nothing compiles.
     """
     if jax.config.values["jax_disable_jit"]:
         raise UserError("JAX_DISABLE_JIT is set, but this program needs JAX to compile; unset it.")
@@ -74,7 +74,7 @@ def check_jax() -> None:
     log.addFilter(found)
     try:
         jax.jit(abs)(0)
-    except Exception as error:  # of many kinds, and none of this program: it is JAX alone that runs here
+    except Exception as error:  # of many kinds, but all JAX's: nothing else runs here
         nothing = f"no plugin is installed for a device that JAX_PLATFORMS names; {_package('cuda13')} has NVIDIA's"
         raise jax_refusal(reason(error) if str(error) else nothing) from error
     finally:
@@ -91,14 +91,14 @@ def _package(extra: str) -> str:
 
 
 def _use_compilation_cache() -> None:
-    """JAX's persistent cache, unless its own variable names a folder or the folder cannot be written."""
-    # An entry that was cut short is compiled again, and one that does not fit on the disk is not kept.
+    """Use JAX's persistent cache in our folder, unless JAX's variable names another or ours cannot be written."""
+    # A truncated entry is compiled again, and one that does not fit on the disk is not kept.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     try:
         folder = cache_folder() / "compiled"
-        str(folder).encode()  # as XLA's C++ will
+        str(folder).encode()  # as XLA's C++ code does
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError, UnicodeEncodeError):
         return

@@ -1,4 +1,4 @@
-"""A study from the command line: finished parts are kept in its folder and not repeated, and progress is shown."""
+"""A study from the command line: its folder keeps finished parts, which are not repeated, and progress is shown."""
 
 import contextlib
 import dataclasses
@@ -34,9 +34,9 @@ class Study:
 
     Attributes:
       folder: folder of the study.
-      data: digits that it is on.
-      journal: the runs that are done.
-      event_files: where TensorBoard finds all curves.
+      data: digits that are studied.
+      journal: journal of finished runs.
+      event_files: event files for TensorBoard.
       console: console to print to.
     """
 
@@ -59,11 +59,11 @@ class Study:
         """Train within this block.
 
         Args:
-          keeping: the user's, for checkpoints.
+          keeping: the user's options for checkpoints.
           runs: number of runs of the whole study.
           epochs: number of epochs of each run.
           placement: how runs are placed on devices.
-          in_bulk: of each run only the last epoch is printed, and no checkpoint stays.
+          in_bulk: whether to print only the last epoch of each run, and to keep no checkpoint.
         """
         checkpoints = keeping.checkpoints(self.folder, self.console, keep_last=not in_bulk)
         left = runs - sum("test_correct" in entry for entry in self.journal)
@@ -81,12 +81,12 @@ class Study:
         """The results of a function for each part; parts that the journal holds are not measured again.
 
         Args:
-          parts: names and values that tell a part from all others of the study; they are the function's arguments.
-          function: returns JSON.
-          points: of a part and what was found, for TensorBoard; None draws nothing.
+          parts: names and values that identify a part within the study, and are the function's arguments.
+          function: measures a part; returns a value for JSON.
+          points: makes points for TensorBoard from a part's results; None draws nothing.
 
         Returns:
-          For each part its names and values, and what was found.
+          For each part its names and values, and its results.
         """
         names = list(parts[0])
         known = {tuple(entry[name] for name in names): entry for entry in self.journal if set(names) <= set(entry)}
@@ -113,7 +113,7 @@ class Study:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a study trains its runs; `Study.training` makes one and describes the attributes."""
+    """Trains a study's runs; `Study.training` makes one and describes the attributes."""
 
     study: Study
     epochs: int
@@ -125,10 +125,10 @@ class Training:
     def train(
         self, part: Mapping[str, str], lesson: Lesson, runs: Sequence[Run], test_every: int | None = None
     ) -> list[RunRecord]:
-        """Records of the runs, in order; runs that the journal holds are not trained again.
+        """Train runs and return their records, in order; runs that the journal holds are not trained again.
 
         Args:
-          part: names that, with hyperparameters and seed, tell a run from all others of the study.
+          part: names that, with hyperparameters and seed, identify a run within the study.
           lesson: lesson to train.
           runs: at least one, all with the same hyperparameters.
           test_every: see `train_runs`.
@@ -150,7 +150,7 @@ class Training:
         Args:
           lessons: id -> lesson; they begin in this order.
           runs: see `train`.
-          placements: on devices of their own, see `Placement.apart`.
+          placements: placements that share no device, see `Placement.apart`.
           keep: called with a lesson's id and its records when it ends.
         """
         begun = {lesson_id: self._begun({"lesson": lesson_id}, lesson, runs) for lesson_id, lesson in lessons.items()}
@@ -166,9 +166,9 @@ class Training:
     def _begun(
         self, part: Mapping[str, str], lesson: Lesson, runs: Sequence[Run], test_every: int | None = None
     ) -> tuple[Callable[[Placement], Iterator[Callable[[], object]]], dict[Run, RunRecord]]:
-        """What trains the runs of `train` on a placement, and their records, which grow with that.
+        """A function that trains the runs of `train` on a placement, and their records, to which it adds.
 
-        Of each epoch it yields what shows and keeps it.
+        For each epoch it yields a function that shows and keeps the epoch.
         """
         journal, event_files, data = self.study.journal, self.study.event_files, self.study.data
 
@@ -218,14 +218,14 @@ def begin_study(
     """Run a study within this block, in a new folder or in that of an interrupted one.
 
     Args:
-      described: what is studied, of `describe_run`.
-      data: digits that it is on.
-      keeping: the user's folder, whether it is resumed, event files.
+      described: what `describe_run` returns.
+      data: digits that are studied.
+      keeping: the user's options for the folder, resuming and event files.
       console: console to print to.
       name: name of a new folder, if not the study's.
 
     Raises:
-      UserError: what cannot be kept; a net that does not fit in memory.
+      UserError: results cannot be kept as the user asks, or a net does not fit in memory.
     """
     keeping.check()
     folder, journal = open_study(
@@ -245,7 +245,7 @@ def finish(folder: Path, results: Mapping[str, Any], files: Mapping[str, bytes])
     """Write results.json, and files beside it: name -> content.
 
     Returns:
-      The sentence that says so.
+      A message that names the files.
     """
     write_results(folder, results)
     return f"wrote {', '.join(map(str, [folder / RESULTS, *write_files(folder, files)]))}"
@@ -261,11 +261,11 @@ def how_to_continue(folder: Path, described: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _memory_error() -> Iterator[None]:
-    """JAX's out-of-memory error as a `UserError`."""
+    """Turn JAX's out-of-memory error into a `UserError`."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        # GPUs and TPUs say the one, CPUs the other.
+        # The first is from GPUs and TPUs, the second from CPUs.
         if not any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory")):
             raise
         raise UserError("The net does not fit in this device's memory; make its hidden layers smaller.") from error
@@ -287,20 +287,20 @@ def run_lessons(
     results.json is written after each lesson. Each finished run is in the journal at once; its last checkpoint stays.
 
     Args:
-      study: name of the study; `train` is of one lesson, whose name a new folder gets.
+      study: name of the study; `train` trains one lesson, after which a new folder is named.
       lessons: id -> lesson.
       data: digits to train on.
-      keeping: the user's folder, whether it is resumed, checkpoints and event files.
+      keeping: the user's options for the folder, resuming, checkpoints and event files.
       console: console to print to.
       seeds: run k of every lesson has seed k, so all share its order of examples.
       epochs: number of epochs of each run.
-      devices_per_run: devices over which each run is split.
+      devices_per_run: number of devices over which each run is split.
 
     Returns:
       The folder, and what results.json holds.
 
     Raises:
-      UserError: what cannot run or be written, before anything is trained; a net that does not fit in memory.
+      UserError: something cannot be run or written, found before training; or a net does not fit in memory.
     """
     runs = runs_of_seeds(seeds)
     placement = Placement(devices_per_run=devices_per_run)

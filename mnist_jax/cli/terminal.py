@@ -17,35 +17,35 @@ from mnist_jax.data import Dataset
 from mnist_jax.runs.processes import check_same, in_all, is_first
 from mnist_jax.runs.records import Epoch
 
-# A pipe or a file has no width of its own; wide enough for our tables.
+# For a pipe or a file, which has no width: wide enough for our tables.
 _PIPE_WIDTH = 140
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Let the error pass: rich would exit with status 1."""
+        """Raise the error again: rich would exit with status 1."""
         raise
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A rich console; plain and wide where the output is not a terminal. Of several processes the first one prints."""
+    """A rich console, plain and wide if the output is not a terminal; only the first process prints."""
     quiet = not is_first()
-    # No markup: a user's path may look like it.
+    # No markup: a user's path could be mistaken for it.
     options: dict[str, Any] = {"stderr": stderr, "highlight": False, "markup": False, "emoji": False, "quiet": quiet}
     console = _Console(**options)
     return console if console.is_terminal else _Console(**options, width=_PIPE_WIDTH)
 
 
 def notifier(console: Console) -> Callable[[str], None]:
-    """A function that prints a message on the console so that it cannot be missed."""
+    """A function that prints a message in bold red."""
     return functools.partial(console.print, style="bold red", soft_wrap=True)
 
 
 def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:
-    """Load the data, showing progress and, so that it cannot be missed, any notice.
+    """Load the data, showing progress and any notice.
 
     Raises:
-      UserError: see `data.load`; or several processes that find different digits.
+      UserError: see `data.load`; or processes find different digits.
     """
     with make_console().status("loading the digits; the first time takes longer"):
         loaded = in_all(lambda: data.load(source, split, data_dir))
@@ -58,13 +58,13 @@ def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:
 
 
 def show_notice(notice: str) -> None:
-    """Show what the user must know so that it cannot be missed, if there is anything."""
+    """Show a notice, if there is one, in a red box."""
     if notice:
         make_console(stderr=True).print(Panel(Text(notice), title="NOTICE", border_style="bold red"))
 
 
 class EpochProgress:
-    """A line for each epoch with its figures and the time left; in a terminal a bar below them.
+    """One line per epoch with its results and the time left; in a terminal, a bar below them.
 
     Use it as a context manager.
 
@@ -101,7 +101,7 @@ class EpochProgress:
         self._bar.stop()
 
     def show(self, label: str, epoch: Epoch, *, line: bool = True) -> None:
-        """Move the bar, and print the epoch's line unless that is switched off."""
+        """Move the bar, and print the epoch's line unless `line` is False."""
         self._done += 1
         if epoch.diverged:
             self._total -= self._epochs - epoch.number
@@ -126,11 +126,11 @@ class EpochProgress:
             )
         self._bar.update(self._task, total=self._total, completed=self._done, left=f"{_duration(left)} left")
         if self._done == self._total:
-            self._bar.stop()  # it would keep drawing while something is timed
+            self._bar.stop()  # else it would keep drawing while something is timed
 
 
 def with_time_left(parts: Sequence[Sequence[object]], console: Console) -> Iterator[Any]:
-    """Pass parts of a study on; a line for each that is done, with the time left."""
+    """Yield the parts of a study, printing a line with the time left for each that is done."""
     began = time.monotonic()
     for done, part in enumerate(parts, start=1):
         yield part

@@ -1,1 +1,1 @@
-"""Trained nets: read, carried to other programs and back, and pictures of digits for them."""
+"""Trained nets: read from runs, exchanged with other programs, and given pictures of digits."""

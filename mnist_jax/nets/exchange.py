@@ -34,12 +34,12 @@ _BATCH_NORM = {"scale": "weight", "bias": "bias"}
 _BATCH_STATS = {"mean": "running_mean", "var": "running_var"}
 _COUNT = ".num_batches_tracked"
 
-# The keys of a safetensors file's metadata. PyTorch's tools leave them out.
+# Keys of a safetensors file's metadata, which PyTorch's tools do not write.
 _LESSON, _LESSON_ID, _ENVIRONMENTS = "mnist_jax.lesson", "mnist_jax.lesson_id", "mnist_jax.environments"
 
 
 def pytorch_tensors(state: TrainState) -> dict[str, np.ndarray]:
-    """A state's net in the form of the notebooks' `Net().state_dict()`.
+    """The net of a state in the form of the notebooks' `Net().state_dict()`.
 
     Returns:
       `fc1.weight` `[512, 784]`, `fc1.bias` `[512]`, with batch norm `batch_norm1.weight`, `.bias`, `.running_mean` and
@@ -58,18 +58,18 @@ def pytorch_tensors(state: TrainState) -> dict[str, np.ndarray]:
 
 
 def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: int = 0) -> TrainState:
-    """The state with the net of `pytorch_tensors`; it has no optimizer's state, and its random streams begin again.
+    """The inverse of `pytorch_tensors`; the state has no optimizer state, and new random keys.
 
     Args:
-      tensors: all of the net's, and no others; `num_batches_tracked` may be missing.
-      lesson: whose net it is.
-      seed: of the streams.
+      tensors: all tensors of the net, and no others; `num_batches_tracked` may be missing.
+      lesson: lesson of the net.
+      seed: seed of the keys.
 
     Raises:
-      UserError: a tensor is missing, of another shape or dtype, not finite, or no part of the net.
+      UserError: a tensor is missing, of the wrong shape or dtype, not finite, or not part of the net.
     """
     start = functools.partial(init_net, lesson)
-    state = jax.eval_shape(start, jax.random.key(seed))  # all is checked before any of the net is made
+    state = jax.eval_shape(start, jax.random.key(seed))  # everything is checked before the net is made
     names = {
         **{(layer, name): f"{layer}.{_names(layer)[name]}" for layer in state.params for name in state.params[layer]},
         **{(layer, name): f"{layer}.{_BATCH_STATS[name]}" for layer in state.batch_stats for name in _BATCH_STATS},
@@ -97,11 +97,11 @@ def state_of_tensors(tensors: Mapping[str, np.ndarray], lesson: Lesson, seed: in
 
 
 def _taken(key: str, tensors: Mapping[str, np.ndarray], name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
-    """A tensor, checked, as Flax's array of this name."""
+    """Check the tensor `key`, and return it as Flax's array `name`."""
     tensor = tensors[key]
     shape = like.shape[::-1] if name == "kernel" else like.shape
     if tensor.shape != shape:
-        raise UserError(f"{key} is of shape {tensor.shape}, in the lesson's net of {shape}.")
+        raise UserError(f"{key} has shape {tensor.shape}; the lesson's net needs {shape}.")
     if tensor.dtype != like.dtype:
         raise UserError(f"{key} is {tensor.dtype}, not {like.dtype}; convert the net with .float() before saving.")
     if not np.isfinite(tensor).all():
@@ -110,7 +110,7 @@ def _taken(key: str, tensors: Mapping[str, np.ndarray], name: str, like: jax.Sha
 
 
 def _steps(name: str, count: np.ndarray) -> int:
-    """What a `num_batches_tracked` says, as far as int32 holds it."""
+    """The value of a `num_batches_tracked`, clipped to int32."""
     if count.shape != () or not np.issubdtype(count.dtype, np.integer):
         raise UserError(f"{name} is not a whole number.")
     return min(max(int(count), 0), np.iinfo(np.int32).max)
@@ -121,7 +121,7 @@ def _names(layer: str) -> dict[str, str]:
 
 
 def _turned(name: str, array: np.ndarray) -> np.ndarray:
-    """Flax multiplies by `[in, out]`, PyTorch by the transpose of `[out, in]`."""
+    """Transpose a kernel: Flax's is `[in, out]`, PyTorch's `[out, in]`."""
     return np.ascontiguousarray(array.T) if name == "kernel" else array
 
 
@@ -138,10 +138,10 @@ def safetensors_file(net: TrainedNet) -> bytes:
 
 
 def stablehlo_file(net: TrainedNet) -> bytes:
-    """The net's `logits` as a program of StableHLO with its weights, for CPU, CUDA, ROCm and TPU.
+    """The net's `logits`, weights included, as a StableHLO program for CPU, CUDA, ROCm and TPU.
 
-    `jax.export.deserialize` reads it, without this package; its `.call` takes uint8 `[n, 28, 28]` of any n and gives
-    float32 `[n, 10]`.
+    `jax.export.deserialize` reads it, without this package; its `.call` takes uint8 `[n, 28, 28]` for any n and
+    returns float32 `[n, 10]`.
     """
     from jax import export
 
@@ -158,16 +158,16 @@ def exported(net: TrainedNet, form: str) -> bytes:
 
 
 def read_safetensors(file: Path, lesson_id: str, seed: int = 0) -> TrainedNet:
-    """The net of a safetensors file, as PyTorch or `safetensors_file` writes it.
+    """Read the net from a safetensors file of PyTorch or `safetensors_file`.
 
     Args:
-      file: the user's.
-      lesson_id: whose net it is; the widths of the hidden layers are the file's. A file of this program says what else
-        was changed in the lesson, and keeps that.
+      file: the user's file.
+      lesson_id: lesson of the net; the widths of the hidden layers are taken from the file, and if this program wrote
+        it, all other changes to the lesson, too.
       seed: see `state_of_tensors`.
 
     Raises:
-      UserError: it cannot be read, or holds something else.
+      UserError: the file cannot be read, or does not hold a net of the lesson.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -200,12 +200,12 @@ def _kept_lesson(file: Path, metadata: Mapping[str, str], lesson_id: str) -> Les
 
 
 def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:
-    """The lesson with the widths of the hidden layers that are there, where each layer fits the one before."""
+    """The lesson with the widths of the hidden layers in the file, if each layer fits the one before."""
     widths = [PIXELS]
     while (name := f"fc{len(widths)}.weight") in tensors:
         shape = tensors[name].shape
         if len(shape) != 2 or shape[1] != widths[-1]:
-            return lesson  # whose shapes these are not, and that is said
+            return lesson  # the mismatch is reported later
         widths.append(shape[0])
     is_whole = len(widths) > 2 and widths[-1] == CLASSES
     return dataclasses.replace(lesson, hidden=tuple(widths[1:-1])) if is_whole else lesson
@@ -214,12 +214,12 @@ def _with_widths(lesson: Lesson, tensors: Mapping[str, np.ndarray]) -> Lesson:
 def keep_imported(
     net: TrainedNet, file: Path, data: Dataset, out: Path | None, command: str
 ) -> tuple[Path, dict[str, Any]]:
-    """Make a run's folder for a net trained elsewhere, tested on `data`; `read_nets` finds it there.
+    """Make a run's folder for a net trained elsewhere, tested on `data`, so that `read_nets` finds it there.
 
     Args:
-      net: of epoch 0.
-      file: that it was read from.
-      data: its test split is used.
+      net: net of epoch 0.
+      file: file that the net was read from.
+      data: data whose test split is used.
       out: the user's folder; None is a new one in `runs/`.
       command: command line that makes this folder again.
 
@@ -241,7 +241,7 @@ def keep_imported(
         epochs=net.epoch,
         imported={"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
     )
-    # Of no epochs: what there is of it was measured here.
+    # No epochs: only what was measured here.
     record = RunRecord(
         seed=net.seed,
         test_correct=[int(tested.correct)],
@@ -257,7 +257,7 @@ def keep_imported(
         arrays = {name: np.asarray(array)[None] for name, array in state_arrays(net.state).items()}
         checkpoints.save(net.epoch, arrays, [record.to_json()])
         write_results(folder, results)
-    except BaseException as error:  # the folder is free again: `make_folder` takes none with checkpoints in it
+    except BaseException as error:  # free the folder: `make_folder` refuses one with checkpoints in it
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         (folder / RESULTS).unlink(missing_ok=True)
         if isinstance(error, UserError):

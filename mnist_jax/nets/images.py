@@ -15,13 +15,13 @@ from mnist_jax.errors import UserError, reason
 from mnist_jax.lessons import IMAGE_SHAPE
 
 _BOX = 20  # pixels, the longest side of a digit in MNIST
-_WORKING_SIZE = 1000  # pixels; a larger picture is first made smaller, as nothing that a digit has needs more
+_WORKING_SIZE = 1000  # pixels; a larger picture is first made smaller, since no detail of a digit needs more
 
-_MOST_PIXELS = 50_000_000  # what cameras make; decoded that is up to 200 MB, and little comes on top
-_TILE = 1000  # pixels a side, of a large picture that are converted at a time
+_MOST_PIXELS = 50_000_000  # what cameras produce; decoded up to 200 MB, with little overhead
+_TILE = 1000  # pixels per side of the tiles in which a large picture is converted
 
-# What turns a picture upright, by EXIF's orientation. ImageOps.exif_transpose rewrites the EXIF as well, and fails
-# where that is damaged.
+# What turns a picture upright, by EXIF orientation. ImageOps.exif_transpose also rewrites the EXIF, and fails if it is
+# damaged.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,24 +32,24 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_EMPTY = 0.08  # of the range from black to white: a picture whose ink differs less from its paper is empty
-_CONTRAST = 0.25  # of that range: what is more even than this is all ink or all paper
-_UNEVEN = 0.3  # of that range: how far the light may fall off towards a rim
-_SPECK = 0.01  # of the area of the largest piece
+_EMPTY = 0.08  # of the range from black to white: if ink and paper differ by less, the picture is empty
+_CONTRAST = 0.25  # of that range: what varies less is all ink or all paper
+_UNEVEN = 0.3  # of that range: how far the light may fall off towards an edge
+_SPECK = 0.01  # of the area of the largest piece: smaller pieces are no part of the digit
 _EDGE = 0.2  # of the range from paper to ink: where a digit begins; below it is what JPEG leaves around strokes
 
 
 def read_digit(source: Path | bytes) -> np.ndarray:
-    """A PNG or JPEG picture of one digit, dark on light or light on dark, in MNIST's form.
+    """Read a PNG or JPEG picture of one digit, dark on light or light on dark, into MNIST's form.
 
     Args:
-      source: a file, or what one holds.
+      source: a file, or the bytes of one.
 
     Returns:
       uint8 `[28, 28]`, as `mnist_form` makes it.
 
     Raises:
-      UserError: it cannot be read, is no such picture, too large, or empty.
+      UserError: the picture cannot be read, is not PNG or JPEG, too large, or empty.
     """
     name = str(source) if isinstance(source, Path) else "The picture"
     try:
@@ -60,9 +60,9 @@ def read_digit(source: Path | bytes) -> np.ndarray:
             with Image.open(file, formats=("PNG", "JPEG")) as image:
                 if image.width * image.height > _MOST_PIXELS:
                     raise Image.DecompressionBombError
-                gain = _gain(image)  # first: to look for EXIF in a PNG decodes it
+                gain = _gain(image)  # first: looking for EXIF in a PNG decodes it
                 turn = _TURNS.get(_orientation(image))
-                image.draft("L", (_WORKING_SIZE, _WORKING_SIZE))  # of a JPEG no more is decoded than is needed
+                image.draft("L", (_WORKING_SIZE, _WORKING_SIZE))  # decodes no more of a JPEG than is needed
                 small = _small(image, gain)
                 brightness = _brightness(small if turn is None else small.transpose(turn))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -71,7 +71,7 @@ def read_digit(source: Path | bytes) -> np.ndarray:
         ) from error
     except UnidentifiedImageError as error:
         raise UserError(f"{name} is not a PNG or JPEG picture.") from error
-    except Exception as error:  # of many kinds: the system's, Pillow's for damaged files
+    except Exception as error:  # of many kinds: from the system, or from Pillow for damaged files
         raise UserError(f"{name} cannot be read ({reason(error)}).") from error
     digit = mnist_form(brightness)
     if digit is None:
@@ -80,22 +80,22 @@ def read_digit(source: Path | bytes) -> np.ndarray:
 
 
 def mnist_form(brightness: np.ndarray) -> np.ndarray | None:
-    """A digit as MNIST has it: bright on black, its longest side 20 pixels, centred by mass in 28 x 28.
+    """A digit in MNIST's form: bright on black, its longest side 20 pixels, centred by mass in 28 x 28.
 
-    So the digits of NIST were made those of MNIST (LeCun et al. 1998, "Gradient-based learning applied to document
-    recognition", section III.A), except that what paper and what ink is, is found out: paper is what most of the rim
-    is, allowing for light that falls unevenly.
+    This is how NIST's digits became MNIST's (LeCun et al. 1998, "Gradient-based learning applied to document
+    recognition", section III.A), except that paper and ink must be told apart first: paper is what most of the rim
+    shows, allowing for uneven light.
 
     Args:
       brightness: float32 `[height, width]`, 0 black to 1 white.
 
     Returns:
-      uint8 `[28, 28]`, or None if there is no digit on the picture.
+      uint8 `[28, 28]`, or None if the picture shows no digit.
     """
     paper = _paper(brightness)
     difference = brightness - paper
     is_dark = -difference.min() > difference.max()
-    # Dark ink takes away a share of the light.
+    # Dark ink absorbs a share of the light.
     ink = np.clip(-difference / np.maximum(paper, _EMPTY) if is_dark else difference, 0, None)
     if ink.max() < _EMPTY:
         return None
@@ -109,7 +109,7 @@ def mnist_form(brightness: np.ndarray) -> np.ndarray | None:
     scale = _BOX / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(Image.fromarray(cut.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
-    small = small / small.max()  # a thin stroke of a large picture would be grey
+    small = small / small.max()  # a thin stroke in a large picture would be grey
     canvas = np.zeros(IMAGE_SHAPE, np.float32)
     top, left = (_start(small.sum(axis), length) for axis, length in ((1, IMAGE_SHAPE[0]), (0, IMAGE_SHAPE[1])))
     canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
@@ -117,7 +117,7 @@ def mnist_form(brightness: np.ndarray) -> np.ndarray | None:
 
 
 def _specks(is_ink: np.ndarray) -> np.ndarray:
-    """Where pieces are that are too small to be part of the digit: dust, and the grain of a photograph."""
+    """Mask of pieces that are too small to be part of the digit: dust, and the grain of a photograph."""
     pieces, _ = label(is_ink, np.ones((3, 3)))
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0  # background
@@ -129,7 +129,7 @@ def _rim(pixels: np.ndarray) -> np.ndarray:
 
 
 def _paper(brightness: np.ndarray) -> np.ndarray:
-    """What the brightness were without ink: the plane through those pixels of the rim that are about its median."""
+    """The brightness without ink: a plane fitted to the pixels of the rim that are near its median."""
     position = np.indices(brightness.shape).transpose(1, 2, 0) / max(brightness.shape)
     terms = np.concatenate([np.ones((*brightness.shape, 1)), position], -1)
     values, places = _rim(brightness), _rim(terms)
@@ -139,7 +139,7 @@ def _paper(brightness: np.ndarray) -> np.ndarray:
 
 
 def _start(mass: np.ndarray, length: int) -> int:
-    """Where a digit begins on an axis, so that its centre of mass is in the middle, or as near as it fits.
+    """Where a digit begins on an axis for its centre of mass to be in the middle, or as near as it fits.
 
     In MNIST's own files the centre is 0 to 1 pixels right of and below the middle, hence the rounding upwards.
     """
@@ -148,7 +148,7 @@ def _start(mass: np.ndarray, length: int) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """How a camera held it, by EXIF; 1, as it is, where that is damaged."""
+    """EXIF orientation of a picture; 1, upright, if missing or damaged."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # of many kinds
@@ -156,16 +156,16 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _gain(image: ImageFile.ImageFile) -> float:
-    """Factor that stretches the values of a picture with 16 bits a channel to the full range; 1 for others.
+    """Factor that stretches the values of a picture with 16 bits per channel to the full range; 1 for others.
 
-    Scanners and microscopes use 8, 10, 12 or 14 of the bits, and leave the picture almost black to other programs.
+    Scanners and microscopes use 8, 10, 12 or 14 of the bits, so that the picture looks almost black.
     """
     is_grey = image.mode.startswith("I")
     if not is_grey and not any("16B" in str(tile) for tile in image.tile):
         return 1
     extrema = np.atleast_2d(image.getextrema())
     highest = max(high for band, (_, high) in zip(image.getbands(), extrema, strict=True) if band != "A")
-    if not is_grey:  # of which Pillow keeps the upper 8 bits
+    if not is_grey:  # Pillow keeps the upper 8 bits of colours
         if highest == 0:
             raise ValueError("its colours use only the lower 8 of 16 bits; save it with 8")
         highest = 256 * highest + 255
@@ -173,9 +173,9 @@ def _gain(image: ImageFile.ImageFile) -> float:
 
 
 def _small(image: Image.Image, gain: float) -> Image.Image:
-    """The picture in RGB, or RGBA if parts are transparent, at most `_WORKING_SIZE` a side.
+    """The picture in RGB, or RGBA if parts are transparent, with sides of at most `_WORKING_SIZE`.
 
-    Tile by tile, so that there is no second copy of a large picture, however long it is.
+    It is converted tile by tile, so that there is no second copy of a large picture, whatever its proportions.
     """
     mode = "RGBA" if image.has_transparency_data else "RGB"
     factor = max(1, max(image.size) // _WORKING_SIZE)
@@ -203,7 +203,7 @@ def _brightness(image: Image.Image) -> np.ndarray:
     if not shown.any():
         return np.ones_like(grey)
     low, middle, high = np.percentile(grey[shown], [2, 50, 98])
-    # If it is ink on paper, the outline is paper; if it is ink alone, the paper must differ from it.
+    # With ink on paper, the outline is paper; with ink alone, the paper must differ from it.
     outline = grey[shown & ~binary_erosion(shown)]
     paper = np.median(outline) if high - low > _CONTRAST else float(middle < 0.5)
     return alpha * grey + (1 - alpha) * paper
@@ -217,5 +217,5 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def data_url(png: bytes) -> str:
-    """A PNG file as the address of a picture within a page."""
+    """A PNG file as a data URL, for pictures within a page."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,4 +1,4 @@
-"""Trained nets of a run's folder: found, and read without touching anything."""
+"""Trained nets in a run's folder: found and read without changing anything."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from mnist_jax.runs.schema import fault
 from mnist_jax.runs.states import net_of_arrays
 from mnist_jax.train import TrainState, logits
 
-LATEST = "latest"  # in place of a folder: the newest in runs/
+LATEST = "latest"  # stands for the newest folder in runs/
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +27,12 @@ class TrainedNet:
     """A net as its run left it.
 
     Attributes:
-      lesson_id: lesson it was trained as.
-      seed: of its run.
+      lesson_id: id of its lesson.
+      seed: seed of its run.
       epoch: number of epochs trained; 0 for an imported net.
-      state: of one run, without an axis of runs; its parameters are those to evaluate, and it has no optimizer's state.
-      environments: in which its run was begun and resumed, as results.json has them; none where it was read from a
-        file of its own.
+      state: state of one run, without an axis of runs, without optimizer state, and with the parameters to evaluate.
+      environments: environments in which its run was started and resumed, as in results.json; empty if it was read from
+        a file of its own.
     """
 
     lesson_id: str
@@ -43,7 +43,7 @@ class TrainedNet:
 
     @property
     def history(self) -> str:
-        """Where it comes from, in words."""
+        """Where the net comes from, in words."""
         return f"seed {self.seed}, after epoch {self.epoch}" if self.epoch else "imported"
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class TrainedNet:
 
 
 def run_folder(run: Path) -> Path:
-    """The user's folder of a run, or for `latest` the newest in runs/ (unless a folder has that name).
+    """The folder of a run that the user names, or for `latest` the newest in runs/ (unless a folder has that name).
 
     Raises:
       UserError: there is none.
@@ -72,23 +72,23 @@ def run_folder(run: Path) -> Path:
 def _has_run(folder: Path) -> bool:
     try:
         return (folder / RESULTS).is_file() or (folder / JOURNAL).is_file()
-    except OSError:  # a folder that may not be looked into
+    except OSError:  # a folder that may not be read
         return False
 
 
 def _last_trained(folder: Path) -> float:
-    """When: a report that is written into the folder later does not count."""
+    """Time of the latest training, in seconds; a report that is written into the folder later does not count."""
     files = folder / RESULTS, folder / JOURNAL
     return max(file.stat().st_mtime for file in files if file.is_file())
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What results.json holds, or before it is written the first line of runs.jsonl: what is run.
+    """What results.json holds or, before it is written, the first line of runs.jsonl, which describes the run.
 
-    That it was resumed in another environment is in runs.jsonl first.
+    Environments in which it was resumed are taken from runs.jsonl, which has them first.
 
     Raises:
-      UserError: it cannot be read, or is not what a run writes.
+      UserError: the file cannot be read, or is not what a run writes.
     """
     path = folder / RESULTS if (folder / RESULTS).is_file() else folder / JOURNAL
     lines = _journal(folder)
@@ -101,12 +101,12 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def class_names(run: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the ten classes of what `read_run` read."""
+    """Names of the ten classes of a run that `read_run` read."""
     return tuple(run["data"].get("classes") or DIGITS)
 
 
 def _journal(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of runs.jsonl; the last may be under way."""
+    """The complete lines of runs.jsonl; a last one may be half written."""
     path = folder / JOURNAL
     if not path.is_file():
         return []
@@ -126,8 +126,8 @@ def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
 
     Args:
       folder: folder of the run.
-      lesson_id: of this lesson only.
-      seed: of the runs; None is the first of each lesson.
+      lesson_id: read the net of this lesson only.
+      seed: seed of the runs; None is the first of each lesson.
 
     Raises:
       UserError: there is no such net, or one cannot be read.
@@ -152,10 +152,10 @@ def read_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
 
 
 def find_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = None) -> list[TrainedNet]:
-    """As `read_nets`, but what is not there, is damaged or diverged is left out.
+    """Like `read_nets`, but nets that are missing, damaged or diverged are left out.
 
     Raises:
-      UserError: the run or a checkpoint that is whole cannot be read.
+      UserError: the run or an intact checkpoint cannot be read.
     """
     run = read_run(folder)
     recorded = _recorded(folder, run)
@@ -169,7 +169,7 @@ def find_nets(folder: Path, *, lesson_id: str | None = None, seed: int | None = 
 
 
 def _lessons_with_nets(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Id -> lesson, as JSON has it, of those whose nets a run keeps."""
+    """Id -> lesson as in JSON, of the lessons whose nets a run keeps."""
     lessons = config["lessons"]
     return {name: lessons[name] for name in LESSONS if name in lessons and (folder / CHECKPOINTS / name).is_dir()}
 
@@ -194,12 +194,13 @@ def _read_net(
 ) -> TrainedNet | None:
     """The net of a lesson and seed.
 
-    Of several, as where devices came or went, the one whose test losses are recorded, or else the longest trained.
+    If there are several, because devices were added or removed, the one whose test losses are recorded, or else the
+    longest trained.
     """
     groups = {path: int(match[1]) for path in folder.iterdir() if (match := re.match("seed-([0-9]+)-", path.name))}
     if seed is None:
         seed = min(groups.values(), default=0)
-    # A group of runs side by side is named after its first.
+    # A group of runs side by side is named after its first seed.
     nets = []
     for path in sorted(groups, key=lambda path: (groups[path] != seed, path)):
         net, losses = _read_row(path, lesson, lesson_id, seed)
@@ -210,7 +211,7 @@ def _read_net(
 
 
 def _read_row(group: Path, lesson: Lesson, lesson_id: str, seed: int) -> tuple[TrainedNet | None, list[float]]:
-    """A group's net of a seed, if it is of the group, and its test losses so far."""
+    """The net of a seed in a group, if it is there, and its test losses so far."""
     checkpoint = last_checkpoint(group)
     if checkpoint is None:
         return None, []
@@ -227,7 +228,7 @@ def _read_row(group: Path, lesson: Lesson, lesson_id: str, seed: int) -> tuple[T
 
 
 def probabilities(net: TrainedNet, images: np.ndarray) -> np.ndarray:
-    """float32 `[n, 10]`, of each digit, for uint8 `[n, 28, 28]`: the softmax of the net's logits.
+    """Probability of each digit, float32 `[n, 10]`, for images uint8 `[n, 28, 28]`: the softmax of the net's logits.
 
     Raises:
       UserError: they are not finite.

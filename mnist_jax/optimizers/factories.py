@@ -1,4 +1,4 @@
-"""optax's functions that make optimizers, and those that make what may stand before one: found by looking."""
+"""optax's functions that make optimizers, or transformations for a chain before one, found in the installed optax."""
 
 import functools
 import inspect
@@ -17,23 +17,23 @@ from mnist_jax.optimizers.parameters import Factory, parameters, signature
 _RATES = ("learning_rate", "max_learning_rate")
 
 # What cannot train here, and why.
-_EACH = "needs the gradient of each single example, and a step here has the batch's mean only."
+_EACH = "needs the gradient of each single example, but a step here has only the batch's mean."
 REFUSED = {
     "contrib.dpsgd": f"contrib.dpsgd {_EACH}",
     "contrib.differentially_private_aggregate": f"contrib.differentially_private_aggregate {_EACH}",
-    "scale_by_learning_rate": "scale_by_learning_rate turns the gradient around, and the optimizer does so itself.",
+    "scale_by_learning_rate": "scale_by_learning_rate flips the gradient's sign, which the optimizer already does.",
     "contrib.scale_by_muon": "contrib.scale_by_muon takes matrices only; the optimizer contrib.muon takes a whole net.",
 }
 
 
 def _makers(module: ModuleType, prefix: str = "") -> Iterator[tuple[str, Factory]]:
-    """Name -> public function that makes a transformation, and of which all that it needs can be set."""
+    """Yield name and function for each that makes a transformation and whose required arguments can be set."""
     for name, made in vars(module).items():
         if name.startswith("_") or inspect.isclass(made) or not callable(made):
             continue
         try:
             shape = inspect.signature(made)
-        except ValueError:  # of a type's alias
+        except ValueError:  # a type alias
             continue
         returns = str(shape.return_annotation)
         is_maker = "GradientTransformation" in returns and "Callable" not in returns
@@ -56,11 +56,10 @@ def _is_optimizer(name: str, factory: Factory) -> bool:
 
 
 def _as_named(factory: Factory) -> Factory:
-    """The same with its first argument called learning_rate, and with a name for each number of a tuple.
+    """The factory with its first argument renamed to learning_rate, and a name for each number of a tuple.
 
-    Prodigy's `betas`, a tuple of two numbers, become `betas_1` and `betas_2`. Keywords that it takes of any name are
-    not set by name: optax would inject them as one argument. It raises `UserError` where the factory makes no
-    transformation.
+    Prodigy's `betas`, a tuple of two numbers, become `betas_1` and `betas_2`. `**kwargs` cannot be set by name: optax
+    would inject them as one argument. Calling it raises `UserError` if the factory returns no transformation.
     """
     arguments = inspect.signature(factory).parameters.values()
     first, *rest = (argument for argument in arguments if argument.kind is not argument.VAR_KEYWORD)
@@ -84,7 +83,7 @@ def _as_named(factory: Factory) -> Factory:
 
 
 def _is_tuple_of_numbers(default: object) -> bool:
-    """Whether each can be set: a number below 0, as in the coefficients of muon, cannot."""
+    """Whether it is a tuple of numbers that can be set: negative ones, as in muon's coefficients, cannot."""
     return isinstance(default, tuple) and all(isinstance(value, float) and value >= 0 for value in default)
 
 
@@ -111,14 +110,15 @@ def refused_optimizer_names() -> list[str]:
 
 
 def register(name: str, factory: Factory) -> None:
-    """Make an optimizer of one's own known, for `optimizer(name, ...)`.
+    """Register a custom optimizer, for `optimizer(name, ...)`.
 
     Args:
-      name: not one of optax's.
-      factory: as optax's are: its first argument is the learning rate, and what else it needs can be set.
+      name: a name that optax does not use.
+      factory: returns an optax transformation; its first argument is `learning_rate`, and every other one has a default
+        or is annotated as a float or an int.
 
     Raises:
-      UserError: it is not such a function, or optax has one of that name.
+      UserError: the factory is not of this form, or optax uses the name.
     """
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"The name of an optimizer must be a word, not {short(name)}.")
@@ -126,7 +126,7 @@ def register(name: str, factory: Factory) -> None:
         raise UserError(f"optax has a {name} of its own; choose another name for yours.")
     try:
         has_rate = callable(factory) and _has_rate(factory)
-    except ValueError:  # it is C's, and its arguments are not known
+    except ValueError:  # written in C, with unknown arguments
         has_rate = False
     if not has_rate:
         raise UserError(f"The first argument of {name} must be called learning_rate.")
@@ -134,12 +134,12 @@ def register(name: str, factory: Factory) -> None:
     if unknown := _unknown(made):
         raise UserError(f"{name} needs {unknown[0]}; give it a default, or annotate it as a float or an int.")
     if name in OPTIMIZERS:
-        jax.clear_caches()  # programs with the one of that name are compiled
+        jax.clear_caches()  # compiled programs may hold the one that is replaced
     OPTIMIZERS[name] = made
 
 
 def optimizer_factory(name: str) -> Factory:
-    """The function that makes the optimizer; those of `optax.contrib` may be named without `contrib.`.
+    """The function that makes the optimizer of this name, in which `contrib.` may be left out.
 
     Raises:
       UserError: there is none, or it cannot train here.
@@ -148,12 +148,12 @@ def optimizer_factory(name: str) -> Factory:
 
 
 def transformation_factory(name: str) -> Factory:
-    """The same of what may stand before an optimizer."""
+    """The function that makes the transformation of this name; raises as `optimizer_factory` does."""
     return _looked_up("transformation", name, TRANSFORMATIONS)
 
 
 def full_name(name: str) -> str:
-    """The one name of what may have two: `muon` is `contrib.muon`."""
+    """The canonical name: `contrib.muon` for `muon`."""
     contrib = f"contrib.{name}"
     return contrib if contrib in _FOUND and name not in _FOUND else name
 

@@ -1,4 +1,4 @@
-"""The arguments that a function of optax takes: which of them are settings, of what kind, and in what range."""
+"""The arguments of optax's functions: which of them can be set, of what kind they are, and in what range."""
 
 import dataclasses
 import functools
@@ -19,31 +19,31 @@ Value = float | bool | int | str | None  # as JSON holds it
 Pairs = tuple[tuple[str, Value], ...]
 Factory = Callable[..., optax.GradientTransformation]
 
-KERNELS = "kernels"  # in place of a mask: weights of layers, without biases and batch norm
+KERNELS = "kernels"  # stands for a mask of the dense layers' kernels, without biases and batch norm
 
-# Of float32, in which they are used: outside these a number would become 0 or infinity.
+# The range of float32, in which optimizers compute: beyond it a number would become 0 or infinity.
 SMALLEST, LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
-# Weights of running averages: outside [0, 1) the average grows without bound. So does one that float32 rounds to 1.
+# Decay rates of running averages, which grow without bound outside [0, 1), or where float32 rounds the rate to 1.
 _AVERAGES = {
     "momentum", "decay", "rho", "beta", "b1", "b2", "b3", "beta3", "adam_b1", "adam_b2", "betas_1", "betas_2",
 }  # fmt: skip
 
-_FLOATS = ("float16", "float32")  # numpy, and so a checkpoint that is read, has no bfloat16
+_FLOATS = ("float16", "float32")  # not bfloat16, which numpy, and so a checkpoint, lacks
 
 
 def is_whole(value: object) -> bool:
-    """Whether it is a whole number: JSON and Python take True for 1."""
+    """Whether the value is an int; True and False do not count, though Python's bool is an int."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a number, whole or not, as JSON can hold it."""
+    """Whether the value is an int or a float, but not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def a_number(value: object, *, whole: bool = False) -> str:
-    """What a message asks for in place of `value`: of a number that is not Python's, such as numpy's, one that is."""
+    """What an error message asks for: a number, or a Python number where `value` is, say, numpy's."""
     if type(value).__module__ == "builtins":
         return "a whole number" if whole else "a number"
     return "a Python int" if whole else "a Python number"
@@ -54,11 +54,11 @@ class Parameter:
     """An argument that can be set.
 
     Attributes:
-      name: of the argument.
-      kind: of its values: a number is traced, all else changes the program.
+      name: name of the argument.
+      kind: kind of its values; a `number` is traced, the others change the program.
       choices: the words that it takes.
-      default: optax's.
-      is_optional: whether None is a value of it.
+      default: optax's default.
+      is_optional: whether it may be None.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Parameter:
         return self.default is inspect.Parameter.empty
 
     def check(self, value: Value) -> None:
-        """Raise `UserError` unless this argument takes the value."""
+        """Raise `UserError` unless the value is valid for this argument."""
         if value is None and self.is_optional:
             return
         if self.kind == "number":
@@ -88,7 +88,7 @@ class Parameter:
             raise UserError(f"{self.name} must be {' or '.join(self.choices) or 'True or False'}, not {value!r}.")
 
     def _check_number(self, value: Any) -> None:
-        # Others of these names, as the beta of optimistic_adam_v2, are factors, which optax sets to 1.
+        # Some arguments of these names, such as optimistic_adam_v2's beta, are factors; their default is 1.
         is_average = self.name in _AVERAGES and self.default != 1
         below = np.float32(1) if is_average else np.float32("inf")
         if not is_number(value) or not (value == 0 or SMALLEST <= value <= LARGEST) or np.float32(value) >= below:
@@ -104,16 +104,16 @@ def signature(factory: Factory) -> Mapping[str, inspect.Parameter]:
 
 @functools.cache
 def parameters(factory: Factory) -> Mapping[str, Parameter]:
-    """The arguments that can be set, in the factory's order, by name."""
+    """The arguments that can be set, by name, in the factory's order."""
     found = (_parameter(argument) for argument in signature(factory).values())
     settable = {parameter.name: parameter for parameter in found if parameter is not None}
-    if "key" in settable:  # of random numbers; optax's `seed` is its old name
+    if "key" in settable:  # `seed` is optax's old name for it
         settable.pop("seed", None)
     return settable
 
 
 def _parameter(argument: inspect.Parameter) -> Parameter | None:
-    """What can be set of an argument; None for functions, arrays and the like."""
+    """The argument as a `Parameter`; None if it cannot be set, such as functions and arrays."""
     name, default = argument.name, argument.default
     kinds = set(_kinds(argument.annotation))
     optional = default is None or type(None) in kinds
@@ -127,7 +127,7 @@ def _parameter(argument: inspect.Parameter) -> Parameter | None:
         return Parameter(name, "switch", default)
     if isinstance(default, str):
         words = typing.get_args(argument.annotation)
-        return Parameter(name, "word", default, words, optional) if words else None  # which there are is not known
+        return Parameter(name, "word", default, words, optional) if words else None  # else the valid words are unknown
     is_unset = default is None or default is argument.empty
     if is_whole(default) or (is_unset and int in kinds and float not in kinds):
         return Parameter(name, "whole", default, (), optional)
@@ -143,17 +143,17 @@ def _kinds(annotation: Any) -> Iterable[Any]:
 
 
 def _is_tree(kinds: Iterable[Any]) -> bool:
-    """Whether a whole tree of arrays is taken, of which a number would be a leaf."""
+    """Whether the argument is a tree of arrays, of which a number would be only a leaf."""
     return any(typing.get_origin(kind) in (Iterable, Mapping) for kind in kinds)
 
 
 def of_kernels(tree: Any) -> Any:
-    """The mask of the word `kernels`: of the same structure, True at the kernels of dense layers."""
+    """The mask that `kernels` stands for: the tree's structure, True at the kernels of dense layers."""
     return jax.tree_util.tree_map_with_path(lambda path, _: getattr(path[-1], "key", None) == "kernel", tree)
 
 
 def check_values(name: str, settable: Mapping[str, Parameter], values: Mapping[str, Value]) -> None:
-    """Raise `UserError` unless what is called `name` takes these values, and needs no others."""
+    """Raise `UserError` unless these values are valid for the function `name`, and none is missing."""
     if values and not settable:
         raise UserError(f"{name} takes no settings; {next(iter(values))!r} was given.")
     for key, value in values.items():
@@ -165,7 +165,7 @@ def check_values(name: str, settable: Mapping[str, Parameter], values: Mapping[s
 
 
 def factory_arguments(factory: Factory, values: Mapping[str, Value]) -> dict[str, Any]:
-    """What the factory is given for these values."""
+    """The keyword arguments with which to call the factory."""
     known = parameters(factory)
     given = {"key": 0, **values} if "key" in known else values
     return {name: _argument(value, known[name]) for name, value in given.items()}
@@ -174,7 +174,7 @@ def factory_arguments(factory: Factory, values: Mapping[str, Value]) -> dict[str
 def _argument(value: Value, parameter: Parameter) -> Any:
     if parameter.name.endswith("mask") and value == KERNELS:
         return of_kernels
-    # As a float: optax would hold the number 1 as an integer.
+    # Optax would keep 1 as an integer.
     return float(value) if parameter.kind == "number" and value is not None else value
 
 
@@ -189,7 +189,7 @@ def static_arguments(factory: Factory, values: Mapping[str, Value]) -> set[str]:
 
 
 def check_form(what: str, name: object, called: str, pairs: object) -> None:
-    """Raise `UserError` unless they are a name, and (name, value) pairs sorted by name."""
+    """Raise `UserError` unless `name` is a str and `pairs` are (name, value) pairs sorted by name."""
     if not isinstance(name, str):
         raise UserError(f"The name of the {what} must be a str, not {short(name)}.")
     if not isinstance(pairs, tuple) or not all(map(_is_pair, pairs)):
@@ -209,5 +209,5 @@ def _is_pair(value: object) -> bool:
 
 
 def words(pairs: Pairs) -> str:
-    """As `, b1 0.9, nesterov true`."""
+    """The pairs in words: `, b1 0.9, nesterov true`."""
     return "".join(f", {key} {f'{value:g}' if is_number(value) else str(value).lower()}" for key, value in pairs)

@@ -25,7 +25,7 @@ _MOST_STEPS = 2**31 - 1  # optax counts them in int32
 
 # Where optax has no default; `init_value` is 1 in a schedule that begins at its peak.
 _DEFAULTS = {"value": 1.0, "peak_value": 1.0, "init_value": 0.0, "end_value": 0.0}
-_REST_OF_RUN = ("decay_steps", "transition_steps")  # their default
+_REST_OF_RUN = ("decay_steps", "transition_steps")  # what they default to
 _WARMUP_FRACTION = 0.05  # of the run, as in AlgoPerf's baselines
 
 
@@ -34,13 +34,13 @@ class Schedule:
     """The name of one of optax's schedules, and its numbers; `schedule()` makes one with keywords, and checks it.
 
     Attributes:
-      name: of optax's function, without the suffix `_schedule`.
-      numbers: (name, value) pairs sorted by name; what is not named keeps its default.
+      name: name of optax's function, without the suffix `_schedule`.
+      numbers: (name, value) pairs sorted by name; others keep their defaults.
       steps: number of steps of the whole run; None until `for_run` sets it.
-      epochs: number of epochs of the whole run; None like `steps`.
+      epochs: number of epochs of the whole run; None until then, too.
 
     Raises:
-      UserError: a field of another form.
+      UserError: a field has the wrong type or form.
     """
 
     name: str
@@ -60,11 +60,11 @@ class Schedule:
         return f"{self.name}{words(self.numbers)}"
 
     def check(self) -> None:
-        """Raise what `schedule()` would."""
+        """Raise `UserError` as `schedule()` does."""
         _check(self)
 
     def for_run(self, *, steps_per_epoch: int, epochs: int) -> "Schedule":
-        """The same for a run of this length; one that knows its run stays as it is.
+        """The schedule set to a run of this length; unchanged if its length is already set.
 
         Raises:
           UserError: see `schedule()` and `shape`.
@@ -76,10 +76,10 @@ class Schedule:
         return chosen
 
     def shape(self) -> Callable[[jax.typing.ArrayLike], jax.Array]:
-        """What the learning rate is multiplied by at a step, counted from 0: optax's schedule with a peak of 1.
+        """Optax's schedule with a peak of 1: from a step, counted from 0, to the factor of the learning rate.
 
         Raises:
-          UserError: see `schedule()`; the run is not known yet, or too short.
+          UserError: see `schedule()`; or the length of the run is not set, or too short.
         """
         self.check()
         if self.steps is None or self.epochs is None:
@@ -102,10 +102,10 @@ class Schedule:
 
 
 class RateState(NamedTuple):
-    """Where a schedule stands.
+    """The state of a `ScheduledRate`.
 
     Attributes:
-      step: int32, steps taken.
+      step: int32, number of steps taken.
       peak: the learning rate that the shape is multiplied by.
     """
 
@@ -117,8 +117,8 @@ class ScheduledRate(NamedTuple):
     """The learning rate as a stateful schedule of optax, for `optax.inject_hyperparams`: a shape times a traced peak.
 
     Attributes:
-      shape: of `Schedule`.
-      peak: that the state begins with.
+      shape: what `Schedule.shape` returns.
+      peak: initial peak of the state.
     """
 
     shape: Callable[[jax.typing.ArrayLike], jax.Array]
@@ -147,22 +147,21 @@ def schedule(name: str, /, **numbers: Value) -> Schedule:
         schedule("piecewise_constant", at_5_epochs=0.1, at_8_epochs=0.1)
 
     Lengths do not depend on the run: optax's `warmup_steps` is given as `warmup_epochs`, `warmup_fraction` (of the run)
-    or `warmup_steps`, `transition_begin` as `transition_begin_epochs` and so on. They are rounded to steps, to one at
-    least. By default a warm-up is 5 % of the run, `decay_steps` all of it, warm-up included, and `transition_steps`
-    what is left after the warm-up.
+    or `warmup_steps`, `transition_begin` as `transition_begin_epochs` and so on. They are rounded to steps, at least
+    one. By default a warm-up is 5 % of the run, `decay_steps` all of it, warm-up included, and `transition_steps` what
+    is left after the warm-up.
 
     Values (`init_value`, `peak_value`, `end_value`) are fractions of the optimizer's learning rate. Where optax has no
-    default, that of the peak is 1, those before it and at the end are 0.
+    default, the peak is 1, and the values before it and at the end are 0.
 
     Optax's `boundaries_and_scales` is given boundary by boundary, as `at_5_epochs=0.1`.
 
     Args:
-      name: of the function in optax, with or without its suffixes `_schedule` and `_decay`; see `schedule_names`.
+      name: name of optax's function, with or without its suffixes `_schedule` and `_decay`; see `schedule_names`.
       numbers: its arguments, as above.
 
     Raises:
-      UserError: a schedule that optax does not have or that has no form here, a number that it does not take or that is
-        outside its range, or one that is missing.
+      UserError: the schedule is unknown or not supported, or a number is unknown, out of range or missing.
     """
     plain = name.removesuffix("_schedule") if isinstance(name, str) else name
     full = f"{plain}_decay" if f"{plain}_decay" in _factories() else plain
@@ -172,12 +171,12 @@ def schedule(name: str, /, **numbers: Value) -> Schedule:
 
 
 def schedule_names() -> list[str]:
-    """Those of optax's schedules that `schedule()` makes."""
+    """Names of the schedules that `schedule()` makes."""
     return [name for name in _factories() if "other" not in _kinds(name).values()]
 
 
 def refused_schedule_names() -> list[str]:
-    """The others, which are not made of names and numbers alone; `schedule()` says why."""
+    """Names of optax's other schedules, which need more than names and numbers; `schedule()` says why."""
     return sorted(_factories().keys() - schedule_names())
 
 
@@ -197,7 +196,7 @@ def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
 
 @functools.cache
 def _kinds(name: str) -> Mapping[str, str]:
-    """What each parameter of optax's function is: `other` for what has no form here."""
+    """The kind of each parameter of optax's function; `other` cannot be set here."""
 
     def kind(annotation: Any) -> str:
         if annotation in (plain := {int: "length", bool: "switch", str: "word"}):
@@ -210,7 +209,7 @@ def _kinds(name: str) -> Mapping[str, str]:
 
 @functools.cache
 def _spellings(name: str) -> Mapping[str, tuple[str, str]]:
-    """What a schedule's numbers are called here: name -> (optax's parameter, unit of a length)."""
+    """Names of a schedule's numbers here -> (optax's parameter, unit of a length)."""
     return {
         (f"{key.removesuffix('_steps')}_{unit}" if unit else key): (key, unit)
         for key, kind in _kinds(name).items()
@@ -236,14 +235,14 @@ def _check(chosen: Schedule) -> None:
         if has_boundaries and _AT.fullmatch(key):
             _check_number(key, value, zero=True)
             continue
-        check_choice(f"number of {name}", key, [*spellings, *(["at_5_epochs and the like"] if has_boundaries else [])])
+        check_choice(f"argument of {name}", key, [*spellings, *(["at_5_epochs and so on"] if has_boundaries else [])])
         parameter, unit = spellings[key]
         if parameter in given:
             raise UserError(f"{key} sets the {parameter} of {name} a second time; set it once.")
         given[parameter] = value
         _check_setting(key, value, kinds[parameter], unit, default=_defaults(name).get(parameter))
     if has_boundaries and not any(_AT.fullmatch(key) for key, _ in chosen.numbers):
-        raise UserError(f"The schedule {name} needs a change, as at_5_epochs.")
+        raise UserError(f"The schedule {name} needs at least one change, such as at_5_epochs 0.1.")
     missing = set(kinds) - set(given) - set(_defaults(name))
     if missing:
         ways = [key for key, (parameter, _) in spellings.items() if parameter == min(missing)]
@@ -254,7 +253,7 @@ def _check(chosen: Schedule) -> None:
 
 
 def _defaults(name: str) -> Mapping[str, Any]:
-    """Optax's and ours; None for the rest of the run, for our part of it to warm up, and for no boundaries."""
+    """Defaults, optax's or ours; None stands for the rest of the run, our length of a warm-up, or no boundaries."""
     own = {**_DEFAULTS, **dict.fromkeys((*_REST_OF_RUN, "warmup_steps"))}
     parameters = _parameters(name)
     if "peak_value" not in parameters:
@@ -272,7 +271,7 @@ def _check_setting(key: str, value: Value, kind: str, unit: str, *, default: Any
         if not isinstance(value, form):
             raise UserError(f"{key} must be {what}, not {value!r}.")
         return
-    # Optax would never leave a warm-up of no steps, and divides by others.
+    # Optax would never leave a warm-up of 0 steps, and divides by other lengths.
     zero = default == 0 or key.endswith("value")
     _check_number(key, value, zero=zero, most=1 if unit == "fraction" else LARGEST)
 
@@ -286,7 +285,7 @@ def _check_number(key: str, value: Any, *, zero: bool, most: float = LARGEST) ->
 
 
 def _arguments(chosen: Schedule, steps: int, epochs: int) -> dict[str, Any]:
-    """What optax's function takes for a run of this length."""
+    """The arguments of optax's function for a run of this length."""
     sizes = {"epochs": steps / epochs, "fraction": steps, "steps": 1}
 
     def in_steps(amount: Any, unit: str) -> int:

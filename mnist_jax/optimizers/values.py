@@ -2,7 +2,7 @@
 
 An `Optimizer` is a value, so a lesson can hold it, two can be compared and jit can take it as static. The
 numbers in it become traced values of the optimizer's state (`optax.inject_hyperparams`): one compiled program
-serves every learning rate, and `jax.vmap` can run over them. What else can be set changes the program.
+serves every learning rate, and `jax.vmap` can run over them. Other settings change the program.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ def _plain(name: str) -> str:
 
 
 def may_start_at_0(name: str) -> bool:
-    """Whether an optimizer would ever leave a learning rate of 0 in its first step."""
+    """Whether an optimizer still learns if the learning rate of its first step is 0."""
     return _plain(name) not in _NEVER_FROM_0
 
 
@@ -54,14 +54,14 @@ def takes_schedule(name: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Transformation:
-    """What stands before the optimizer in a chain, such as `clip_by_global_norm`; `transformation()` makes one.
+    """A step of a chain before the optimizer, such as `clip_by_global_norm`; `transformation()` makes one.
 
     Attributes:
-      name: of the function of optax that makes it.
-      arguments: (name, value) pairs sorted by name; what is not named keeps optax's default.
+      name: name of optax's function.
+      arguments: (name, value) pairs sorted by name; others keep optax's defaults.
 
     Raises:
-      UserError: not of this form; whether there is such a transformation, `check` says.
+      UserError: a field has the wrong type or form; `check` checks the rest.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Transformation:
         return f"{self.name}{words(self.arguments)}"
 
     def check(self) -> None:
-        """Raise `UserError` unless optax has it, with these arguments."""
+        """Raise `UserError` unless optax has the transformation and it takes these arguments."""
         check_values(self.name, parameters(transformation_factory(self.name)), dict(self.arguments))
 
     def transformation(self) -> Any:
@@ -90,13 +90,13 @@ class Optimizer:
     Attributes:
       name: a key of `OPTIMIZERS`.
       learning_rate: step size, above 0.
-      hyperparameters: optax's other arguments as (name, value) pairs sorted by name; what is not named keeps
-        optax's default.
+      hyperparameters: optax's other arguments as (name, value) pairs sorted by name; the rest keep their defaults.
       schedule: how the learning rate changes, with `learning_rate` as its peak; None if it does not.
       chain: transformations of the gradients before the optimizer, in this order.
 
     Raises:
-      UserError: not of this form; whether there is such an optimizer, `check` says: a run can be read without it.
+      UserError: a field has the wrong type or form. `check` checks the rest, so that a run can be read without its
+        optimizer.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Optimizer:
 
     @property
     def label(self) -> str:
-        """What it is called in tables where learning rates have a column of their own."""
+        """Its name in tables that have a column for learning rates."""
         return self._words(self.name)
 
     def _words(self, name: str) -> str:
@@ -167,7 +167,7 @@ class Optimizer:
         return injected(**arguments)
 
     def for_run(self, *, steps_per_epoch: int, epochs: int) -> "Optimizer":
-        """The optimizer for a run of this length, on which its schedule depends; without one the optimizer as it is.
+        """The optimizer with its schedule, if it has one, set to a run of this length.
 
         Raises:
           UserError: see `Schedule.for_run`; or a schedule that begins at 0 where the optimizer cannot.
@@ -211,7 +211,7 @@ def optimizer(
 
 
 def transformation(name: str, /, *values: Value, **arguments: Value) -> Transformation:
-    """`Transformation` with its arguments as optax's function has them: `transformation("clip_by_global_norm", 1.0)`.
+    """`Transformation` with its arguments as optax's function takes them: `transformation("clip_by_global_norm", 1.0)`.
 
     Raises:
       UserError: unknown name, unknown argument, or a value that it does not take.
@@ -229,7 +229,7 @@ def transformation(name: str, /, *values: Value, **arguments: Value) -> Transfor
 
 
 def hyperparameter_names(name: str) -> list[str]:
-    """What can be set, beside the learning rate, of optax's optimizer of this name."""
+    """Names of an optimizer's settings besides the learning rate."""
     return sorted(_hyperparameters(name))
 
 

@@ -7,16 +7,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-# What decides about results. Documents, tests, and results that are written into the checkout do not.
+# What results depend on; not documents, tests, or results that are written into the checkout.
 _PROGRAM = ("mnist_jax", ":(glob)experiments/**/*.py")
 
 
 def checkout(root: Path) -> dict[str, Any]:
-    """What is known of the checkout at `root`, the folder that holds `mnist_jax`; nothing here fails or prints.
+    """Describe the checkout at `root`, the folder that holds `mnist_jax`, without ever failing or printing.
 
     Returns:
       `commit`, its hash; None where git is missing or refuses, or no commit of the repository holds the package, as in
-      a virtual environment. `dirty`, whether the program is another than the commit's: a file of `mnist_jax` or a
+      a virtual environment. `dirty`, whether the program differs from the commit's: a file of `mnist_jax` or a
       script of `experiments` was changed, added or deleted, and is not ignored; None without a commit. `lock_sha256`,
       of `requirements.lock`; None where there is none.
     """
@@ -31,11 +31,11 @@ def checkout(root: Path) -> dict[str, Any]:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """What git says, which changes nothing and starts no daemon."""
+    """Git's output; nothing is changed, and no daemon started."""
     return subprocess.run(
         ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments],
         cwd=root,
-        # Within a hook of git these name its repository.
+        # In a git hook, these variables name the hook's repository.
         env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
         stdin=subprocess.DEVNULL,
         capture_output=True,

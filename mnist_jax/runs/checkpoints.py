@@ -14,7 +14,7 @@ from mnist_jax.data.files import make_folders, replace_file
 from mnist_jax.errors import UserError, reason
 from mnist_jax.runs.processes import from_first, in_all
 
-HISTORY = "history"  # the tensor that holds it, as JSON
+HISTORY = "history"  # name of the tensor that holds the history, as JSON
 
 # A checkpoint's file is named after its epoch and the first half of its content's SHA-256: safetensors would not
 # notice a flipped bit. Files with other names are not ours.
@@ -25,9 +25,9 @@ class Checkpoint(NamedTuple):
     """What a checkpoint holds.
 
     Attributes:
-      epoch: its number.
-      arrays: name -> array, the state.
-      history: JSON, of all epochs so far.
+      epoch: number of the epoch.
+      arrays: the state, name -> array.
+      history: metrics of all epochs so far, as JSON.
     """
 
     epoch: int
@@ -41,8 +41,8 @@ class Checkpoints:
     Args:
       folder: created with the first checkpoint.
       every: epochs between checkpoints; the last epoch always gets one.
-      keep: number of newest ones kept during training.
-      keep_last: whether the last one stays afterwards.
+      keep: number of newest checkpoints kept during training.
+      keep_last: whether the last checkpoint is kept afterwards.
       notify: called with a message about a checkpoint that is damaged or cannot be removed.
 
     Raises:
@@ -56,17 +56,17 @@ class Checkpoints:
         every: int = 1,
         keep: int = 2,
         keep_last: bool = True,
-        notify: Callable[[str], object] = lambda sentence: None,
+        notify: Callable[[str], object] = lambda message: None,
     ) -> None:
         for what, number in (("epochs from one checkpoint to the next", every), ("checkpoints kept", keep)):
             if number < 1:
                 raise UserError(f"The number of {what} must be at least 1, not {number}.")
         self._folder, self._every, self._keep = folder.absolute(), every, keep
         self._keep_last, self._notify = keep_last, notify
-        self._stuck: set[Path] = set()  # could not be removed, as the user knows
+        self._stuck: set[Path] = set()  # could not be removed, and have been reported
 
     def of(self, name: str) -> "Checkpoints":
-        """Those of the runs called `name`, in a folder below this one."""
+        """The checkpoints of the runs called `name`, in a subfolder of this one."""
         folder = self._folder / name
         return Checkpoints(folder, every=self._every, keep=self._keep, keep_last=self._keep_last, notify=self._notify)
 
@@ -80,9 +80,9 @@ class Checkpoints:
         When this returns, it is synced to disk.
 
         Args:
-          epoch: its number.
-          arrays: name -> array, the state.
-          history: JSON.
+          epoch: number of the epoch.
+          arrays: the state, name -> array.
+          history: metrics of all epochs so far, as JSON.
 
         Raises:
           UserError: it cannot be written; earlier checkpoints are untouched.
@@ -92,7 +92,7 @@ class Checkpoints:
     def _save(self, epoch: int, arrays: Mapping[str, np.ndarray], history: Any) -> None:
         from safetensors.numpy import save
 
-        # In C order: `save` writes the memory of an array as it lies there.
+        # In C order: `save` writes an array's memory as it is.
         tensors = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         content = save({**tensors, HISTORY: np.frombuffer(json.dumps(history).encode(), np.uint8)})
         path = self._folder / f"{epoch}-{_digest(content)}.safetensors"
@@ -114,10 +114,10 @@ class Checkpoints:
                 self._remove(other)
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; newer ones that are damaged are reported, and stay for now.
+        """The newest intact checkpoint; damaged newer ones are reported, and stay for now.
 
         Raises:
-          UserError: it cannot be read.
+          UserError: a checkpoint cannot be read.
         """
         name = from_first(self._newest_whole)
         return None if name is None else in_all(lambda: self._in_this_process(name))
@@ -136,7 +136,7 @@ class Checkpoints:
         return None if whole is None else whole.name
 
     def finish(self) -> None:
-        """The runs are over: keep their last checkpoint or none.
+        """Clean up after the runs: keep their last checkpoint, or none.
 
         Raises:
           UserError: the folder cannot be read.
@@ -145,7 +145,7 @@ class Checkpoints:
             from_first(self._remove_all)
 
     def finish_groups(self) -> None:
-        """All runs are over: `finish` each group below, also those that another number of devices had made.
+        """`finish` every group in this folder, also those that another number of devices left.
 
         Raises:
           UserError: a folder cannot be read.
@@ -166,7 +166,7 @@ class Checkpoints:
             self._folder.parent.rmdir()
 
     def _remove_parts(self) -> None:
-        """What a process left that was killed while it wrote."""
+        """Remove what a process that was killed while writing has left."""
         for part in self._folder.glob(".*-*.safetensors.*.part"):
             self._remove(part)
 
@@ -180,17 +180,17 @@ class Checkpoints:
 
 
 def last_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole in the folder of a `Checkpoints`, which may be writing there.
+    """The newest intact checkpoint in the folder of a `Checkpoints`, which may be writing to it.
 
-    Nothing in the folder is changed, so that a net can be looked at while it is trained.
+    Nothing in the folder is changed, so that a net can be read while it is trained.
 
     Raises:
-      UserError: it cannot be read.
+      UserError: a checkpoint cannot be read.
     """
     files = _files(folder)
     try:
         found = next(filter(None, map(_read, files)), None)
-    except UserError:  # as on NFS, where a file that another machine removes meanwhile is no longer valid
+    except UserError:  # as on NFS, if another machine has removed the file meanwhile
         if _files(folder) == files:
             raise
         found = None
@@ -199,7 +199,7 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The checkpoints that are there, the newest first."""
+    """The folder's checkpoints, newest first."""
     try:
         files = [path for path in folder.iterdir() if FILE.fullmatch(path.name)]
     except (FileNotFoundError, NotADirectoryError):
@@ -217,7 +217,7 @@ def _read(path: Path) -> Checkpoint | None:
     """A checkpoint; None if it is damaged or gone.
 
     Raises:
-      UserError: it cannot be read, which says nothing of its content; or it is of another version.
+      UserError: it cannot be read, which says nothing about its content; or another version wrote it.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -233,7 +233,7 @@ def _read(path: Path) -> Checkpoint | None:
     try:
         arrays = load(content)
         return Checkpoint(_epoch(path), arrays, json.loads(arrays.pop(HISTORY).tobytes()))
-    except (SafetensorError, KeyError, ValueError, RecursionError) as error:  # but its content is what was written
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:  # though it is as it was written
         raise UserError(
             f"{path} is a checkpoint of another version of this program ({reason(error)}); train again in another "
             "folder."

@@ -32,7 +32,7 @@ from mnist_jax.train import (
     train_epoch_with_tests,
 )
 
-# Bytes that all runs on one device may take where it does not say what it has, as a CPU.
+# Bytes that all runs on one device may take if it reports no limit, as a CPU.
 MOST_BYTES = 2**34
 
 # Runs that one device trains side by side under vmap. A CPU is busy with one net, and slower per net with more. An
@@ -41,9 +41,9 @@ MOST_BYTES = 2**34
 # device, to be given as `--side-by-side`.
 SIDE_BY_SIDE = {"cpu": 1, "gpu": 128, "tpu": 32}
 
-# Of an epoch. By default XLA copies a kernel on the CPU before each step that updates it in place, which takes a
-# seventh of a lesson's time; regions of the program's order show that nothing reads it any more. It also uses half of
-# each AVX-512 register: with whole registers an epoch of `adam` takes a sixth less time, of the others 5 to 8 % less.
+# For compiling an epoch. By default XLA copies a kernel on the CPU before each step that updates it in place, which
+# takes a seventh of a lesson's time; region analysis shows that nothing reads it any more. It also uses half of each
+# AVX-512 register: with whole registers an epoch of `adam` takes a sixth less time, of the others 5 to 8 % less.
 COMPILER_OPTIONS = {"cpu": {"xla_cpu_copy_insertion_use_region_analysis": True, "xla_cpu_prefer_vector_width": 512}}
 
 
@@ -63,13 +63,13 @@ class Placement:
     devices: tuple[jax.Device, ...] | None = None
 
     def usable(self) -> Sequence[jax.Device]:
-        """`devices`, or all those of all processes."""
+        """`devices`, or else all devices of all processes."""
         return self.devices or jax.devices()
 
     def apart(self, runs: int, most: int) -> list["Placement"]:
         """Placements that share no device, for up to `most` lessons at a time, each with devices for `runs` runs.
 
-        Only this one if there are too few devices for two lessons, or several processes.
+        Only this placement if there are too few devices for two lessons, or several processes.
         """
         devices, size = self.usable(), runs * self.devices_per_run
         count = min(most, len(devices) // size) if jax.process_count() == 1 else 1
@@ -80,9 +80,9 @@ class Placement:
 
 
 def most_side_by_side(lesson: Lesson, data: Dataset) -> int:
-    """How many runs one device trains at a time, at most: what fits in `memory_limit`.
+    """The largest number of runs that one device can train at a time within `memory_limit`.
 
-    Counted are their weights, as much again three times for the gradients and Adam, and the activations of an
+    It counts the weights, as much again each for the gradients and Adam's two moments, and the activations of an
     evaluation.
     """
     examples = max(largest_evaluation(data), lesson.batch_size)
@@ -96,7 +96,7 @@ def memory_limit() -> int:
 
 
 def largest_evaluation(data: Dataset) -> int:
-    """Images of the larger of the splits that runs are evaluated on."""
+    """Number of images in the larger of the splits that runs are evaluated on."""
     return max(data.test.size, 0 if data.validation is None else data.validation.size)
 
 
@@ -121,13 +121,13 @@ class Trainer:
     Args:
       lesson: lesson to train.
       data: training data.
-      runs: all that will be trained, in groups of `width`; hyperparameters of other names compile again.
+      runs: all runs that will be trained, in groups of `width`.
       placement: how runs are placed on devices.
       test_every: see `train_runs`.
 
     Attributes:
-      width: runs in a group.
-      tells_right: whether it is asked which test images are right.
+      width: number of runs in a group.
+      tells_right: whether a run's last epoch records which test images are right.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Trainer:
         test_every: int | None = None,
     ) -> None:
         devices_per_run = placement.devices_per_run
-        # A process without a part in the mesh could not run its programs: several processes use all their devices.
+        # A process without a device in the mesh could not run its programs: several processes use all devices.
         usable = placement.usable()
         useful = len(usable) if jax.process_count() > 1 else len(runs) * devices_per_run
         devices = np.array(usable[:useful]).reshape(-1, devices_per_run)
@@ -174,9 +174,9 @@ class Trainer:
         self._compiled: Any = None
 
     def name(self, group: Sequence[Run]) -> str:
-        """Of a group's checkpoints: the same where training would give the same to the last bit.
+        """Name for a group's checkpoints, the same wherever training gives the same results to the last bit.
 
-        Or up to rounding, where a run is split over another number of devices: then it may continue.
+        Or up to rounding, if a run is split over another number of devices: it may continue there.
         """
         shape = [len(self._mesh.devices), self.width]
         what = [*self._what, shape, [dataclasses.asdict(run) for run in group]]
@@ -191,10 +191,11 @@ class Trainer:
         """Train for an epoch; the first call compiles, unless `compile` was called.
 
         Args:
-          states: of a group; donated.
+          states: the group's states; donated.
 
         Returns:
-          The states, each run's mean loss `[width]`, and its correct test images along the way `[width, tests]`.
+          The states, each run's mean loss `[width]` in nats, and the number of test images it had right along the way,
+          int32 `[width, tests]`.
         """
         if not self.is_compiled:
             self.compile(states)
@@ -202,16 +203,16 @@ class Trainer:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether `epoch` will run at once."""
+        """Whether `epoch` runs without compiling first."""
         return self._compiled is not None
 
     def compile(self, states: TrainState, options: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Compile the epoch for states like these, with `options` of XLA beside ours."""
+        """Compile the epoch for states like these, with `options` of XLA in addition to ours."""
         lowered = self._epoch.lower(states, self._train, self._test)
         self._compiled = lowered.compile(compiler_options={**COMPILER_OPTIONS.get(self._platform, {}), **options})
 
     def memory(self, states: TrainState) -> int:
-        """Bytes that the compiled epoch or the evaluation of states like these takes on a device, by XLA's plan."""
+        """Bytes that XLA plans per device for the compiled epoch or for evaluating such states, whichever is larger."""
         plans = [
             compiled.memory_analysis()
             for compiled in (self._compiled, self._evaluate.lower(states, self._test).compile())
@@ -234,14 +235,14 @@ class Trainer:
         return self._right(states, self._test)
 
     def arrays(self, states: TrainState, count: int) -> dict[str, np.ndarray]:
-        """The states of a group of `count` runs by name, random keys as their data: what a checkpoint holds."""
+        """What a checkpoint holds: the `state_arrays` of the group's `count` runs, without copies that fill it up."""
         return {name: array[:count] for name, array in fetched(state_arrays(states)).items()}
 
     def restored(self, states: TrainState, arrays: Mapping[str, np.ndarray]) -> TrainState:
-        """States like these, of which `arrays` are the values; a smaller group is filled up as in `start`.
+        """States of the form of `states` with the values of `arrays`; a smaller group is filled up as in `start`.
 
         Raises:
-          UserError: they are of other states.
+          UserError: see `state_of_arrays`.
         """
         rows = NamedSharding(self._mesh, PartitionSpec("run"))
         filled = {
@@ -252,12 +253,12 @@ class Trainer:
 
 
 def on_device(data: Dataset) -> Dataset:
-    """The same with its training and test arrays on the first device, where what trains on them there shares them."""
+    """The data set with its training and test arrays on the first device, to be shared by what trains there."""
     return dataclasses.replace(data, train=jax.device_put(data.train), test=jax.device_put(data.test))
 
 
 def fetched(tree: Any) -> Any:
-    """Arrays of a group as numpy arrays, all of it, whichever process computed it."""
+    """The arrays of a whole group as numpy arrays, whichever process computed them."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
@@ -272,7 +273,7 @@ def _as_it_is(state: TrainState) -> TrainState:
 
 
 def _stacked(runs: Sequence[Run], mesh: Mesh) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Seeds and hyperparameters of a group, one a row, each row on its device."""
+    """Seeds and hyperparameters of a group, one row per run, each row on its device."""
     seeds = np.array([run.seed for run in runs], np.uint32)
     rows = [dict(run.hyperparameters) for run in runs]
     # `init_state` casts them to the lesson's dtype; several processes compare them as they are on the device.
@@ -282,12 +283,12 @@ def _stacked(runs: Sequence[Run], mesh: Mesh) -> tuple[jax.Array, dict[str, jax.
 
 
 def _grouped(function: Callable[..., Any], mesh: Mesh, *, shared: int = 0, donate: bool = False) -> Any:
-    """A function of one run as a function of a group: its rows split over the devices, mapped on each.
+    """Turn a function of one run into one of a group, whose rows are split over the devices and mapped on each.
 
     Args:
-      function: its first argument is of one run.
-      mesh: with an axis `run`; what else it has is left to the compiler.
-      shared: number of further arguments, which are the same for all.
+      function: function whose first argument belongs to one run.
+      mesh: mesh with an axis `run`; any other axis is left to the compiler.
+      shared: number of further arguments, which all runs share.
       donate: whether the first argument is donated.
     """
     rows, whole = PartitionSpec("run"), PartitionSpec()

@@ -1,4 +1,4 @@
-"""Files of a run: the folder, results.json, and how they are written so that none is ever half there."""
+"""Files of a run: the folder, results.json, and how they are written so that none is ever half written."""
 
 import contextlib
 import functools
@@ -19,23 +19,23 @@ RESULTS = "results.json"
 JOURNAL = "runs.jsonl"
 CHECKPOINTS = "checkpoints"
 SPEED = "speed.json"
-TABLE = "README.md"  # which a browser of the files shows beside the figures
-# Any of these in a folder belongs to a run, which another one would overwrite or continue with.
+TABLE = "README.md"  # shown by sites that browse folders, such as GitHub
+# A folder with any of these holds a run, which another run would overwrite or continue.
 _OF_A_RUN = (RESULTS, JOURNAL, CHECKPOINTS, SPEED)
 # The temporary name of a file that a study writes.
 _PART = re.compile(rf"\.([a-z_]+\.(json|png|html)|{re.escape(TABLE)})\.[1-9][0-9]*\.part")
 
 
 def make_folder(out: Path | None, name: str, file: str) -> Path:
-    """The folder for a run's files, made if need be; an empty file in it says that it is taken.
+    """Make the folder for a run's files, if it does not exist, and claim it with an empty file.
 
     Args:
       out: the user's choice; None is `runs/NAME-DATE-TIME`.
-      name: of the run.
-      file: the empty one.
+      name: name of the run.
+      file: name of the empty file.
 
     Raises:
-      UserError: it holds a run already, of whatever kind, or a `README.md`, or cannot be written.
+      UserError: the folder already holds a run of any kind, or a `README.md`, or cannot be written.
     """
     if out is not None:
         return _claim(expand_user(out), file)
@@ -75,13 +75,13 @@ def _cannot_write(folder: Path, error: OSError) -> UserError:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """`replace_file`, by the first of several processes."""
+    """`replace_file`, in the first process only."""
     from_first(lambda: replace_file(path, content))
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a process left in a study's folder that was killed in `replace_file`."""
-    with contextlib.suppress(OSError):  # it does no harm
+    """Remove what a process that was killed in `replace_file` has left in a study's folder."""
+    with contextlib.suppress(OSError):  # they do no harm
         for path in folder.iterdir():
             if _PART.fullmatch(path.name) and path.is_file():
                 path.unlink()
@@ -89,10 +89,10 @@ def remove_parts(folder: Path) -> None:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """A file that the user names, taken before anything slow; what is called with its content writes it.
+    """Claim a file that the user names, before anything slow; yields the function that writes its content.
 
     Raises:
-      UserError: it already exists, and so it stays, or it cannot be written.
+      UserError: it already exists (and is kept), or it cannot be written.
     """
     path = expand_user(path)
     try:
@@ -109,12 +109,12 @@ def new_file(path: Path) -> Iterator[Callable[[bytes], None]]:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """`write_file` each, file name -> content, into a folder; returns their paths."""
+    """Write files, name -> content, into a folder; returns their paths."""
     for name, content in files.items():
         write_file(folder / name, content)
     return [folder / name for name in files]
 
 
 def write_results(folder: Path, results: Mapping[str, Any], file: str = RESULTS) -> None:
-    """Write results.json, or `file`; a number that is not finite is refused, JSON has none."""
+    """Write results.json, or `file`; a number that is not finite, which JSON lacks, raises ValueError."""
     write_file(folder / file, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())

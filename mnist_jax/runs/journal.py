@@ -20,9 +20,9 @@ from mnist_jax.runs.provenance import (
     program,
 )
 
-_RESUMED_IN = "resumed_in"  # of an environment, in a line that is no finished part; and of all of them in the results
+_RESUMED_IN = "resumed_in"  # key of a later environment, in a line of its own, and of all of them in results.json
 _CHOOSE = "choose another folder with --out."
-_GROUPING = ("backend", "devices", "processes")  # of an environment: they decide which runs train side by side
+_GROUPING = ("backend", "devices", "processes")  # what in an environment decides which runs train side by side
 
 
 class Journal:
@@ -32,20 +32,20 @@ class Journal:
     refused. While a journal is open no other process can open it; use it as a context manager.
 
     Args:
-      folder: of the study.
-      header: what is studied, of `describe_run`; to resume, it must be that of the folder's journal in all but the
-        command and the environment.
+      folder: folder of the study.
+      header: what `describe_run` returns; to resume, it must equal the journal's but for the command, the environment
+        and where the digits were.
       notify: receives a message if the environment or the program has changed, or the folder cannot be locked.
 
     Attributes:
-      header: as results.json begins: with the environment of the start, and others in which the study was resumed.
+      header: the beginning of results.json: the header with the environment of the start, and those of later resumes.
 
     Raises:
       UserError: the folder holds something else, another process works in it, or it cannot be written.
     """
 
     def __init__(
-        self, folder: Path, header: Mapping[str, Any], *, notify: Callable[[str], object] = lambda sentence: None
+        self, folder: Path, header: Mapping[str, Any], *, notify: Callable[[str], object] = lambda message: None
     ) -> None:
         self._path, self._notify = folder / JOURNAL, notify
         self._resources = contextlib.ExitStack()  # lock and file, in the first process
@@ -61,14 +61,14 @@ class Journal:
     def __exit__(self, *exception: object) -> None:
         if exception[0] is not None and self._is_new and not self._entries and not self._has_checkpoints():
             with contextlib.suppress(OSError):
-                self._path.unlink()  # nothing came of it: the folder is free again
+                self._path.unlink()  # nothing was trained: free the folder
         self._resources.close()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._entries)
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Keep a finished part.
+        """Append a finished part.
 
         Raises:
           UserError: it cannot be written.
@@ -96,7 +96,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 if b"\n" not in self._path.read_bytes():
-                    self._path.unlink()  # not even a header fitted on the disk: the folder is free again
+                    self._path.unlink()  # not even a header fitted on the disk: free the folder
             raise self._cannot_write(error, _CHOOSE) from error
 
     def _begin_or_resume(self, header: Mapping[str, Any]) -> tuple[list[Any], list[dict[str, Any]]]:
@@ -153,7 +153,7 @@ class Journal:
     def _write(self, entry: Mapping[str, Any]) -> None:
         content = memoryview((json.dumps({**entry, "digest": _digest(entry)}, allow_nan=False) + "\n").encode())
         end = self._size + len(content)
-        self._file.truncate(self._size)  # what an earlier error left of a line
+        self._file.truncate(self._size)  # drops the partial line that an earlier error left
         while content:
             content = content[self._file.write(content) :]
         os.fsync(self._file.fileno())
@@ -172,22 +172,22 @@ def open_study(
     header: Mapping[str, Any],
     *,
     resume: bool = False,
-    notify: Callable[[str], object] = lambda sentence: None,
+    notify: Callable[[str], object] = lambda message: None,
 ) -> tuple[Path, Journal]:
     """Open the folder of a study, new or left by an interrupted study with the same header.
 
     Args:
       out: the user's choice; None is a new folder, `runs/NAME-DATE-TIME`.
-      name: of a new folder.
+      name: name of a new folder.
       header: see `Journal`.
-      resume: the study in `out`, which is otherwise refused.
+      resume: continue the study in `out`, which is otherwise refused.
       notify: see `Journal`.
 
     Raises:
       UserError: there is nothing to resume, or something that may not be overwritten, or another process works on it,
         or it cannot be written.
     """
-    # Several processes with different settings would train them as one.
+    # Otherwise, processes started with different settings would train as one.
     own = {key: value for key, value in _identity(header).items() if key != "data"}
     check_same(
         own, lambda first: f"This process was started with other arguments than process 0 ({_difference(first, own)})."
@@ -211,7 +211,7 @@ def _study_folder(out: Path | None, name: str, resume: bool) -> Path:
 
 
 def _identity(header: Mapping[str, Any]) -> dict[str, Any]:
-    """What identifies a study: its header without command, environment and the folder of the digits, read from JSON."""
+    """What identifies a study: its header, as read from JSON, without command, environment and folder of the digits."""
     found = json.loads(json.dumps({**header, "environment": None}))
     found.get("config", {}).pop("command", None)
     found.get("data", {}).pop("where", None)
@@ -219,7 +219,7 @@ def _identity(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """The first thing in which two headers differ, `config.epochs is 5, not 10`; empty where they do not."""
+    """The first difference of two headers, `config.epochs is 5, not 10`; empty if there is none."""
     return next((f"{name} is {was}, not {now}" for name, was, now in differences(old, new)), "")
 
 
@@ -230,5 +230,5 @@ def _digest(entry: Mapping[str, Any]) -> str:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that no file can have: `make_folder` says so
+    except OSError:  # a name that no file can have: `make_folder` refuses it
         return False

@@ -34,21 +34,21 @@ def train_runs(
 ) -> Iterator[Epoch]:
     """Train all runs with one compiled program, yielding each run's epoch as it ends.
 
-    Runs go in groups, on each device of the placement (by default those of all processes) some of them under
-    `jax.vmap`. Every process gets every epoch. A group always trains whole: the number of runs side by side changes the
-    last digits.
+    Runs train in groups, spread over the devices of the placement (by default those of all processes), on each of them
+    under `jax.vmap`. Every process gets every epoch. A group always trains as a whole: the number of runs side by side
+    changes the last digits.
 
     Args:
       lesson: lesson to train.
       data: training data.
       runs: seeds and hyperparameters.
-      epochs: number of epochs of each run; one that diverges ends with the epoch in which it did.
+      epochs: number of epochs of each run; a run that diverges ends with that epoch.
       placement: how runs are placed on devices.
-      test_every: evaluate on the test split after every so many steps too, and tell which of its images are right after
-        a run's last epoch.
+      test_every: number of steps between further evaluations on the test split; if given, a run's last epoch also
+        records which test images are right.
       checkpoints: where groups under way are kept; a group that is found there continues from its newest checkpoint,
         and its epochs before that are yielded again.
-      done: those of `runs` whose epochs are known; they are not yielded, and groups of nothing else not trained.
+      done: those of `runs` whose epochs are known; they are not yielded, and a group of only such runs is not trained.
 
     Raises:
       UserError: see `check_runs`.
@@ -69,10 +69,10 @@ def check_runs(
 
     Raises:
       UserError: no epochs, no runs, a seed that is not 0 to 2^32-1, a hyperparameter that the optimizer lacks or that
-        is out of its range, a schedule that does not fit the run, a batch larger than the training data, float64
+        is out of range, a schedule that does not fit the run, a batch larger than the training data, float64
         without jax_enable_x64, devices over which the hidden units cannot be split evenly, or more runs side by side
         than fit.
-      ValueError: runs with different hyperparameters.
+      ValueError: runs that name different hyperparameters.
     """
     if epochs < 1:
         raise UserError(f"The number of epochs must be at least 1, not {epochs}.")
@@ -146,7 +146,7 @@ def _train_epoch(
     if not trainer.is_compiled:
         trainer.compile(states)
     began = time.perf_counter()
-    # A copy between host and device that nobody asked for would be a bug: fail, do not slow down.
+    # An implicit copy between host and device would be a bug: fail instead of slowing down.
     with jax.transfer_guard("disallow"):
         states, loss, tests = trainer.epoch(states)
         loss.block_until_ready()
@@ -171,6 +171,6 @@ def _train_epoch(
     ended = [is_last or epoch.diverged for epoch in epochs]
     rows = fetched(trainer.right(states)) if any(ended) and trainer.tells_right else []
     for i, (row, has_ended) in enumerate(zip(rows, ended, strict=False)):
-        if has_ended:  # the count is that of these images, also if another program rounds differently
+        if has_ended:  # so that the count matches the images even if the evaluation rounds differently
             epochs[i] = dataclasses.replace(epochs[i], test_correct=int(row.sum()), right=pack_bits(row))
     return states, epochs

@@ -25,12 +25,12 @@ def join() -> None:
     JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
     Raises:
-      UserError: they are not found, or the variables are not what they should be.
+      UserError: they are not found, or a variable is invalid.
     """
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
     if address is not None and not re.fullmatch(r".+:\d+", address):
         raise UserError(f"JAX_COORDINATOR_ADDRESS must be HOST:PORT, not {address!r}.")
-    # JAX would catch SIGTERM for it, and the process continue.
+    # With this service JAX would catch SIGTERM, and the process would continue.
     jax.config.update("jax_enable_preemption_service", False)
     processes, own = _number("JAX_NUM_PROCESSES"), _number("JAX_PROCESS_ID")
     try:
@@ -54,10 +54,10 @@ def is_first() -> bool:
 
 
 def from_first(function: Callable[[], T]) -> T:
-    """What `function` returns in the first process, in all of them; it must be JSON's.
+    """Call `function` in the first process, and return its result, a value of JSON, in all of them.
 
     Raises:
-      UserError: it did so in the first process.
+      UserError: `function` raised one in the first process.
     """
     if not _several():
         return function()
@@ -77,10 +77,10 @@ def from_first(function: Callable[[], T]) -> T:
 
 
 def in_all(function: Callable[[], T]) -> T:
-    """What `function` returns; where it fails with a `UserError` in one process, all end with one.
+    """Call `function` in every process; if it raises a `UserError` in one of them, all raise one.
 
     Raises:
-      UserError: the process's own, or that another one had an error.
+      UserError: this process's own, or one that names another process that had an error.
     """
     if not _several():
         return function()
@@ -98,11 +98,11 @@ def in_all(function: Callable[[], T]) -> T:
 
 
 def check_same(value: T, refusal: Callable[[T], str]) -> None:
-    """Raise `UserError` in all processes unless all have the same `value`, which must be JSON's.
+    """Raise `UserError` in all processes unless they all have the same `value`, a value of JSON.
 
     Args:
-      value: this process's.
-      refusal: the first process's value, where this one's differs -> the error's sentence.
+      value: this process's value.
+      refusal: makes the error's message from the first process's value, if this one's differs.
     """
     first = from_first(lambda: value)
 

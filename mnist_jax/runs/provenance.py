@@ -49,29 +49,29 @@ _ROUNDING = (
     "jax_use_hlo_logistic_lowering",
     "jax_use_shardy_partitioner",
 )
-# Of an environment, what changes no rounding: what the program is has its own sentence, and a CPU's cores are in
-# `device`.
+# What in an environment does not change rounding, or is reported elsewhere: the program in a notice of its own, a CPU's
+# cores in `device`.
 _NO_MATTER = {"mnist_jax", "commit", "dirty", "lock_sha256", "python", "cores", "lessons_at_a_time"}
 
 _CONTROL_GROUPS = (Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))  # their root, and the file that names our own
 
 
 def command_line(program: str) -> str:
-    """What makes this run again, for results.json: `program` with this process's arguments but `--resume`."""
+    """The command that repeats this run, for results.json: `program` with this process's arguments but `--resume`."""
     return f"{program} {shlex.join(argument for argument in sys.argv[1:] if argument != '--resume')}".strip()
 
 
 def describe_run(
     study: str, data: Dataset, lessons: Mapping[str, Lesson], *, command: str, **settings: Any
 ) -> dict[str, Any]:
-    """What is run, as results.json begins.
+    """Describe a run: the beginning of its results.json.
 
     Args:
-      study: its name; no other study continues with it.
+      study: name of the study, which no other one resumes.
       data: training, validation and test data.
       lessons: id -> lesson, as trained or as the study starts from.
-      command: command line that makes these results again.
-      settings: seeds, epochs and the like.
+      command: command line that repeats the run.
+      settings: seeds, epochs and so on.
     """
     return {
         "study": study,
@@ -87,7 +87,7 @@ def describe_run(
 
 
 def environment() -> dict[str, Any]:
-    """Program, versions, system, device and settings: what made results, and may change how they are rounded.
+    """Program, versions, system, device and settings: what results come from, and what may change their rounding.
 
     `commit`, `dirty` and `lock_sha256` are those of `checkout`.
     """
@@ -123,7 +123,7 @@ def environment_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
 
 
 def _known_to(other: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of nested values whose names `other` has too."""
+    """The nested values whose names `other` has, too."""
 
     def known(value: Any, its: Any) -> Any:
         return _known_to(its, value) if isinstance(value, Mapping) and isinstance(its, Mapping) else value
@@ -141,7 +141,10 @@ def program(recorded: Mapping[str, Any]) -> str:
 
 
 def may_be_another_program(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether two `environment`s are of different programs, or of one with uncommitted changes; no where one is old."""
+    """Whether two `environment`s may differ in program: another version or commit, or uncommitted changes now.
+
+    False if an old record does not say.
+    """
     return bool(program(old) and program(new)) and (program(old) != program(new) or new["dirty"])
 
 
@@ -158,9 +161,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
 
 
 def jax_settings_restored(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """How to give JAX the settings of an old `describe_run`, where nothing else differs: `set JAX_ENABLE_X64=True`.
+    """How to give JAX the settings of an old `describe_run`: `set JAX_ENABLE_X64=True`.
 
-    Empty where nothing or something else differs.
+    Empty if nothing differs, or something else does, too.
     """
     steps = []
     for name, was, _ in differences(old, new):
@@ -179,7 +182,7 @@ def numerics() -> dict[str, Any]:
 
 
 def _jax_settings(names: Sequence[str]) -> dict[str, Any]:
-    """Their values now, of those that this version of JAX has."""
+    """The current values of those settings that this version of JAX has."""
     values = {name: getattr(jax.config, name, jax.config.values[name]) for name in names if name in jax.config.values}
     return {name: value.name if isinstance(value, enum.Enum) else value for name, value in values.items()}
 
@@ -210,7 +213,7 @@ def processor() -> str:
 
 
 def driver() -> str | None:
-    """The version of NVIDIA's driver; None where it does not say, as outside Linux."""
+    """The version of NVIDIA's driver; None if unknown, as outside Linux."""
     with contextlib.suppress(OSError):
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
         return found[0] if (found := re.search(r"\b\d+(\.\d+)+\b", text)) else None
@@ -219,12 +222,12 @@ def driver() -> str | None:
 
 @functools.cache
 def _own_checkout() -> dict[str, Any]:
-    """Asked once per process, when results are begun: the program that runs is that of its start."""
+    """`checkout`, once per process: the program that runs stays what it was, whatever happens to its files."""
     return checkout(Path(__file__).resolve().parents[2])
 
 
 def _own_version() -> str | None:
-    """The package's; None where it is not installed but on the path."""
+    """The package's version; None if it is on the path without being installed."""
     with contextlib.suppress(PackageNotFoundError):
         return version("mnist_jax")
     return None

@@ -11,7 +11,7 @@ import numpy as np
 
 from mnist_jax.errors import UserError
 
-MOST_SEEDS = 10_000  # of a study; more is a slip of the finger
+MOST_SEEDS = 10_000  # of a study; more would be a typing mistake
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Run:
 
     Attributes:
       seed: random seed of initial weights, order of examples and dropout.
-      hyperparameters: (name, value) pairs in place of the lesson's optimizer's; they are traced, so another value
-        compiles nothing.
+      hyperparameters: (name, value) pairs that replace the lesson's optimizer's; they are traced, so other values do
+        not compile again.
     """
 
     seed: int
@@ -45,17 +45,18 @@ class Epoch:
 
     Attributes:
       run: the run that it belongs to.
-      number: from 1.
+      number: number of the epoch, from 1.
       train_loss: mean over the epoch of each example's cross-entropy before its step, in nats, with dropout.
       test_loss: on the test split, in nats.
       test_correct: test images classified correctly.
-      validation_correct: the same of validation images; None without a validation split.
+      validation_correct: validation images classified correctly; None without a validation split.
       validation_loss: on the validation split, in nats; None without one.
       seconds: training time, without compilation and evaluation; runs side by side get an equal share each. Lessons
         that train at the same time, on devices of their own, are each timed as one, though they slow each other down.
       tests: `test_correct` along the way, after every `test_every` steps of this epoch.
       learning_rate: learning rate of its last step; None without a schedule.
-      right: the test images classified correctly, of `pack_bits`; None but in a run's last epoch, where asked for.
+      right: which test images are classified correctly, encoded by `pack_bits`; only in a run's last epoch and if asked
+        for, else None.
     """
 
     run: Run
@@ -83,11 +84,10 @@ class RunRecord:
     Attributes:
       seed: see `Run`.
       test_correct, test_loss, train_loss, seconds: see `Epoch`.
-      validation_correct: None without a validation split.
-      validation_loss: the same.
-      tests: None without tests along the way.
+      validation_correct, validation_loss: see `Epoch`; None without a validation split.
+      tests: see `Epoch`; None without tests along the way.
       learning_rates: learning rate of each epoch's last step; None without a schedule.
-      right: of the last epoch.
+      right: the last epoch's.
       diverged: whether the loss became non-finite.
     """
 
@@ -127,7 +127,7 @@ class RunRecord:
         )
 
     def epochs(self, run: Run) -> list[Epoch]:
-        """The epochs of which this is the record; a loss that is not finite is NaN."""
+        """The recorded epochs; a loss that was not finite is NaN."""
         epochs = [
             Epoch(
                 run=run,
@@ -149,12 +149,12 @@ class RunRecord:
         return epochs
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields; what there is none of is left out."""
+        """The fields that are not None."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RunRecord":
-        """The record in `values`, which may hold more.
+        """The record in `values`, which may hold other things as well.
 
         Raises:
           KeyError: a field is missing.
@@ -164,7 +164,7 @@ class RunRecord:
 
 
 def lesson_entry(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """A lesson's entry in results.json: the fields of its records, each a list of a value per run."""
+    """A lesson's entry in results.json: the fields of its records, each a list of one value per run."""
     columns = {
         field.name: [getattr(record, field.name) for record in records] for field in dataclasses.fields(RunRecord)
     }
@@ -174,7 +174,7 @@ def lesson_entry(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def ended_runs(epochs: Iterable[Epoch], count: int) -> Iterator[tuple[Epoch, RunRecord | None]]:
-    """Pass epochs on, with the run's record where it is its last: number `count`, or the one in which it diverged."""
+    """Yield each epoch, with the run's record if it is its last: number `count`, or the one in which it diverged."""
     under_way: dict[Run, list[Epoch]] = {}
     for epoch in epochs:
         under_way.setdefault(epoch.run, []).append(epoch)
@@ -183,18 +183,18 @@ def ended_runs(epochs: Iterable[Epoch], count: int) -> Iterator[tuple[Epoch, Run
 
 
 def pack_bits(right: np.ndarray) -> str:
-    """Which images a run has right, bool `[images]` in the order of the data set's file, as a string for JSON.
+    """Encode which images a run has right, bool `[images]` in the order of the data set's file, as a string for JSON.
 
-    About one byte per image wrong: base64 of zlib's compression of the bits.
+    The bits are compressed with zlib and written in base64: about one byte per wrong image.
     """
     return base64.b64encode(zlib.compress(np.packbits(right).tobytes(), level=9)).decode()
 
 
 def unpack_bits(text: str, images: int) -> np.ndarray:
-    """Bool `[images]`, of which `pack_bits` made `text`.
+    """Decode what `pack_bits` encoded: bool `[images]`.
 
     Raises:
-      ValueError: it is of another number of images.
+      ValueError: `text` encodes another number of images.
     """
     packed = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
     if len(packed) != -(-images // 8):

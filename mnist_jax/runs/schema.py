@@ -41,7 +41,7 @@ class _Config(Struct):
     command: str = ""  # not in an old journal
     jax: dict[str, Any] = {}  # not in old records
     imported: _Import | UnsetType = UNSET
-    seeds: _Seeds | dict[str, Any] | UnsetType = UNSET  # studies have other settings, or others of these names
+    seeds: _Seeds | dict[str, Any] | UnsetType = UNSET  # studies use other names, or these for other things
     epochs: _Count | UnsetType = UNSET
 
 
@@ -67,7 +67,7 @@ class _Run(Struct):
 
 
 class _Lesson(Struct):
-    """An entry of `lessons`, of `lesson_entry`: lists of one value per run."""
+    """An entry of `lessons`, made by `lesson_entry`: lists of one value per run."""
 
     seeds: _Seeds
     test_correct: list[list[_Count]]
@@ -77,9 +77,9 @@ class _Lesson(Struct):
 
 
 def fault(run: object) -> str | None:
-    """What is wrong with what was read, and where; None where a run or a study could have written it.
+    """What is wrong with what was read, and where; None if a run or a study could have written it.
 
-    What only a study knows, its tables show: it is not looked at.
+    Fields of a single study are not checked: only its own tables use them.
     """
     try:
         checked = msgspec.convert(run, _Run)
@@ -96,7 +96,7 @@ def fault(run: object) -> str | None:
 
 
 def _lesson_fault(run: _Run, name: str, entry: Mapping[str, Any]) -> str | None:
-    """The same of a lesson's entry, where it is one of lessons that were trained."""
+    """What is wrong with the entry of a trained lesson, and where."""
     where = f"`$.lessons.{name}"
     try:
         lesson = msgspec.convert(entry, _Lesson)
@@ -117,7 +117,7 @@ def _lesson_fault(run: _Run, name: str, entry: Mapping[str, Any]) -> str | None:
 
 
 def _curve_fault(run: _Run, lesson: _Lesson, number: int) -> tuple[str, str] | None:
-    """The same of one run's lists, and where in the entry."""
+    """What is wrong with one run's lists, and where in the entry."""
     correct, epochs = lesson.test_correct[number], run.config.epochs
     assert not isinstance(epochs, UnsetType)
     # A run that diverged ended early; an imported net was tested once, without an epoch.

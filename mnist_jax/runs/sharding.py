@@ -1,9 +1,9 @@
 """One run on several devices, each of which has some of the hidden units.
 
 Hidden layers go in pairs, as in Megatron (Shoeybi et al. 2019, arXiv:1909.08053): the first of a pair is split by its
-units, each of which needs nothing of the others, batch norm and activation included; the next by its inputs, which are
-those units, so that the devices' shares of its outputs are added. What an optimizer keeps of a weight, such as moments,
-is split as the weight if it has that shape. The compiler does the rest.
+units, which do not depend on each other, batch norm and activation included; the next by its inputs, which are those
+units, so that the devices' shares of its outputs are added. What an optimizer keeps per weight, such as moments, is
+split like the weights if it has their shape. The compiler does the rest.
 """
 
 import re
@@ -15,11 +15,11 @@ from jax.sharding import PartitionSpec
 from mnist_jax.lessons import Lesson
 from mnist_jax.train import TrainState
 
-AXIS = "hidden"  # of the mesh
+AXIS = "hidden"  # the mesh's axis
 
 
 def split(state: TrainState) -> TrainState:
-    """The state with its arrays split over `AXIS` of the mesh around this call; values stay as they are."""
+    """The state with its arrays split over `AXIS` of the mesh around this call; values do not change."""
 
     def placed(path: Any, leaf: jax.Array) -> jax.Array:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
@@ -29,7 +29,7 @@ def split(state: TrainState) -> TrainState:
 
 
 def _spec(name: str, shape: tuple[int, ...], hidden: tuple[int, ...]) -> PartitionSpec:
-    """How an array of a state is split, `params.fc1.kernel`; one without an axis of units stays whole."""
+    """How the array `name` of a state, such as `params.fc1.kernel`, is split; one without an axis of units is not."""
     found = re.search(r"(?:fc|batch_norm)(\d+)\.\w+$", name)
     if found is None or not shape:
         return PartitionSpec()
@@ -42,5 +42,5 @@ def _spec(name: str, shape: tuple[int, ...], hidden: tuple[int, ...]) -> Partiti
 
 
 def divides(lesson: Lesson, count: int) -> bool:
-    """Whether the layers that are split by units can be, evenly, over so many devices."""
+    """Whether all layers that are split by units can be split evenly over this many devices."""
     return bool(lesson.hidden) and all(width % count == 0 for width in lesson.hidden[::2])

@@ -15,7 +15,7 @@ from mnist_jax.lessons import Lesson
 from mnist_jax.train import TrainState, evaluation_params, init_net
 
 _OPTIMIZER = "opt_state."
-_AVERAGING = ".weight_sum"  # with the others an array of `ScheduleFreeState`
+_AVERAGING = ".weight_sum"  # name of an array of every `ScheduleFreeState`
 
 
 def state_arrays(state: TrainState) -> dict[str, jax.Array]:
@@ -26,19 +26,19 @@ def state_arrays(state: TrainState) -> dict[str, jax.Array]:
 
 
 def net_of_arrays(arrays: Mapping[str, np.ndarray], lesson: Lesson, seed: int) -> TrainState:
-    """The net of the state whose `state_arrays` these are: its parameters are those to evaluate it with.
+    """The net in a state's `state_arrays`, with the parameters to evaluate it with.
 
-    The optimizer is not looked up, and need not be there; it is known by its arrays' names if it averages parameters.
+    The optimizer is not looked up, and need not exist; the names of its arrays show whether it averages parameters.
 
     Args:
       arrays: name -> array.
-      lesson: of the net.
-      seed: of the run.
+      lesson: lesson of the net.
+      seed: seed of the run.
 
     Raises:
       UserError: see `state_of_arrays`.
     """
-    # Keys of the run's own kind, whichever this process has: no number depends on them any more.
+    # Keys of the run's own kind, whatever this process uses: no result depends on them any more.
     try:
         key = jax.random.key(seed, impl=_key_impl(arrays))
     except ValueError as error:  # this JAX has none of that name
@@ -68,7 +68,7 @@ def _key_impl(arrays: Mapping[str, Any]) -> str:
 def state_of_arrays(
     arrays: Mapping[str, np.ndarray], like: TrainState, place: Callable[[np.ndarray], jax.Array] = jnp.asarray
 ) -> TrainState:
-    """The state whose `state_arrays` these are.
+    """The state with these `state_arrays`.
 
     Args:
       arrays: name -> array.
@@ -76,7 +76,7 @@ def state_of_arrays(
       place: puts an array on its devices.
 
     Raises:
-      UserError: names, shapes, dtypes or the random keys' implementation are others.
+      UserError: names, shapes, dtypes or the random keys' implementation differ.
     """
 
     def form(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def state_of_arrays(
 
 
 def other_version() -> UserError:
-    """What is wrong with arrays that are not of these names, shapes and dtypes."""
+    """The error for arrays of other names, shapes or dtypes."""
     return UserError("The checkpoint is of another version of this program; train again in another folder.")
 
 

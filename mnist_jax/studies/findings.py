@@ -1,10 +1,10 @@
-"""What the results.json of a comparison of optimizers says, in numbers: of each optimizer and of all pairs, net by net.
+"""The findings of a comparison's results.json, in numbers, for each optimizer and all pairs, net by net.
 
 All are percentage points of test accuracy. Three claims are kept apart:
 
 - C, the course's settings: the optimizers as the course sets them.
 - S, these settings: each optimizer at the setting that was chosen for it. Seeds and test images are random.
-- B, these searches: what a search of so many trials of the optimizer's space finds. The search is random, too.
+- B, these searches: what a search of the optimizer's space with this many trials finds. The search is random, too.
 """
 
 import itertools
@@ -35,9 +35,9 @@ class Measured(NamedTuple):
     """Test accuracy at a setting, or the difference between two.
 
     Attributes:
-      points: with its interval over seeds and test images.
-      seeds_part, images_part: what each contributes to its standard error.
-      on_these_images: with its interval over seeds alone, unadjusted.
+      points: mean with its interval over seeds and test images.
+      seeds_part, images_part: what each contributes to the standard error.
+      on_these_images: mean with its interval over seeds alone, unadjusted.
     """
 
     points: Interval
@@ -49,18 +49,18 @@ class Measured(NamedTuple):
 class Pair(NamedTuple):
     """Two optimizers on one net; differences are first minus second.
 
-    The intervals of a claim are simultaneous over all pairs of the study, those of claim C over as many, though there
-    may be fewer of them.
+    The intervals of a claim are simultaneous over all pairs of the study; those of claim C use the same level, though
+    they may be fewer.
 
     Attributes:
       first, second: labels.
-      course: claim C; None unless both are the course's.
+      course: claim C; None unless the course uses both optimizers.
       settings: claim S.
       searches: claim B.
       noticed: the difference between the settings that 9 of 10 studies would have noticed.
-      tuned: C minus S, what tuning takes away from the lead, unadjusted; None without C.
-      share: lowest and highest share of the lead of C that tuning explains, unadjusted; None where that lead's
-        interval, at the family's level, includes 0, which is stricter than Fieller's interval needs.
+      tuned: C minus S, by how much tuning reduces the lead, unadjusted; None without C.
+      share: ends of the interval of the share of C's lead that tuning explains, unadjusted; None if the interval of
+        that lead, at the family's level, includes 0, which is stricter than Fieller's interval needs.
     """
 
     first: str
@@ -87,7 +87,7 @@ def course_runs(label: str, entry: Mapping[str, Any]) -> Mapping[str, Any] | Non
 
 
 def number_of_pairs(results: Mapping[str, Any]) -> int:
-    """How many differences there are of each claim, whose intervals hold together."""
+    """Number of pairs in the study, over which the intervals of a claim are simultaneous."""
     return sum(len(entries) * (len(entries) - 1) // 2 for entries in results["nets"].values())
 
 
@@ -97,7 +97,7 @@ def seeds_and_images(results: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def measured(estimate: Estimate, comparisons: int, confidence: float) -> Measured:
-    """An estimate, which is of fractions, in points."""
+    """An estimate of fractions as percentage points, with its intervals."""
     return Measured(
         interval(estimate, comparisons, confidence=confidence).times(100),
         100 * estimate.seeds_part,
@@ -107,7 +107,7 @@ def measured(estimate: Estimate, comparisons: int, confidence: float) -> Measure
 
 
 def accuracy(runs: Mapping[str, Any], results: Mapping[str, Any]) -> Measured:
-    """Test accuracy of one setting's final runs; its interval is unadjusted."""
+    """Test accuracy of the final runs of one setting, with an unadjusted interval."""
     found = components(right(runs, results["data"]["test"])[None])
     return measured(found.estimate([1]), 1, results["config"]["confidence"])
 
@@ -164,17 +164,17 @@ def _contrast(names: Sequence[tuple[str, str]], factors: Mapping[tuple[str, str]
 
 
 def search_variance(entry: Mapping[str, Any], images: int) -> float:
-    """What another search of as many trials adds to the variance of test accuracy, in squared fractions."""
+    """Variance that repeating the search, with as many trials, adds to the test accuracy, in squared fractions."""
     course, *drawn = entry["trials"]
     tests = [trial["test_correct"][-1] / images for trial in (course, *drawn)]
     return search_luck([rank(trial) for trial in drawn], tests[1:], (rank(course), tests[0])).variance
 
 
 def mean_over_nets(results: Mapping[str, Any]) -> Interval | None:
-    """Claim B of the mean of the nets' leads, second optimizer minus first, unadjusted.
+    """Claim B for the mean lead over the nets, second optimizer minus first, unadjusted.
 
-    Nets have seeds and test images in common, so that their leads are averaged run by run and image by image; their
-    searches are independent. None unless there are several nets with the same two optimizers.
+    Nets share seeds and test images, so their leads are averaged run by run and image by image; their searches are
+    independent. None unless there are several nets with the same two optimizers.
     """
     nets = list(results["nets"].values())
     if len(nets) < 2 or any(list(entries) != list(nets[0]) or len(entries) != 2 for entries in nets):
@@ -190,7 +190,7 @@ def mean_over_nets(results: Mapping[str, Any]) -> Interval | None:
 
 
 def tuning(results: Mapping[str, Any]) -> dict[str, dict[str, TuningCurves]]:
-    """Net -> label -> tuning curves; the bands of a net's two optimizers hold together, those of more each alone."""
+    """Net -> label -> tuning curves; bands of a net's two optimizers are simultaneous, those of more optimizers not."""
     confidence, images = results["config"]["confidence"], results["data"]["validation"]
     return {
         net: {
@@ -205,7 +205,7 @@ def tuning(results: Mapping[str, Any]) -> dict[str, dict[str, TuningCurves]]:
 
 
 def crowded_edges(results: Mapping[str, Any]) -> dict[tuple[str, str], list[Edge]]:
-    """(net, label) -> ends of its space at which the best trials crowd."""
+    """(net, label) -> ends of the space at which the best trials crowd."""
     return {
         (net, label): _edges(_space(results["config"]["spaces"][label]), entry)
         for net, entries in results["nets"].items()
@@ -214,7 +214,7 @@ def crowded_edges(results: Mapping[str, Any]) -> dict[tuple[str, str], list[Edge
 
 
 def _space(values: Mapping[str, Any]) -> Space:
-    """Of `Space.to_json`, as far as its edges depend on it."""
+    """The space of a `Space.to_json`, as far as `edges` depends on it."""
     found = values["optimizer"]
     settled = tuple((name, value) for name, value in found["hyperparameters"])
     dimensions = tuple(map(_dimension, values["dimensions"]))

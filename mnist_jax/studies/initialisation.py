@@ -1,4 +1,4 @@
-"""Variances of signals and gradients from layer to layer: what theory says of the start, and what is measured.
+"""Variances of signals and gradients from layer to layer: what theory predicts for the start, and what is measured.
 
 The theory is that of a wide net with random weights (He et al. 2015, arXiv:1502.01852; Poole et al. 2016,
 arXiv:1606.05340). With kernels of variance s / fan_in (He: s = 2, PyTorch's default: s = 1/3), biases of variance b,
@@ -28,7 +28,7 @@ from mnist_jax.lessons import INITIALISATIONS, PIXELS, Lesson
 from mnist_jax.model import Network
 from mnist_jax.train import Examples, TrainState, cross_entropy, epoch_order, init_state, train_step
 
-STEPS = (0, 1, 10, 100, 1000)  # after which is measured
+STEPS = (0, 1, 10, 100, 1000)  # when to measure
 KERNEL_SCALE = {"pytorch": 1 / 3, "he": 2.0}  # fan_in times the kernel's variance
 MEASURED_ON = 1_000  # training images
 QUANTITIES = ("preactivation", "gradient", "kernel_gradient")
@@ -51,7 +51,7 @@ class Theory(NamedTuple):
 
     Attributes:
       preactivation: q, over units and images.
-      gradient_ratio: g of a layer over g of the next; one entry less.
+      gradient_ratio: g of a layer divided by g of the next; one entry fewer.
     """
 
     preactivation: list[float]
@@ -59,12 +59,12 @@ class Theory(NamedTuple):
 
 
 def theory(lesson: Lesson, mean_square: float, variance: float) -> Theory:
-    """What a wide net of this lesson does before the first step.
+    """Predict what a wide net of this lesson does before the first step.
 
     Args:
-      lesson: widths, activation, batch norm and initialisation.
-      mean_square: of the input, over images and pixels, values in 0 to 1.
-      variance: of the input over images, mean over pixels.
+      lesson: its widths, activation, batch norm and initialisation are used.
+      mean_square: mean square of the input, over images and pixels, with values from 0 to 1.
+      variance: variance of the input over images, averaged over pixels.
     """
     scale = KERNEL_SCALE[lesson.initialisation]
     preactivation, gradient_ratio = [], []
@@ -79,7 +79,7 @@ def theory(lesson: Lesson, mean_square: float, variance: float) -> Theory:
 
 
 class Moments(NamedTuple):
-    """Of f(z) for a normal z of mean 0: its mean square, its variance, and the mean square of its derivative."""
+    """Moments of f(z) for a normal z of mean 0: mean square, variance, and mean square of the derivative (`slope`)."""
 
     mean_square: float
     variance: float
@@ -87,7 +87,7 @@ class Moments(NamedTuple):
 
 
 def normal_moments(activation: str, variance: float) -> Moments:
-    """Moments of an activation's output for normal inputs of this variance, summed over a fine grid."""
+    """Moments of an activation's output for normal inputs of this variance, computed on a fine grid."""
     nodes = np.linspace(-8, 8, 4000)  # an even number: none at 0, where ReLU has its kink
     weights = np.exp(-(nodes**2) / 2)
     weights /= weights.sum()
@@ -102,13 +102,13 @@ def normal_moments(activation: str, variance: float) -> Moments:
 def measure(state: TrainState, examples: Examples) -> dict[str, dict[str, jax.Array]]:
     """Quantity -> `mean` and `variance`, each `[layers]`, of a net in training mode.
 
-    `preactivation` and `gradient` are over all units and images, the gradient being n times the mean loss's with
-    respect to an image's pre-activation; `kernel_gradient` is over the kernel's entries, of the mean loss.
+    `preactivation` and `gradient` are taken over all units and images, where the gradient is n times the mean loss's
+    with respect to an image's pre-activation; `kernel_gradient` is the mean loss's, over the kernel's entries.
     """
     layers = [f"fc{number}" for number in range(1, 2 + len(state.lesson.hidden))]
 
     def loss(taps: dict[str, jax.Array], params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The mean loss, with something added to every pre-activation, and the pre-activations."""
+        """The mean loss with `taps` added to the pre-activations, and the pre-activations without them."""
         seen = {}
 
         def tap(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -144,7 +144,7 @@ def measure(state: TrainState, examples: Examples) -> dict[str, dict[str, jax.Ar
 def follow(
     lesson: Lesson, examples: Examples, seed: int, steps: Sequence[int] = STEPS
 ) -> dict[str, dict[str, list[list[float]]]]:
-    """Quantity -> `mean` and `variance`, for each of `steps` one number per layer, of one run."""
+    """Train one run and measure it: quantity -> `mean` and `variance`, each a list per layer for each of `steps`."""
     state = init_state(lesson, jax.random.key(seed))
     order = epoch_order(state.order_key, examples.size, steps[-1] * lesson.batch_size).reshape(steps[-1], -1)
     probe = Examples(examples.images[:MEASURED_ON], examples.labels[:MEASURED_ON])
@@ -163,12 +163,12 @@ def follow(
 
 
 def summary(lesson: Lesson, runs: Sequence[Mapping[str, Any]], digits: Examples) -> dict[str, Any]:
-    """A net's entry in results.json: `theory`, and of each quantity `mean` and `variance` of every run.
+    """A net's entry in results.json: `theory`, and for each quantity `mean` and `variance` of every run.
 
     Args:
-      lesson: the net's.
+      lesson: lesson of the net.
       runs: what `follow` measured.
-      digits: that it was measured on.
+      digits: training digits, the first of which were measured.
     """
     pixels = digits.images[:MEASURED_ON].reshape(-1, PIXELS) / 255
     expected = theory(lesson, float((pixels**2).mean()), float(pixels.var(0).mean()))
@@ -182,7 +182,7 @@ def summary(lesson: Lesson, runs: Sequence[Mapping[str, Any]], digits: Examples)
 
 
 def predictions(theory: Theory, last_gradients: Sequence[float]) -> dict[str, list[float]]:
-    """Variances of all layers at the start; those of gradients given the last layer's, of each run."""
+    """Predicted variances of all layers at the start; those of gradients relative to the last layer's in each run."""
     ratios = theory.gradient_ratio
     last = float(np.mean(last_gradients))
     gradient = [last * float(np.prod(ratios[layer:])) for layer in range(len(ratios) + 1)]

@@ -1,7 +1,7 @@
 """What an optimizer does to each layer: how large its gradients are, and how far a step moves its weights.
 
-SGD's step is in proportion to the gradient. Adam divides by the gradient's size, so that its step is about the learning
-rate in every weight, whatever the size of the gradient and whatever the layer.
+SGD's step is proportional to the gradient. Adam divides by the gradient's size, so that it moves every weight by about
+the learning rate, whatever the layer and the size of its gradient.
 """
 
 import functools
@@ -16,15 +16,15 @@ import optax
 from mnist_jax.lessons import Lesson, for_run
 from mnist_jax.train import Examples, TrainState, batch_loss, epoch_order, init_state, train_step
 
-FOLLOWED = "he"  # the net of a comparison that is followed; of one without it the first
-POINTS = 40  # of a curve, at most; evenly spread over the logarithm of the steps
+FOLLOWED = "he"  # the net of a comparison that is followed, or else its first
+POINTS = 40  # at most, per curve; evenly spread over the logarithm of the steps
 
 
 class Sizes(NamedTuple):
-    """Of one step, layer by layer: `[layers]` of its kernel.
+    """Sizes in one step, for each layer's kernel: `[layers]`.
 
     Attributes:
-      update_to_weight: norm of what the step changed, over the norm of the weights before it.
+      update_to_weight: norm of the update divided by the norm of the weights before it.
       gradient: root mean square of the entries of the batch loss's gradient.
     """
 
@@ -39,18 +39,18 @@ def followed_net(nets: Iterable[str]) -> str:
 
 
 def follow(lesson: Lesson, examples: Examples, seed: int, *, epochs: int, length: int | None = None) -> dict[str, Any]:
-    """Train one run and measure each of its steps: the run that `train_epoch` makes of this seed.
+    """Train the run that `train_epoch` would with this seed, and measure each of its steps.
 
     Args:
       lesson: net and optimizer.
-      examples: on the device, whole.
-      seed: of the run.
-      epochs: how many.
-      length: how many examples an epoch draws; by default each example once.
+      examples: the whole training split, on the device.
+      seed: seed of the run.
+      epochs: number of epochs.
+      length: number of examples in an epoch; by default each example once.
 
     Returns:
       For results.json: `steps`, the last step of each of at most `POINTS` stretches, and `layers`, name of the layer ->
-      the fields of `Sizes`, a mean over the steps of each stretch; None where one is not finite.
+      the fields of `Sizes`, each the means over the steps of every stretch; None for one that is not finite.
     """
     length = examples.size if length is None else length
     per_epoch = -(-length // lesson.batch_size)
@@ -72,12 +72,12 @@ def follow(lesson: Lesson, examples: Examples, seed: int, *, epochs: int, length
 
 
 def _layers(state: TrainState) -> list[str]:
-    """Names of those with a kernel, from the first."""
+    """Names of the layers with a kernel, in order."""
     return [f"fc{number}" for number in range(1, 2 + len(state.lesson.hidden))]
 
 
 def _stretches(values: np.ndarray, ends: np.ndarray) -> list[list[float | None]]:
-    """`[steps, layers]` to a list for each layer: means over the steps after one end, up to the next."""
+    """Values `[steps, layers]` as a list for each layer: means over the steps after one end, up to the next."""
     means = np.add.reduceat(values.astype(float), [0, *ends[:-1]]) / np.diff(ends, prepend=0)[:, None]
     return [[float(value) if np.isfinite(value) else None for value in layer] for layer in means.T]
 

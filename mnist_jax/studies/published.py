@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 _LOSS_SCALE = 10_000 / 313
-# Of 10,000 images; losses were printed to four decimals; the steps of the grids they stand on.
+# Resolution of the printed numbers: accuracies count 10,000 images, losses have four decimals.
 ACCURACY_STEP = 1e-4
 LOSS_STEP = 1e-4 * _LOSS_SCALE
 
@@ -28,14 +28,14 @@ def accuracies(lesson_id: str) -> list[float]:
 def losses(lesson_id: str) -> list[float]:
     """Mean test cross-entropy after each of ten epochs, in nats.
 
-    The notebooks add up the means of 313 batches and divide by the 10,000 images; this undoes it. The last batch has
-    16 images, so each of those counts twice. Not undone: of our nets that makes the loss 0.05 to 0.16 % smaller.
+    The notebooks add up the means of 313 batches and divide by the 10,000 images; this is undone here. The last batch
+    has 16 images, each of which counts twice; this is not undone: it makes our nets' losses 0.05 to 0.16 % smaller.
     """
     return [loss * _LOSS_SCALE for loss in _CURVES["lessons"][lesson_id]["printed_test_loss"]]
 
 
 def as_printed(accuracy: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Curves of ours on the grids of the notebooks' numbers.
+    """Our curves, rounded as the notebooks print theirs.
 
     Args:
       accuracy: fractions.
@@ -49,6 +49,6 @@ def comparable(data: Mapping[str, Any], epochs: int) -> bool:
 
     Args:
       data: `Dataset.describe()`, as results.json holds it.
-      epochs: of the run.
+      epochs: number of epochs of the run.
     """
     return data["name"] == "MNIST" and data["split"] == "notebooks" and 1 <= epochs <= len(accuracies("mlp"))

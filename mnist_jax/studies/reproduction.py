@@ -1,4 +1,4 @@
-"""Is a published curve one more draw from the distribution of ours? The two rules of reproduce_notebooks.py."""
+"""Could a published curve be one more of ours? The two rules of reproduce_notebooks.py."""
 
 import functools
 import math
@@ -14,26 +14,26 @@ from mnist_jax.errors import UserError
 from mnist_jax.studies import published
 
 LEVEL = 0.05
-FIRST_SEEDS = 10  # those of the rule point by point: 0 to 9
+FIRST_SEEDS = 10  # seeds 0 to 9, for the rule point by point
 SEEDS = 30  # planned for the test curve by curve
 FEWEST_SEEDS_OF_CURVES = 10
 CONTRASTS = ("mean log odds of accuracy", "mean log loss", "slope of log loss")
-POWER = 0.9  # "would be noticed": in so many studies
-_HALF_STEP = 5e-5  # of accuracy; keeps the odds of 0 and 1 finite
+POWER = 0.9  # share of studies in which an error that "would be noticed" is noticed
+_HALF_STEP = 5e-5  # half the step of a printed accuracy; keeps the odds of 0 and 1 finite
 
 
 class Curves(NamedTuple):
-    """Our runs of a lesson: fractions and nats, float `[seeds, epochs]`."""
+    """Our runs of a lesson: accuracies as fractions and losses in nats, float `[seeds, epochs]`."""
 
     accuracy: np.ndarray
     loss: np.ndarray
 
 
 def compared(results: Mapping[str, Any]) -> dict[str, Any]:
-    """What results.json holds once the runs in it are compared with what the notebooks printed.
+    """Add to results.json's content the comparison of its runs with what the notebooks printed.
 
     Raises:
-      UserError: some diverged.
+      UserError: some runs diverged.
     """
     lessons = results["lessons"]
     if lost := [lesson_id for lesson_id, entry in lessons.items() if any(entry["diverged"])]:
@@ -54,7 +54,7 @@ def by_point(curves: Mapping[str, Curves]) -> dict[str, Any]:
     Returns:
       `points`: every published number against ours, accuracies as fractions, losses in nats; `noticed` is the error
       that the rule finds with probability `POWER`. `pass_too`: pairs of a published curve and another lesson whose
-      runs the rule cannot tell from it.
+      runs the rule cannot distinguish from it.
     """
     first = {lesson_id: Curves(*(values[:FIRST_SEEDS] for values in ours)) for lesson_id, ours in curves.items()}
     points = [point for lesson_id, ours in first.items() for point in _compare_points(lesson_id, ours)]
@@ -73,10 +73,10 @@ def by_point(curves: Mapping[str, Curves]) -> dict[str, Any]:
 
 
 def noticed_in_all(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What the rule point by point finds, at the most sensitive epoch, of the errors in `by_curve`'s `noticed`.
+    """The errors that the rule point by point finds at its most sensitive epoch, in the form of `by_curve`'s `noticed`.
 
     Args:
-      points: those of a lesson.
+      points: the points of a lesson.
     """
     accuracy, loss = ([point for point in points if point["what"] == what] for what in ("accuracy", "loss"))
     log_odds = [
@@ -89,7 +89,7 @@ def noticed_in_all(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _noticed(log_odds: float, loss_factor: float, last_accuracy: float) -> dict[str, float]:
-    """An error of all log odds, and what it amounts to in the last accuracy; a factor on all losses."""
+    """An error in all log odds, what it amounts to in the last accuracy, and a factor on all losses."""
     return {
         "log_odds": float(log_odds),
         "last_accuracy": float(last_accuracy - expit(logit(last_accuracy) - log_odds)),
@@ -98,7 +98,7 @@ def _noticed(log_odds: float, loss_factor: float, last_accuracy: float) -> dict[
 
 
 def _compare_points(lesson_id: str, ours: Curves) -> list[dict[str, Any]]:
-    """A lesson's published curve, point by point, against runs of this or another lesson."""
+    """Compare a lesson's published curve, point by point, with runs of this or another lesson."""
     printed = (
         ("accuracy", published.accuracies(lesson_id), published.ACCURACY_STEP),
         ("loss", published.losses(lesson_id), published.LOSS_STEP),
@@ -127,7 +127,7 @@ def _compare_points(lesson_id: str, ours: Curves) -> list[dict[str, Any]]:
 
 
 def by_curve(curves: Mapping[str, Curves]) -> dict[str, Any] | None:
-    """Each published curve as a whole against our runs of each lesson, for results.json.
+    """Compare each published curve as a whole with our runs of each lesson, for results.json.
 
     Args:
       curves: our runs of each lesson.
@@ -135,8 +135,8 @@ def by_curve(curves: Mapping[str, Curves]) -> dict[str, Any] | None:
     Returns:
       `p[published curve][our runs]`; `leave_one_out`, p of each of our curves against the others of its lesson;
       `ours_rejected[lesson][other]`, the share of a lesson's curves that are rejected against the runs of another;
-      `noticed`, the errors that the test finds with probability `POWER`: of all log odds (and of the last accuracy,
-      what that amounts to), a factor on all losses. None with fewer than `FEWEST_SEEDS_OF_CURVES`.
+      `noticed`, the errors that the test finds with probability `POWER`: in all log odds (and what that amounts to in
+      the last accuracy), or a factor on all losses. None with fewer seeds than `FEWEST_SEEDS_OF_CURVES`.
     """
     seeds = min(len(ours.loss) for ours in curves.values())
     if seeds < FEWEST_SEEDS_OF_CURVES:
@@ -170,17 +170,17 @@ def by_curve(curves: Mapping[str, Curves]) -> dict[str, Any] | None:
 
 
 def draw_spread(ours: np.ndarray, step: float) -> float:
-    """Standard deviation of one more draw, rounded to `step`, about the mean of `ours`."""
+    """Standard deviation of the difference between one more draw, rounded to `step`, and the mean of `ours`."""
     return math.sqrt(np.var(ours, ddof=1) * (1 + 1 / len(ours)) + step**2 / 12)
 
 
 @functools.cache
 def noticed_z(n: int, level: float) -> float:
-    """How many spreads one more draw has to be off for its two-sided p to be below `level` with probability `POWER`.
+    """By how many `draw_spread`s a draw must be off for its two-sided p to be below `level` with probability `POWER`.
 
     Args:
-      n: our draws, at least 3.
-      level: of the test.
+      n: number of our draws, at least 3.
+      level: level of the test.
     """
     limit = stats.t.isf(level / 2, n - 1)
     return float(brentq(lambda z: stats.nct.sf(limit, n - 1, z) - POWER, limit / 2, 6 * limit))
@@ -200,10 +200,10 @@ def contrasts(accuracy: np.ndarray, loss: np.ndarray) -> np.ndarray:
 
 
 def one_more_p(values: np.ndarray, ours: np.ndarray) -> np.ndarray:
-    """The p of Hotelling's T2 test that a draw comes from the normal distribution of `ours`.
+    """p-value of Hotelling's T2 test of whether a draw comes from the normal distribution of `ours`.
 
     Args:
-      values: a draw, float `[k]`, or several, `[m, k]`.
+      values: one draw, float `[k]`, or several, `[m, k]`.
       ours: float `[n, k]`, n > k.
 
     Returns:
@@ -216,16 +216,16 @@ def one_more_p(values: np.ndarray, ours: np.ndarray) -> np.ndarray:
 
 
 def leave_one_out(ours: np.ndarray) -> list[float]:
-    """`one_more_p` of each row against the others; uniform between 0 and 1 where the test is sound."""
+    """`one_more_p` of each row against the others; uniform between 0 and 1 if the test is sound."""
     return [float(one_more_p(row, np.delete(ours, number, axis=0))) for number, row in enumerate(ours)]
 
 
 def noticed_shifts(ours: np.ndarray, level: float) -> np.ndarray:
-    """How far off each contrast by itself has to be for `one_more_p` below `level` with probability `POWER`.
+    """How far off each contrast alone must be for `one_more_p` to be below `level` with probability `POWER`.
 
     Args:
-      ours: float `[n, k]`, n >= k + 3; their covariance stands for the true one.
-      level: of the test.
+      ours: float `[n, k]`, n >= k + 3; their covariance is taken for the true one.
+      level: level of the test.
 
     Returns:
       Float `[k]`, positive.

@@ -1,8 +1,8 @@
-"""Comparing optimizers fairly: each searches a space of its own with as many trials, and is tested with fresh seeds.
+"""Fair comparisons of optimizers: each searches its own space with as many trials, and is tested on fresh seeds.
 
-Everything but the optimizer is the same for all (net, data, epochs, seeds and so initial weights and order of
-examples), and so is the budget. Settings are chosen on validation images; test images play no part in that. Every trial
-trains to its end: rankings along the way depend on the schedule (Wen et al. 2025, arXiv:2509.02046).
+Everything but the optimizer is the same for all: net, data, epochs, budget, and seeds, which fix initial weights and
+order of examples. Settings are chosen on validation images; test images play no part in that. Every trial trains to its
+end: rankings along the way depend on the schedule (Wen et al. 2025, arXiv:2509.02046).
 """
 
 import dataclasses
@@ -20,26 +20,26 @@ from mnist_jax.runs.loop import check_runs
 from mnist_jax.runs.records import MOST_SEEDS, Run, RunRecord
 from mnist_jax.studies.spaces import COURSE, Setting, Space
 
-# Seeds, and so weights and orders, of three kinds that never meet; trial i has seed i.
+# Trials, confirmation and final runs never share a seed; trial i has seed i.
 CONFIRMATION_SEEDS = (1000, 1001, 1002)
 FIRST_FINAL_SEED = 2000
-CONFIRMED = 4  # of the best trials; of a small search at most half
-TEST_EVERY = 250  # steps, of final runs
+CONFIRMED = 4  # number of best trials that are trained again; at most half of a small search
+TEST_EVERY = 250  # steps between tests of final runs
 
-# Right answers are integers, and so is what they are compared with: 0.98 of 10,000 is no float.
-GOOD_WITHIN = 5  # validation images per 1,000 that a good trial may lie below the best one
+# Integers, to compare numbers of right answers exactly: 0.98 is no float.
+GOOD_WITHIN = 5  # validation images per 1,000 by which a good trial may be worse than the best one
 TARGETS = (95, 97, 98)  # test accuracies to reach, in percent
-AT_CHANCE = 20  # percent right: twice what guessing gives; a run that ends with no more learned nothing, or lost it
+AT_CHANCE = 20  # percent right, twice what guessing gives; a run that ends no higher learned nothing, or lost it
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What every optimizer gets alike.
+    """What every optimizer gets.
 
     Attributes:
-      trials: settings that are drawn, beside trial 0.
-      final_seeds: fresh ones, for the chosen setting and the course's.
-      test_every: final runs are tested after every so many steps.
+      trials: number of settings drawn, besides trial 0.
+      final_seeds: fresh seeds for the chosen setting and the course's.
+      test_every: number of steps between tests of final runs.
     """
 
     trials: int
@@ -48,10 +48,10 @@ class Budget:
 
     @classmethod
     def of_counts(cls, trials: int, finals: int) -> "Budget":
-        """A budget of so many trials and final runs.
+        """A budget with these numbers of trials and final runs.
 
         Raises:
-          UserError: fewer than the 2 final runs that an interval needs, or more than anyone wants.
+          UserError: fewer than the 2 final runs that an interval needs, or more than `MOST_SEEDS`.
         """
         if not 2 <= finals <= MOST_SEEDS:
             raise UserError(f"The final runs take 2 to {MOST_SEEDS:,} seeds, not {finals:,}.")
@@ -59,26 +59,26 @@ class Budget:
 
     @property
     def confirmed(self) -> int:
-        """How many of the best trials are trained again."""
+        """Number of best trials that are trained again."""
         return max(1, min(CONFIRMED, self.trials // 2))
 
     def runs(self, space: Space) -> int:
-        """Number of runs of one search, at most: where the course's setting is chosen, it is not trained again."""
+        """Largest number of runs of one search; if the course's setting is chosen, its final runs are trained once."""
         finals = len(self.final_seeds) * (1 + (space.label in COURSE))
         return 1 + self.trials + self.confirmed * len(CONFIRMATION_SEEDS) + finals
 
     def seeds(self) -> dict[str, Any]:
-        """For results.json: the first of the trials', and the others."""
+        """For results.json: the first trial's seed, and all seeds of confirmation and final runs."""
         return {"trials": 0, "confirmation": list(CONFIRMATION_SEEDS), "finals": list(self.final_seeds)}
 
 
 class Train(Protocol):
-    """What trains runs."""
+    """A function that trains runs."""
 
     def __call__(
         self, part: Mapping[str, str], lesson: Lesson, runs: Sequence[Run], test_every: int | None = None
     ) -> list[RunRecord]:
-        """The runs' records, in their order; `part` tells them from other runs of the same study."""
+        """Return the runs' records, in order; `part` distinguishes them from other runs of the study."""
 
 
 def compare(
@@ -87,15 +87,15 @@ def compare(
     """Search each space on each net, then train what was chosen with fresh seeds.
 
     Args:
-      spaces: of optimizers whose labels differ.
-      nets: id of a lesson -> the lesson; its own optimizer is not used.
-      data: with a validation split.
-      budget: the same for all.
-      epochs: of each run.
+      spaces: search spaces with different labels.
+      nets: id of a lesson -> the lesson, whose own optimizer is not used.
+      data: data with a validation split.
+      budget: budget of every optimizer.
+      epochs: number of epochs of each run.
       train: trains runs, unless their records are known.
 
     Returns:
-      For results.json: for each net, for each label, `Search.entry`.
+      For results.json: net -> label -> `Search.entry`.
     """
     return {
         net: {space.label: Search(space, net, lesson, data, budget, epochs).entry(train) for space in spaces}
@@ -115,14 +115,14 @@ class Search:
     epochs: int
 
     def settings(self) -> list[dict[str, Value]]:
-        """Of all trials, trial 0 first."""
+        """The settings of all trials, trial 0 first."""
         return self.space.trials(self.data.name, self.net, self.budget.trials)
 
     def entry(self, train: Train) -> dict[str, Any]:
-        """The search's trials, its choice, and the final runs.
+        """Search, choose, and train the final runs; the entry for results.json.
 
-        `trials`, in their order; `confirmation` of the best of them; `chosen`, a trial's number; `final` runs of that,
-        and of the course's setting as `course`, where the course has this optimizer and it was not chosen.
+        It has `trials`, in order; `confirmation` of the best of them; `chosen`, a trial's number; its `final` runs; and
+        those of the `course`'s setting, if the course uses this optimizer and another setting was chosen.
         """
         settings = self.settings()
         records = self._trained(train, "trials", list(enumerate(settings)))
@@ -134,7 +134,7 @@ class Search:
             _confirmation(number, list(itertools.islice(confirmed, len(CONFIRMATION_SEEDS)))) for number in best
         ]
         chosen = chosen_trial(confirmation)
-        # Together, because they may share a program.
+        # Trained together, because they may share a program.
         finals = {"final": chosen}
         if chosen and self.space.label in COURSE:
             finals["course"] = 0
@@ -151,7 +151,7 @@ class Search:
     def _trained(
         self, train: Train, stage: str, wanted: Sequence[tuple[int, Setting]], test_every: int | None = None
     ) -> list[RunRecord]:
-        """Records of runs, each of a seed and a setting; those that share a program are trained together."""
+        """Train runs, given as pairs of seed and setting; those that share a program are trained together."""
         variants: dict[str, list[int]] = {}
         for place, (_, setting) in enumerate(wanted):
             variants.setdefault(self.space.variant(setting), []).append(place)
@@ -166,7 +166,7 @@ class Search:
         return [records[place] for place in range(len(wanted))]
 
     def trained_lesson(self, setting: Setting) -> Lesson:
-        """The lesson with the optimizer of a setting."""
+        """The lesson with the optimizer that trains a setting; see `Space.program`."""
         steps = self.epochs * self.data.steps(self.lesson)
         return dataclasses.replace(self.lesson, optimizer=self.space.program(setting, steps))
 
@@ -178,7 +178,7 @@ class Search:
 
 
 def check_different(optimizers: Sequence[str]) -> None:
-    """Raise `UserError` unless they are two or more, and no two the same."""
+    """Raise `UserError` unless there are at least two optimizers, and no two are the same."""
     if len(set(optimizers)) < max(2, len(optimizers)):
         raise UserError(f"Name at least two different optimizers, not {'; '.join(optimizers) or 'none'}.")
 
@@ -194,7 +194,7 @@ def check_comparison(
     """Raise `UserError` for what `compare` cannot do, before anything slow."""
     check_different([space.label for space in spaces])
     if data.validation is None:
-        raise UserError("Settings are chosen on validation images, which split notebooks has none of; use slides.")
+        raise UserError("Settings are chosen on validation images, which split notebooks lacks; use split slides.")
     for net, lesson in nets.items():
         for space in spaces:
             Search(space, net, lesson, data, budget, epochs).check(placement)
@@ -230,7 +230,7 @@ def _confirmation(number: int, records: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def final_summary(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """The fresh runs of a setting, an item per seed: curves, tests along the way, the images right at the end."""
+    """The final runs of a setting, one item per seed: curves, tests along the way, and images right at the end."""
     return {
         "seeds": [record.seed for record in records],
         "test_correct": [record.test_correct for record in records],
@@ -244,11 +244,11 @@ def final_summary(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def rank(trial: Mapping[str, Any], epoch: int | None = None) -> tuple[int, float, int]:
-    """What trials are compared by after the last epoch, or an earlier one; higher is better.
+    """The key by which trials are compared after the last epoch, or an earlier one; higher is better.
 
     Returns:
-      Validation images right, 0 if the loss was no longer finite; the validation loss and the trial's number, negative,
-      for ties.
+      Validation images right, 0 if the loss was no longer finite; and for ties, the validation loss and the trial's
+      number, both negated.
     """
     correct, losses = trial["validation_correct"], trial["validation_loss"]
     end = len(correct) if epoch is None else min(epoch, len(correct))
@@ -262,7 +262,7 @@ def score(trial: Mapping[str, Any]) -> int:
 
 
 def best_trials(trials: Sequence[Mapping[str, Any]], count: int, epoch: int | None = None) -> list[int]:
-    """Numbers of the trials of the highest `rank`, best first."""
+    """Numbers of the `count` trials of highest `rank`, best first."""
     ranked = sorted(trials, key=lambda trial: rank(trial, epoch), reverse=True)
     return [trial["number"] for trial in ranked[:count]]
 
@@ -270,7 +270,7 @@ def best_trials(trials: Sequence[Mapping[str, Any]], count: int, epoch: int | No
 def chosen_trial(confirmation: Sequence[Mapping[str, Any]]) -> int:
     """Number of the trial with the most validation images right in its runs with fresh seeds; ties as in `rank`.
 
-    Its score as a trial does not count: chance has lifted it.
+    The score of the trial itself does not count: the best ones were lucky.
     """
 
     def total(found: Mapping[str, Any]) -> tuple[int, float, int]:
@@ -282,21 +282,21 @@ def chosen_trial(confirmation: Sequence[Mapping[str, Any]]) -> int:
 
 
 def at_chance(correct: Sequence[int], diverged: Sequence[bool], images: int) -> int:
-    """How many runs ended finite, but with at most `AT_CHANCE` percent of the images right."""
+    """Number of runs that did not diverge, but ended with at most `AT_CHANCE` percent of the images right."""
     return sum(100 * count <= AT_CHANCE * images for count, lost in zip(correct, diverged, strict=True) if not lost)
 
 
 def steps_to(
     target: int, tests: Sequence[Sequence[int]], ends: Sequence[int], every: int, steps_per_epoch: int
 ) -> int | None:
-    """Steps after which a test first found `target` or more images right, or None.
+    """Number of steps after which a test first found at least `target` images right, or None.
 
     Args:
       target: number of images.
-      tests: for each epoch the images right after `every`, 2 `every`, ... of its steps.
-      ends: for each epoch those after its last step.
-      every: steps between two tests.
-      steps_per_epoch: a last partial batch is a step.
+      tests: for each epoch, the numbers of images right after `every`, 2 `every`, ... of its steps.
+      ends: for each epoch, the number right after its last step.
+      every: number of steps between two tests.
+      steps_per_epoch: number of steps per epoch, a last partial batch included.
     """
     for number, (within, end) in enumerate(zip(tests, ends, strict=True)):
         for step, correct in [*zip(itertools.count(every, every), within, strict=False), (steps_per_epoch, end)]:
@@ -309,11 +309,11 @@ class Saving(NamedTuple):
     """What stopping the worse trials early would have saved, and lost.
 
     Attributes:
-      kept: one of so many trials would have gone on.
-      after: epochs of all.
+      kept: one trial in this many would have continued.
+      after: number of epochs that all trials are trained.
       steps: share of all trials' epochs that would not have been trained.
-      keeps_chosen: whether the chosen trial would have gone on.
-      lost: validation images by which the best trial's score is above that of the best one that would have gone on.
+      keeps_chosen: whether the chosen trial would have continued.
+      lost: validation images by which the best trial beats the best one that would have continued.
     """
 
     kept: int
@@ -324,7 +324,7 @@ class Saving(NamedTuple):
 
 
 def halving_savings(entry: Mapping[str, Any]) -> list[Saving]:
-    """What it would have saved to continue the better half, or quarter, of all trials after epochs 1, 2 and 3."""
+    """Savings from continuing only the best half, or quarter, of all trials after epoch 1, 2 or 3."""
     trials, savings = entry["trials"], []
     lengths = [len(trial["validation_correct"]) for trial in trials]
     best = max(map(score, trials))

@@ -1,4 +1,4 @@
-"""Search spaces of optimizers, as values, and the quasi-random settings that a search tries in them.
+"""Search spaces of optimizers, as values, and the quasi-random settings that a search tries.
 
 Ranges reach around optax's defaults about as far as those of AlgoPerf's published baselines do
 (mlcommons/algorithmic-efficiency, `archived_paper_baselines`: 1 - b1 from 0.02 to 0.5, weight decay up to 1). eps ends
@@ -22,12 +22,12 @@ from mnist_jax.optimizers.parameters import Value, is_number, parameters
 from mnist_jax.optimizers.values import may_start_at_0, takes_schedule
 from mnist_jax.studies.dimensions import Choice, Range
 
-STUDY_SEED = 18  # of the scrambles of all searches
-MOST_TRIALS = 512  # drawn ones; a trial's number is its seed, and the seeds of confirmation begin at 1,000
+STUDY_SEED = 18  # seed of the scrambles of all searches
+MOST_TRIALS = 512  # to be drawn; a trial's number is its seed, and the seeds of confirmation begin at 1,000
 
 # Linear warm-up over 5 % of the steps (`warmup_factor` of AlgoPerf's baselines), then a cosine to 0 at the last one.
 WARMUP = 0.05
-FIRST_STEP = 0.01  # of the peak: where the warm-up begins of optimizers that would never leave 0
+FIRST_STEP = 0.01  # of the peak: where the warm-up begins for optimizers that would never leave 0
 
 # Good draws crowd at an end if 4 of the best 8 lie in its outer eighth: if the dimension did not matter, they would
 # with probability 0.011 (scipy.stats.binom.sf(3, 8, 1 / 8)).
@@ -40,9 +40,9 @@ class Edge(NamedTuple):
     """An end of a range at which the best trials crowd: a wider space may favour the optimizer.
 
     Attributes:
-      range: whose end it is.
-      end: which.
-      crowded: how many of the best draws lie near it.
+      range: the range.
+      end: its low or high end.
+      crowded: number of the best draws that lie near that end.
       has_chosen: whether the chosen trial lies at it.
     """
 
@@ -57,8 +57,8 @@ class Space:
     """What a search of an optimizer may try.
 
     Attributes:
-      optimizer: what trial 0 trains; what neither a dimension nor a choice sets stays in all trials.
-      dimensions: what is drawn, in the order of the quasi-random sequence's columns.
+      optimizer: optimizer of trial 0; what no dimension sets stays in all trials.
+      dimensions: ranges and choices, in the order of the quasi-random sequence's columns.
     """
 
     optimizer: Optimizer
@@ -66,7 +66,7 @@ class Space:
 
     @property
     def label(self) -> str:
-        """The optimizer's name, with what stays: what it is called in tables."""
+        """Its name in tables: the optimizer's, with the settings that stay in all trials."""
         drawn = self._first()
         stays = tuple((name, value) for name, value in self.optimizer.hyperparameters if name not in drawn)
         return dataclasses.replace(self.optimizer, hyperparameters=stays).label
@@ -82,7 +82,7 @@ class Space:
         return [dimension for dimension in self.dimensions if isinstance(dimension, Choice)]
 
     def trials(self, data: str, net: str, count: int) -> list[dict[str, Value]]:
-        """Trial 0 and `count` quasi-random settings, for the same arguments the same ones.
+        """Settings of trial 0 and of `count` quasi-random trials, always the same for the same arguments.
 
         They are a Sobol sequence, scrambled differently for each data set, net and optimizer, so that all searches are
         independent of each other.
@@ -121,19 +121,19 @@ class Space:
         return float(setting.get("momentum", stays) or 0)
 
     def place(self, dimension: Range, setting: Setting) -> float:
-        """Where a setting lies in one of the ranges, see `Range.place`."""
+        """The position of a setting in one of the ranges; see `Range.place`."""
         return dimension.place(float(setting[dimension.names[0]] or 0), self._momentum(setting))
 
     def numbers(self, setting: Setting) -> tuple[tuple[str, float], ...]:
-        """A setting's numbers, which are traced: for `Run`."""
+        """A setting's traced numbers, for `Run`."""
         return tuple((name, float(setting[name] or 0)) for found in self.ranges for name in found.names)
 
     def program(self, setting: Setting, steps: int) -> Optimizer:
-        """The optimizer that trains a setting: the same one, with trial 0's numbers, for all with the same choices.
+        """The optimizer whose program trains a setting: one, with trial 0's numbers, for all with the same choices.
 
         Args:
-          setting: of this space.
-          steps: of the whole run.
+          setting: a setting of this space.
+          steps: number of steps of the whole run.
         """
         chosen = {choice.name: setting[choice.name] for choice in self.choices}
         rates = self.optimizer.schedule
@@ -153,7 +153,7 @@ class Space:
         return dataclasses.replace(program, learning_rate=rate, hyperparameters=pairs)
 
     def variant(self, setting: Setting) -> str:
-        """A setting's choices in words, which settle the compiled program."""
+        """A setting's choices in words; they determine the compiled program."""
         return ", ".join(f"{choice} {str(setting[choice.name]).lower()}" for choice in self.choices)
 
     def to_json(self) -> dict[str, Any]:
@@ -166,10 +166,10 @@ def edges(space: Space, settings: Sequence[Setting], scores: Sequence[int], chos
     """Ends of ranges at which the best trials crowd: a warning, not a test.
 
     Args:
-      space: what was searched.
-      settings: of the drawn trials.
-      scores: of each; more is better.
-      chosen: the chosen setting; None where that is trial 0, which was not drawn.
+      space: the space that was searched.
+      settings: settings of the drawn trials.
+      scores: their scores; higher is better.
+      chosen: the chosen setting; None if it is trial 0, which was not drawn.
     """
     ranked = sorted(range(len(settings)), key=lambda number: -scores[number])
     best = [settings[number] for number in ranked[: int(EDGES["best"])]]
@@ -216,7 +216,7 @@ def _adam_like(*further: Range) -> tuple[Range | Choice, ...]:
 
 
 def _space(name: str, rate: float, *dimensions: Range | Choice, **first: Value) -> Space:
-    """A space; its trial 0 has this rate and optax's defaults, a momentum of 0 for none, or what `first` names."""
+    """A space; its trial 0 has this rate, what `first` names, and else optax's defaults (0 for None)."""
     known = parameters(optimizer_factory(name))
     named = {argument for dimension in dimensions for argument in dimension.names} & known.keys() - {"learning_rate"}
     defaults = {argument: known[argument].default for argument in named}
@@ -315,8 +315,8 @@ def space_of(
 ) -> Space:
     """The space of an optimizer, without what the user has fixed, which stays in all trials.
 
-    Of an optimizer that `SPACES` lacks, the learning rate and the schedule are drawn. Trial 0 has optax's default rate
-    and the range is a hundredth of that to ten times it; where optax has none, 0.001, and 1e-5 to 10.
+    For an optimizer that `SPACES` lacks, the learning rate and the schedule are drawn. Trial 0 has optax's default
+    rate, and the range is from a hundredth of that to ten times it; without a default, 0.001, and 1e-5 to 10.
 
     Raises:
       UserError: there is no such optimizer, or it does not take these values.

@@ -11,7 +11,7 @@ from mnist_jax.lessons import LESSONS
 
 
 class Interval(NamedTuple):
-    """A mean and its confidence interval, in the unit of what was averaged."""
+    """A mean and its confidence interval, in the unit of the averaged values."""
 
     mean: float
     low: float
@@ -23,13 +23,13 @@ class Interval(NamedTuple):
         return self.low > 0 or self.high < 0
 
     def times(self, factor: float) -> "Interval":
-        """Scale the interval, as images to points; a negative factor swaps its ends."""
+        """Scale the interval, say from images to points; a negative factor swaps its ends."""
         low, high = sorted((factor * self.low, factor * self.high))
         return Interval(factor * self.mean, low, high)
 
 
 def fractions(counts: Sequence[Sequence[int]], size: int) -> list[list[float]]:
-    """Counts out of `size`, a list for each run, as fractions."""
+    """Counts out of `size`, one list per run, as fractions."""
     return [[count / size for count in run] for run in counts]
 
 
@@ -38,9 +38,9 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, *, grid: fl
 
     Args:
       values: in any unit.
-      confidence: of the interval.
-      grid: step of the grid that the values stand on, 1 for counts. The variance of rounding to it, grid^2 / 12, is
-        added to theirs: few values may be equal by chance, and would make an interval of no width.
+      confidence: confidence of the interval.
+      grid: step to which the values are rounded, 1 for counts. The variance of rounding, grid^2 / 12, is added to
+        theirs: a few values may be equal by chance, which would give an interval of no width.
     """
     array = np.asarray(values, float)
     mean, variance = float(array.mean()), float(array.var(ddof=1)) + grid**2 / 12
@@ -50,7 +50,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, *, grid: fl
 
 @functools.cache
 def t_quantile(probability: float, degrees: int) -> float:
-    """Student's t below which a value lies with this probability."""
+    """Quantile of Student's t distribution."""
     from scipy import stats  # half a second, which a single run need not wait
 
     return float(stats.t.ppf(probability, degrees))
@@ -63,7 +63,7 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
     Values may be infinite, and so may its ends.
 
     Returns:
-      Its ends, or None where all values together are too few: fewer than 6 for 95 %.
+      Its ends, or None for too few values: fewer than 6 for 95 %.
     """
     from scipy import stats
 
@@ -77,13 +77,13 @@ def paired_difference(
 ) -> Interval:
     """Interval of the mean of after - before, pair by pair: what the pairs share (seed, order) cancels.
 
-    Both stand on the `grid` of `mean_interval`, and are rounded each.
+    Both are rounded to the `grid` of `mean_interval`.
     """
     return mean_interval(np.subtract(after, before).tolist(), confidence, grid=2**0.5 * grid)
 
 
 class Bin(NamedTuple):
-    """Answers of about the same confidence: how many, and the means of confidence and of being right."""
+    """Answers of about the same confidence: their number, mean confidence and accuracy."""
 
     size: int
     confidence: float
@@ -91,12 +91,12 @@ class Bin(NamedTuple):
 
 
 def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[Bin]:
-    """Whether answers are right as often as their probabilities say.
+    """Compare the probabilities of answers with how often these are right.
 
     Args:
-      confidence: float `[n]` in [0, 1], the probability of each answer.
-      correct: bool `[n]`, whether it was right.
-      bins: of equal width; those without an answer are left out.
+      confidence: probability of each answer, float `[n]` in [0, 1].
+      correct: whether it was right, bool `[n]`.
+      bins: number of bins of equal width; those without an answer are left out.
     """
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     return [
@@ -113,7 +113,7 @@ def expected_calibration_error(bins: Sequence[Bin]) -> float:
 
 
 def ladder_gains(results: Mapping[str, Any]) -> dict[tuple[str, str], list[list[float]]]:
-    """(lesson before, lesson) -> for each epoch, for each seed, the gain in test accuracy in percentage points.
+    """(lesson before, lesson) -> the gain in test accuracy for each epoch and seed, in percentage points.
 
     Epochs that a diverged run did not reach are left out.
     """
@@ -128,5 +128,5 @@ def ladder_gains(results: Mapping[str, Any]) -> dict[tuple[str, str], list[list[
 
 
 def gain_interval(results: Mapping[str, Any], gains: Sequence[float]) -> Interval:
-    """Interval of the mean of `ladder_gains` of one epoch, each the difference of two counts, in percentage points."""
+    """Interval of the mean of one epoch's `ladder_gains`, in percentage points."""
     return mean_interval(gains, grid=2**0.5 * 100 / results["data"]["test"])

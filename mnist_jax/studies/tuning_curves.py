@@ -1,4 +1,4 @@
-"""What a budget of so many trials gets from an optimizer: tuning curves with simultaneous bands."""
+"""What an optimizer reaches with a given number of trials: tuning curves with simultaneous bands."""
 
 import functools
 import warnings
@@ -11,7 +11,7 @@ from mnist_jax.studies.inference import CONFIDENCE
 
 
 class Curve(NamedTuple):
-    """A tuning curve and its band: fractions, float `[budgets]`, for budgets of 1, 2, ... trials."""
+    """A tuning curve and its band for budgets of 1, 2, ... trials: fractions, float `[budgets]`."""
 
     low: np.ndarray
     point: np.ndarray
@@ -22,9 +22,9 @@ class TuningCurves(NamedTuple):
     """The best validation accuracy of k settings drawn independently from the space, one seed each.
 
     Attributes:
-      median, expected: of the best of k; both bands hold together, at all budgets.
-      open_above: the largest budget with an upper bound of the median. Above larger ones the band is open: trials so
-        few do not say how good the best setting is.
+      median, expected: median and mean of the best of k; the bands are simultaneous over both and all budgets.
+      open_above: largest budget for which the median has an upper bound. For larger ones the band is open above: too
+        few trials do not show how good the best setting is.
     """
 
     median: Curve
@@ -39,8 +39,8 @@ def tuning_curves(scores: Sequence[float], confidence: float = CONFIDENCE) -> Tu
     conservative (experiments/simulations.py).
 
     Args:
-      scores: fractions right of the drawn trials, in any order; not of trial 0, which is no draw.
-      confidence: of a band; two optimizers together need (1 + confidence) / 2 each (Bonferroni).
+      scores: fractions that the drawn trials have right, in any order, without trial 0, which is not drawn.
+      confidence: confidence of a band; for two optimizers together, each needs (1 + confidence) / 2 (Bonferroni).
     """
     from opda.nonparametric import EmpiricalDistribution
 
@@ -54,10 +54,10 @@ def tuning_curves(scores: Sequence[float], confidence: float = CONFIDENCE) -> Tu
             b=1.0,
             method="ld_equal_tailed",
             generator=_generator(len(scores), confidence),
-            n_jobs=1,  # more would fork, which a process that has started JAX must not
+            n_jobs=1,  # more would fork, which a process that has started JAX must not do
         )
     budgets = np.arange(1, len(scores) + 1)
-    # Of the distribution function's bands the upper one gives the lower curve.
+    # The upper band of the distribution function gives the lower curve.
     median = Curve(*(each.quantile_tuning_curve(budgets, q=0.5) for each in (upper, point, lower)))
     expected = Curve(*(each.average_tuning_curve(budgets) for each in (upper, point, lower)))
     return TuningCurves(median, expected, open_above=int((median.high < 1).sum()))
@@ -65,7 +65,7 @@ def tuning_curves(scores: Sequence[float], confidence: float = CONFIDENCE) -> Tu
 
 @functools.cache
 def _generator(count: int, confidence: float) -> np.random.Generator:
-    """One for each width of band, which opda simulates once per generator: no order of calls changes a number."""
+    """A generator per kind of band, for which opda simulates once: results do not depend on the order of calls."""
     return np.random.default_rng(0)
 
 

@@ -1,9 +1,10 @@
 """Does this installation, on this device, compute what it should? Each lesson's first 200 steps against recorded ones.
 
-trajectories.json beside this holds PyTorch's in float64 and ours in float32; `python tests/parity/record.py` makes it.
-Each step is a call, whose loss is known; in float32 the first 20 are also taken as in training, in one compiled epoch.
+trajectories.json beside this file holds PyTorch's in float64 and ours in float32; `python tests/parity/record.py` makes
+it. Each step is a call, so its loss is known; in float32 the first 20 are also taken in one compiled epoch, as in
+training.
 
-The limits for float32 (`LIMITS`) are about ten times what was measured on CPUs, or more: between jax 0.10.2 and
+The limits for float32 (`LIMITS`) are at least about ten times what was measured on CPUs: between jax 0.10.2 and
 0.12.0.1, one and two threads, four vector widths (xla_cpu_max_isa), fast-math, PyTorch, and initial weights moved by
 one unit in the last place. After 20 steps of SGD all quantities agreed to 1e-6. Later, rounding can change the sign
 of a ReLU's input: with products eight times as coarse, one lesson's losses differed by 2e-3 after 200 steps, so of
@@ -12,10 +13,10 @@ even where it is rounding noise: 20 losses agreed to 5e-6, but biases before bat
 and running means only to 1e-2, as the mean of late losses. An NVIDIA H200 (jax 0.11.2, CUDA 13) is within the same:
 all lessons agreed to 8e-12 in float64 and to 1e-6 in float32, but for Adam's running means, to 7e-3.
 
-So float32 does not show a learning rate wrong by 1e-5 of itself, an epsilon of batch norm by 1e-7, Adam's epsilon by a
-tenth of itself, Adam's b2 or a weight decay beside Adam by 1e-4, batch norm's running average of 0.91 beside Adam
-(beside SGD it does), or what begins only after 20 steps, unless it moves the mean late loss by more than the limit;
-float64 shows these too.
+So float32 does not reveal a learning rate wrong by a factor of 1 + 1e-5, an epsilon of batch norm wrong by 1e-7, Adam's
+epsilon by a tenth of itself, Adam's b2 or a weight decay with Adam by 1e-4, a momentum of 0.91 in batch norm's running
+average with Adam (with SGD it does), or anything that begins only after 20 steps, unless it moves the mean late loss by
+more than the limit; float64 reveals these, too.
 """
 
 import contextlib
@@ -40,20 +41,20 @@ from mnist_jax.train import Examples, TrainState, batch_loss, epoch_order, init_
 
 STEPS = 200
 EARLY = 20  # steps after which float32 is compared closely
-_LATE = 100  # last steps, whose mean loss is compared
-_PROBE = 100  # test images on which logits and gradients are compared
+_LATE = 100  # number of last steps whose mean loss is compared
+_PROBE = 100  # number of test images on which logits and gradients are compared
 
-# What training leaves; logits and gradients are of the probe.
+# What training results in; logits and gradients are computed on the probe.
 _TRAINED = ("params", "batch_stats", "optimizer.trace", "optimizer.mu", "optimizer.nu")
 
 
 class Trajectory(NamedTuple):
-    """Some steps of training, in numbers of the lesson's dtype.
+    """Some steps of training, in the lesson's dtype.
 
     Attributes:
-      losses: of each step's batch, before the step, `[steps]`, in nats.
-      end: after the last step: quantity (params, batch_stats, optimizer.*, gradients, logits) -> layer -> name ->
-        array, or what `digested` makes of it.
+      losses: loss of each step's batch before the step, `[steps]`, in nats.
+      end: state after the last step: quantity (params, batch_stats, optimizer.*, gradients, logits) -> layer -> name
+        -> array, or what `digested` makes of it.
     """
 
     losses: np.ndarray
@@ -78,13 +79,13 @@ LIMITS = {
 
 
 class Comparison(NamedTuple):
-    """What was found.
+    """How a lesson compares with the recording.
 
     Attributes:
-      same_bits: whether losses and what training leaves are the recorded ones, bit for bit.
-      quantity: the one that differs most, measured by its limit.
+      same_bits: whether losses and what training results in equal the recorded ones, bit for bit.
+      quantity: quantity that differs most, relative to its limit.
       difference: its relative difference.
-      limit: the largest that counts as rounding.
+      limit: largest difference that counts as rounding.
     """
 
     same_bits: bool
@@ -94,7 +95,7 @@ class Comparison(NamedTuple):
 
     @property
     def different(self) -> bool:
-        """Whether it is more than rounding."""
+        """Whether the difference is more than rounding."""
         return self.difference > self.limit
 
 
@@ -114,14 +115,14 @@ def recorded() -> dict[str, Any]:
 
 
 def recorded_trajectory(lesson_id: str, dtype: Dtype) -> Trajectory:
-    """All losses; digests of the end, which in float32 is that after `EARLY` steps."""
+    """The recorded losses, and digests of the end, which in float32 comes after `EARLY` steps."""
     entry = recorded()[dtype][lesson_id]
     end = jax.tree.map(np.array, entry["end"], is_leaf=lambda node: isinstance(node, list))
     return Trajectory(np.array(entry["losses"], dtype), end)
 
 
 def dtypes() -> tuple[Dtype, ...]:
-    """Those that the device computes in: TPUs have no float64."""
+    """The dtypes that the device computes in: TPUs have no float64."""
     return ("float64", "float32") if jax.devices()[0].platform in ("cpu", "gpu") else ("float32",)
 
 
@@ -136,10 +137,10 @@ def check_comparable(digits: Dataset) -> None:
 
 
 def compare(lesson_id: str, lesson: Lesson, digits: Dataset) -> Comparison:
-    """Train a lesson on this device, and compare with what was recorded in its dtype.
+    """Train a lesson on this device, and compare it with the recording in its dtype.
 
     Args:
-      lesson_id: of the recorded lesson.
+      lesson_id: id of the recorded lesson.
       lesson: the same lesson, unless a test changed it.
       digits: the sample.
     """
@@ -166,7 +167,7 @@ def trained(lesson: Lesson, digits: Dataset, steps: int = STEPS) -> Trajectory:
 
 
 def end_of_epoch(lesson: Lesson, digits: Dataset, steps: int) -> dict[str, Any]:
-    """The end of the same steps, taken as a run takes them."""
+    """The end of the same steps, taken in one compiled epoch."""
     with _settings(lesson), jax.default_prng_impl("threefry2x32"):
         trainer = Trainer(lesson, dataclasses.replace(digits, epoch_length=steps * lesson.batch_size), [Run(0)])
         states, _, _ = trainer.epoch(trainer.start([Run(0)]))
@@ -175,7 +176,7 @@ def end_of_epoch(lesson: Lesson, digits: Dataset, steps: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _settings(lesson: Lesson) -> Iterator[None]:
-    """JAX's ordinary random numbers, and products of matrices in the lesson's whole precision."""
+    """JAX's default random numbers, and matrix products in the lesson's full precision."""
     with (
         jax.enable_x64(lesson.dtype == "float64"),
         jax.default_matmul_precision("highest"),
@@ -206,7 +207,7 @@ def _end(state: TrainState, digits: Dataset) -> dict[str, Any]:
 
 
 def batches(state: TrainState, digits: Dataset) -> list[Examples]:
-    """Those of the first `STEPS` steps from this state."""
+    """The batches of the first `STEPS` steps from this state."""
     size = state.lesson.batch_size
     key = jax.random.fold_in(state.order_key, state.step)
     order = np.asarray(epoch_order(key, digits.train.size, STEPS * size)).reshape(STEPS, size)
@@ -214,18 +215,18 @@ def batches(state: TrainState, digits: Dataset) -> list[Examples]:
 
 
 def probe(digits: Dataset) -> Examples:
-    """Examples that no step is trained on."""
+    """Examples that are never trained on."""
     return Examples(digits.test.images[:_PROBE], digits.test.labels[:_PROBE])
 
 
 def centred(outputs: np.ndarray) -> np.ndarray:
-    """Logits without each row's mean: the softmax does not see a constant added to a row, and log-softmax adds one."""
+    """Logits minus each row's mean: a constant per row, such as log-softmax adds, does not change the softmax."""
     return outputs - outputs.mean(1, keepdims=True)
 
 
 @jax.jit
 def _gradients(state: TrainState, batch: Examples) -> Any:
-    """Of the loss in training, for each parameter."""
+    """Gradients of the training loss, for each parameter."""
     gradients, _ = jax.grad(batch_loss, has_aux=True)(state.params, state, batch)
     return gradients
 
@@ -234,7 +235,7 @@ def differences(ours: Trajectory, theirs: Trajectory) -> dict[str, float]:
     """Quantity and layer -> largest relative difference; infinite where arrays are missing or not finite.
 
     A loss is relative to itself; every other number to the largest of its kind in its layer, kernel and bias
-    together: a bias before batch norm has a gradient of zero, of which rounding leaves noise.
+    together: a bias before batch norm has a gradient of zero, which rounding turns into noise.
     """
     found = {"losses": _relative(ours.losses, theirs.losses)}
     for quantity in {**ours.end, **theirs.end}:
@@ -250,14 +251,14 @@ def differences(ours: Trajectory, theirs: Trajectory) -> dict[str, float]:
 
 
 def _relative(ours: Any, theirs: Any, scale: Any = None) -> float:
-    """The largest difference over `scale`, or over their own number; infinite where one is not a number."""
-    with np.errstate(invalid="ignore"):  # of infinities
+    """The largest difference relative to `scale`, or else to `theirs`; infinite if one is not a number."""
+    with np.errstate(invalid="ignore"):  # for infinities
         largest = np.abs(np.subtract(ours, theirs, dtype=np.float64) / (theirs if scale is None else scale)).max()
     return float(largest) if np.isfinite(largest) else math.inf
 
 
 def digested(trajectory: Trajectory) -> Trajectory:
-    """The same with two numbers in place of each array: its norm, and its product with a fixed pattern."""
+    """The trajectory with two numbers in place of each array: its norm, and its product with a fixed pattern."""
 
     def numbers(array: np.ndarray) -> np.ndarray:
         flat = array.astype(np.float64).ravel()
@@ -267,7 +268,7 @@ def digested(trajectory: Trajectory) -> Trajectory:
 
 
 def sha256(trajectory: Trajectory) -> str:
-    """Of the bits of all losses and of what training leaves."""
+    """SHA-256 of the bits of all losses and of what training results in."""
     kept = {name: trajectory.end[name] for name in _TRAINED if name in trajectory.end}
     sha = hashlib.sha256()
     for path, array in jax.tree_util.tree_leaves_with_path((trajectory.losses, kept)):

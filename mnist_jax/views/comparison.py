@@ -22,7 +22,7 @@ _SHOWN = {
 
 
 def verdict(results: Mapping[str, Any]) -> list[str]:
-    """What results.json says, in sentences: the headlines, the claims net by net, warnings, how intervals are meant."""
+    """The findings in sentences: the headlines, the claims net by net, warnings, and how to read the intervals."""
     found = pairs(results)
     return [*headlines(found, results), *details(found, results)]
 

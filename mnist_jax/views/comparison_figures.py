@@ -1,7 +1,7 @@
 """Figures of a comparison of optimizers, as PNG files that need no colours: lines, markers and hatches differ.
 
-`results` are as in results.json, `found` and `tuning` of `findings.pairs` and `findings.tuning`; `title` says what was
-compared.
+`results` are those of results.json, `found` and `tuning` come from `findings.pairs` and `findings.tuning`, and `title`
+says what was compared.
 """
 
 import functools
@@ -23,10 +23,10 @@ from mnist_jax.studies.tuning_curves import TuningCurves
 from mnist_jax.views.figures import accuracy_scale, as_png
 from mnist_jax.views.intervals import decimals, rounded
 
-WIDTH = 8.0  # inches, which a page shows without making text smaller than these points:
-SMALL = 9
-FAR = 2.5  # logits below the best accuracy, as 83 % is below 98.4 %: further down nothing is told apart
-OVERLAID = 2  # optimizers of a net that share a panel; of more each has its own
+WIDTH = 8.0  # inches; a page shows this width without shrinking the text
+SMALL = 9  # points, of the smallest text
+FAR = 2.5  # logits below the best accuracy, as 83 % is below 98.4 %: lower accuracies are not distinguished
+OVERLAID = 2  # optimizers of a net that share a panel; if there are more, each has its own
 
 
 class Style(NamedTuple):
@@ -47,7 +47,7 @@ STYLES = (
 
 
 class Panel(NamedTuple):
-    """Axes, and label -> entry of the optimizers of a net in them."""
+    """Axes, and the optimizers of a net drawn in them: label -> entry."""
 
     axes: Any
     net: str
@@ -59,7 +59,7 @@ def tuning_curves_figure(
 ) -> bytes:
     """Best validation accuracy against the number of trials: median with band, and expected.
 
-    A band ends where it is open above: so few trials set no upper limit. What is far below the best is left out.
+    A band ends where it is open above: too few trials set no upper limit. What is far below the best is left out.
     """
     figure, panels = _panels(results, title)
     ends: list[float] = []
@@ -89,7 +89,7 @@ def tuning_curves_figure(
 
 
 def _note_below(axes: Any, labels: Sequence[str]) -> None:
-    """Say whose median lies below the scale at all budgets."""
+    """Name the optimizers whose median lies below the scale at all budgets."""
     if labels:
         words = f"{', '.join(map(_short, labels))}: median below this scale"
         axes.text(0.5, 0.03, words, transform=axes.transAxes, ha="center", fontsize=SMALL)
@@ -114,7 +114,7 @@ def _of_curves(tuning: Mapping[str, Mapping[str, TuningCurves]], results: Mappin
 
 
 def learning_rates_figure(results: Mapping[str, Any], title: str) -> bytes:
-    """Validation accuracy against learning rate, a point for each trial; those far below stand at the lower edge."""
+    """Validation accuracy against learning rate, one point per trial; those far below are at the lower edge."""
     images = results["data"]["validation"]
     figure, panels = _panels(results, title)
     found = [entry for _, _, entries in panels for entry in entries.values()]
@@ -149,7 +149,7 @@ def learning_rates_figure(results: Mapping[str, Any], title: str) -> bytes:
 
 
 def differences_figure(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any], title: str) -> bytes:
-    """The verdict: all paired differences with their intervals, as a matrix for more than two optimizers of a net."""
+    """All paired differences with their intervals; as a matrix for more than two optimizers of a net."""
     nets = list(found)
     if max(map(len, found.values())) > 1:
         size = 0.5 * max(len(entries) for entries in results["nets"].values()) + 2.3
@@ -167,11 +167,11 @@ def differences_figure(found: Mapping[str, Sequence[Pair]], results: Mapping[str
 
 
 def mechanism_figure(mechanism: Mapping[str, Any], title: str) -> bytes:
-    """What each optimizer does to each layer along training: above how far a step moves it, below its gradient.
+    """What each optimizer does to each layer during training: above, how far a step moves it; below, its gradient.
 
     Args:
       mechanism: label -> what `mechanism.follow` measured.
-      title: of which net, and how it was trained.
+      title: says which net was trained, and how.
     """
     layers = list(next(iter(mechanism.values()))["layers"])
     figure = _figure(title, WIDTH, 5.2)
@@ -216,7 +216,7 @@ def _forest(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any], tit
             markersize=6, capsize=4, markerfacecolor="white" if marker == "s" else "black", label=label,
         )  # fmt: skip
     for axes in panels:
-        if max(map(abs, axes.get_xlim())) > 10:  # points: small nets may hardly learn with the course's settings
+        if max(map(abs, axes.get_xlim())) > 10:  # points, as where a small net hardly learns with the course's settings
             axes.set_xscale("symlog", linthresh=1)
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.axvline(0, color="black", linewidth=0.8)
@@ -232,7 +232,7 @@ def _forest(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any], tit
 
 
 def _matrix(axes: Any, found: Sequence[Pair], results: Mapping[str, Any]) -> None:
-    """Below the diagonal claim S, above it claim B, each as `mean ± half of the interval`."""
+    """Claim S below the diagonal and claim B above it, each as `mean ± half of the interval`."""
     labels = sorted({label for pair in found for label in (pair.first, pair.second)}, key=_short)
     count, limit = len(labels), results["config"]["margin"]
     for pair in found:
@@ -295,7 +295,7 @@ def _panels(results: Mapping[str, Any], title: str) -> tuple[Figure, list[Panel]
 
 
 def _labels(panels: Sequence[Panel], below: str, beside: str) -> None:
-    """Of the outer axes."""
+    """Label the outer axes."""
     grid = panels[0].axes.get_subplotspec().get_gridspec()
     for place, (axes, *_) in enumerate(panels):
         if place + grid.ncols >= len(panels):
@@ -306,20 +306,20 @@ def _labels(panels: Sequence[Panel], below: str, beside: str) -> None:
 
 
 def _validation_scale(panels: Sequence[Panel], ends: tuple[float, float]) -> None:
-    """Accuracies on a logit scale between these."""
+    """Show accuracies on a logit scale between these ends."""
     for axes, *_ in panels:
         accuracy_scale(axes)
         axes.set_ylim(*ends)
 
 
 def _shifted(accuracy: float, logits: float) -> float:
-    """An accuracy whose logit is so much higher; 0 and 1 count as 1 in 1,000 from there."""
+    """An accuracy whose logit is higher by `logits`; 0 and 1 count as 0.001 and 0.999."""
     odds = np.clip(accuracy, 0.001, 0.999) / (1 - np.clip(accuracy, 0.001, 0.999)) * np.exp(logits)
     return float(odds / (1 + odds))
 
 
 def _of_optimizers(results: Mapping[str, Any], what: str = "", *, lines: bool) -> list[Line2D]:
-    """What says in a legend which optimizer is which, where they share panels."""
+    """Legend entries of the optimizers, named if they share panels."""
     labels = list(next(iter(results["nets"].values())))
     shown = [_short(label) for label in labels] if len(labels) <= OVERLAID else [""]
     names = [", ".join(filter(None, (label, what))) for label in shown]

@@ -71,7 +71,7 @@ CURVES_NOTE = (
 
 
 def pair_rows(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> list[list[str]]:
-    """One row per net and pair, by name: the earlier name minus the later one."""
+    """One row per net and pair, sorted by name; differences are first minus second."""
     return [
         [net, *_pair_words(pair, margin(results))]
         for net, of_net in found.items()
@@ -99,7 +99,7 @@ def _pair_words(pair: Pair, limit: float | None) -> list[str]:
 
 
 def final_rows(results: Mapping[str, Any]) -> list[list[str]]:
-    """One row per net, optimizer and setting of final runs, by name."""
+    """One row per net, optimizer and setting of final runs, sorted by name."""
     rows = []
     for net, label, entry in entries_by_name(results):
         rows.append([net, label, _chosen_words(entry), *_measured_words(entry["final"], results)])
@@ -135,14 +135,14 @@ def _measured_words(runs: Mapping[str, Any], results: Mapping[str, Any]) -> list
 
 
 def collapsed_words(ends: Sequence[int], diverged: Sequence[bool], images: int) -> str:
-    """`3 of 33 (2 diverged)`: how many runs learned nothing, or lost it."""
+    """`3 of 33 (2 diverged)`: the number of runs that learned nothing, or lost what they had learned."""
     lost = sum(diverged)
     of_these = f" ({lost} diverged)" if lost else ""
     return f"{lost + at_chance(ends, diverged, images)} of {len(ends)}{of_these}"
 
 
 def steps_rows(results: Mapping[str, Any]) -> list[list[str]]:
-    """One row per net and optimizer at its chosen setting, and where a net has two, one of their difference."""
+    """One row per net and optimizer at its chosen setting, and one for the difference if a net has two optimizers."""
     rows = []
     for net, entries in results["nets"].items():
         steps = {label: steps_to_targets(entry["final"], results) for label, entry in entries.items()}
@@ -159,7 +159,7 @@ def steps_rows(results: Mapping[str, Any]) -> list[list[str]]:
 
 
 def steps_to_targets(runs: Mapping[str, Any], results: Mapping[str, Any]) -> list[list[int | None]]:
-    """For each of `TARGETS` the steps of each run, None for never."""
+    """Steps of each run to each of `TARGETS`, None for never."""
     config, images = results["config"], results["data"]["test"]
     return [
         [
@@ -171,7 +171,7 @@ def steps_to_targets(runs: Mapping[str, Any], results: Mapping[str, Any]) -> lis
 
 
 def steps_words(found: StepsTo) -> str:
-    """`1,000 [750, 1,250]`; how many runs where some never got there."""
+    """`1,000 [750, 1,250]`, with the number of runs that reached the target if some did not."""
     missing = f"reached by {found.reached} of {count_of(found.runs, 'run')}"
     if math.isinf(found.median):
         return missing
@@ -186,7 +186,7 @@ def _step(value: float) -> str:
 def difference_of_steps(
     first: Sequence[int | None], second: Sequence[int | None], name: str, results: Mapping[str, Any]
 ) -> str:
-    """How many steps sooner the first, of this name, is there than the second, in words."""
+    """By how many steps the first optimizer, called `name`, reaches a target before the second, in words."""
     config = results["config"]
     limit = config["epochs"] * config["steps_per_epoch"]
     found = steps_difference(first, second, limit, config["test_every"], config["confidence"])
@@ -231,7 +231,7 @@ def confirmed(entry: Mapping[str, Any], images: int) -> float:
 
 
 def savings_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, one per net and optimizer with a cell for each rule of early stopping."""
+    """Header and rows: one row per net and optimizer, one column per rule of early stopping."""
     found = {
         (net, label): {(each.kept, each.after): each for each in halving_savings(entry)}
         for net, label, entry in entries_by_name(results)

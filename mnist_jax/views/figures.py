@@ -1,6 +1,6 @@
-"""Figures with matplotlib, drawn without a display: PNG files.
+"""Figures as PNG files, drawn by Matplotlib without a display.
 
-`results` are as in results.json; `title` says on what and how many runs.
+`results` are those of results.json; `title` says what was run, on which data and with how many seeds.
 """
 
 import io
@@ -24,15 +24,15 @@ from mnist_jax.lessons import position
 from mnist_jax.studies import published
 from mnist_jax.studies.stats import fractions, gain_interval, ladder_gains
 
-# Line styles of the lessons, in the course's order, so that they differ without colours too.
+# Line styles of the lessons, in the course's order, which differ without colours, too.
 _STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1)), (0, (4, 1, 1, 1, 1, 1)))
 
 
 def ladder_figure(results: Mapping[str, Any], title: str) -> bytes:
     """Test accuracy and test loss after each epoch, one line per lesson.
 
-    With several seeds the line is their mean, the band their range; where data and split allow the comparison,
-    points are what the notebooks printed.
+    With several seeds the line is their mean and the band their range; if data and split allow the comparison, points
+    show what the notebooks printed.
     """
     epochs = results["config"]["epochs"]
     compared = published.comparable(results["data"], epochs)
@@ -79,10 +79,10 @@ def curves_of_lessons(curves: Mapping[str, Sequence[Sequence[float | None]]], wh
 
 
 def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
-    """What each lesson's change did to test accuracy after each epoch, in percentage points.
+    """What each lesson's change gained in test accuracy after each epoch, in percentage points.
 
-    One line per lesson, the mean over seeds of its accuracy minus that of the lesson before; with several seeds the
-    band is the 95 % confidence interval of the paired difference. None where no two neighbouring lessons were run.
+    One line per lesson: the mean over seeds of its accuracy minus that of the lesson before; with several seeds the
+    band is the 95 % confidence interval of the paired difference. None if no two neighbouring lessons were run.
     """
     gains = ladder_gains(results)
     if not gains:
@@ -104,9 +104,9 @@ def gains_figure(results: Mapping[str, Any], title: str) -> bytes | None:
 
 
 def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    """Published points on the band of our seeds' range, and below the z-scores.
+    """Published points over the range of our seeds, and below them their z-scores.
 
-    `points` are as in `by_point` of reproduce_notebooks' results.json.
+    `points` are those of `by_point` in reproduce_notebooks' results.json.
     """
     figure = _titled(title, 11, 7.5)
     panels = figure.subplots(2, 2, height_ratios=[2, 1], sharex=True)
@@ -137,9 +137,9 @@ def reproduction_figure(points: Sequence[Mapping[str, Any]], title: str) -> byte
 def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: str) -> bytes:
     """Variances of pre-activations (above) and of gradients (below) during training, one column per kind of net.
 
-    One colour per layer, solid He, dashed PyTorch's default, means over seeds; rings are the theory of the start.
-    `nets` are "ACTIVATION[, batch norm], INITIALISATION" -> `theory`, `preactivation` and `gradient`, measured after so
-    many `steps`, 0 being the start.
+    One colour per layer, solid for He, dashed for PyTorch's default; means over seeds. Rings are the theory for the
+    start. `nets` maps "ACTIVATION[, batch norm], INITIALISATION" to `theory`, `preactivation` and `gradient`, measured
+    after these `steps`, where 0 is the start.
     """
     kinds = list(dict.fromkeys(name.rsplit(", ", 1)[0] for name in nets))
     figure = _titled(title, 3.4 * len(kinds), 6.5)
@@ -168,10 +168,10 @@ def initialisation_figure(nets: Mapping[str, Any], steps: Sequence[int], title: 
 
 
 def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
-    """How an epoch's seconds grow, one panel per quantity, one colour per lesson.
+    """How an epoch's seconds grow: one panel per quantity, one colour per lesson.
 
-    Points are medians over repeats, bands their range, dotted lines what is in proportion to `work`.
-    `scaling` is examples, batch_size and width -> `values`, `work` and lesson -> `seconds`, repeats per value.
+    Points are medians over repeats, bands their range, and dotted lines proportional to `work`. `scaling` maps each of
+    examples, batch_size and width to `values`, `work`, and `seconds`: lesson -> repeats for each value.
     """
     words = {
         "examples": ("examples per epoch", "examples"),
@@ -232,14 +232,14 @@ def _accuracy_and_loss(accuracy: Any, loss: Any) -> None:
 
 
 def as_png(figure: Figure) -> bytes:
-    """In the colours of `matplotlib.rcParams` as they are, so that a page can have light and dark ones."""
+    """The figure as a PNG file, in the current colours of `matplotlib.rcParams`: a page has light and dark ones."""
     png = io.BytesIO()
     figure.savefig(png, dpi=120, format="png")
     return png.getvalue()
 
 
 class _Ticks(Locator):
-    """The usual ticks, or, where fewer than two of them are in view, evenly spaced ones."""
+    """The usual ticks, or evenly spaced ones if fewer than two of the usual ones are in view."""
 
     def __init__(self, usual: Locator) -> None:
         self.usual = usual
@@ -258,7 +258,7 @@ class _Ticks(Locator):
 
 
 def accuracy_scale(axes: Any) -> None:
-    """Fractions on a logit scale, which keeps 97 and 98 percent as far apart as 80 and 86; ticks in percent."""
+    """Show fractions on a logit scale, on which 97 and 98 % are as far apart as 80 and 86 %; ticks in percent."""
     axes.set_yscale("logit", nonpositive="mask")
     axes.yaxis.set_major_locator(_Ticks(FixedLocator([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99])))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}%"))
@@ -271,7 +271,7 @@ def _loss_scale(axes: Any) -> None:
 
 
 def _plain_ticks(axes: Any) -> None:
-    """Of a logarithmic scale: plain numbers at 1, 2 and 5."""
+    """Label a logarithmic scale with plain numbers at 1, 2 and 5."""
     axes.yaxis.set_major_locator(_Ticks(LogLocator(subs=(1, 2, 5))))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -280,7 +280,7 @@ def _plain_ticks(axes: Any) -> None:
 def _band(
     axes: Any, runs: Sequence[Sequence[float | None]], *, color: str, label: str, style: Any, marker: str = ""
 ) -> None:
-    """Mean and range over runs; a run that ended early, or is not finite, counts for the epochs it has."""
+    """Draw mean and range over runs; one that ended early, or diverged, counts for the epochs that it has."""
     length = max(len(run) for run in runs)
     values = np.full((len(runs), length), np.nan)
     for row, run in zip(values, runs, strict=True):

@@ -1,4 +1,4 @@
-"""Differences and their intervals in numbers that contradict no word about them."""
+"""Differences and their intervals, rounded so that the numbers do not contradict the words about them."""
 
 import math
 
@@ -8,10 +8,10 @@ _MOST_DECIMALS = 6
 
 
 def decimals(gap: Interval, limit: float | None = None) -> int:
-    """How many decimals of points are shown of a mean with its interval, so that no word contradicts a number.
+    """Number of decimals with which to show a mean and its interval, in points.
 
-    Two, or as many more as keep each end on its side of 0 and of the margin `limit`, shown by itself or as half of the
-    interval beside the mean.
+    Two, or as many more as keep each end on its side of 0 and of the margin `limit`, whether the ends are shown or the
+    mean ± half of the interval.
     """
     bounds = (0.0, limit, -limit) if limit else (0.0,)
 
@@ -29,12 +29,12 @@ def decimals(gap: Interval, limit: float | None = None) -> int:
 
 
 def rounded(value: float, places: int, sign: str = "") -> str:
-    """A number with so many decimals, never -0; with the sign "+" it has its sign."""
+    """A number with this many decimals, never -0; `sign` "+" shows the sign of positive numbers, too."""
     return f"{round(value, places) + 0.0:{sign}.{places}f}"
 
 
 def numbers(gap: Interval, limit: float | None = None, sign: str = "", *, unit: str = "") -> str:
-    """`0.12 [0.02, 0.22]`, the unit behind the mean; with the sign "+" each with its sign."""
+    """`0.12 [0.02, 0.22]`, with the unit after the mean; `sign` as for `rounded`."""
     mean, low, high = (rounded(value, decimals(gap, limit), sign) for value in gap)
     return f"{mean}{unit} [{low}, {high}]"
 

@@ -27,7 +27,7 @@ def _compared(results: Mapping[str, Any]) -> bool:
 
 
 def _changed_fields(results: Mapping[str, Any], lesson_id: str) -> list[str]:
-    """In which a run's lesson is not the course's."""
+    """Fields in which a run's lesson differs from the course's."""
     trained = results["config"].get("lessons", {})
     return list(changes(lesson_of_json(trained[lesson_id]), LESSONS[lesson_id])) if lesson_id in trained else []
 

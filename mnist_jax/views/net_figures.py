@@ -13,15 +13,15 @@ from mnist_jax.lessons import CLASSES, DIGITS, IMAGE_SHAPE
 from mnist_jax.studies.stats import Bin
 from mnist_jax.views.figures import as_png
 
-MOST_UNITS = 48  # of the first layer that are shown
+MOST_UNITS = 48  # units of the first layer that are shown
 
 
 def confusion_figure(counts: np.ndarray, classes: Sequence[str] = DIGITS) -> bytes:
-    """How often each class was taken for each: a PNG; colour is the share of a row, of mistakes only.
+    """How often each class was taken for each, as a PNG; a mistake's colour shows its share of the row.
 
     Args:
       counts: integers `[10, 10]`, one row per class, one column per answer.
-      classes: their names.
+      classes: names of the classes.
     """
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -33,7 +33,7 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str] = DIGITS) -> byt
         if counts[row, column]:
             axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize="small", weight=weight)
     axes.set(xlabel="answer", ylabel="digit" if classes == DIGITS else "class")
-    ticks = classes if all(map(str.isascii, classes)) else DIGITS  # the font lacks signs of most scripts
+    ticks = classes if all(map(str.isascii, classes)) else DIGITS  # the font lacks the characters of most scripts
     axes.set_xticks(range(CLASSES), ticks, rotation=0 if max(map(len, ticks)) == 1 else 90, parse_math=False)
     axes.set_yticks(range(CLASSES), ticks, parse_math=False)
     axes.tick_params(length=0)
@@ -41,9 +41,9 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str] = DIGITS) -> byt
 
 
 def calibration_figure(bins: Sequence[Bin]) -> bytes:
-    """Share of right answers against the probability the net gave them: a PNG.
+    """Share of right answers against the probability that the net gave them, as a PNG.
 
-    The area of a point is in proportion to the answers in its bin; its bar is a 95 % interval (Wilson's).
+    A point's area grows with the number of answers in its bin; its bar is a 95 % interval (Wilson's).
     """
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -64,12 +64,12 @@ def calibration_figure(bins: Sequence[Bin]) -> bytes:
 
 
 def first_layer_figure(kernel: np.ndarray) -> bytes:
-    """The weights from the 784 pixels to the units of the first layer, one picture per unit: a PNG.
+    """The weights from the 784 pixels to the units of the first layer, one picture per unit, as a PNG.
 
-    Red adds where there is ink, blue subtracts; the scale is the same for all, 99 % of the weights are within it.
+    Red adds where there is ink, blue subtracts; all share one scale, which holds 99 % of the weights.
 
     Args:
-      kernel: float `[784, units]`; of more than `MOST_UNITS` the ones with the largest weights are shown.
+      kernel: float `[784, units]`; the `MOST_UNITS` units with the largest weights are shown.
     """
     strongest = np.argsort(-np.linalg.norm(kernel, axis=0), kind="stable")[:MOST_UNITS]
     columns = min(8, len(strongest))
@@ -89,10 +89,10 @@ def first_layer_figure(kernel: np.ndarray) -> bytes:
 
 
 def weights_figure(initial: Mapping[str, np.ndarray] | None, final: Mapping[str, np.ndarray]) -> bytes:
-    """Densities of each dense kernel's weights before the first step and after the last, logarithmic: a PNG.
+    """Densities of each dense kernel's weights before and after training, on a logarithmic scale, as a PNG.
 
     Args:
-      initial: layer -> kernel, float `[in, out]`; None where it is not known.
+      initial: layer -> kernel, float `[in, out]`; None if unknown.
       final: layer -> kernel.
     """
     figure = Figure(figsize=(5, 0.6 + 1.5 * len(final)), layout="constrained")

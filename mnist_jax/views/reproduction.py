@@ -22,7 +22,7 @@ CHOICE = (
     "would be rejected; with each of the nine sets tried on those seeds no lesson's own curve was rejected (smallest p "
     "0.059)."
 )
-SMALLEST = 0.0001  # p that is shown: the tails of real runs are not known to be normal beyond
+SMALLEST = 0.0001  # smallest p that is shown: further out, real runs may not be normal
 HEADER = [
     "lesson", "what", "notebook, epoch 10", "ours, epoch 10", "z", "largest z of 10 epochs", "outside", "noticed",
 ]  # fmt: skip
@@ -32,7 +32,7 @@ POINT_HEADER = [
 
 
 def point_verdict(found: Mapping[str, Any]) -> str:
-    """What the rule point by point says, in words."""
+    """The verdict of the rule point by point, in words."""
     points = found["points"]
     outside = [point for point in points if point["outside"]]
     nominal = sum(point["p"] < LEVEL for point in points)
@@ -66,7 +66,7 @@ def point_limits(found: Mapping[str, Any]) -> str:
 
 
 def curve_verdict(found: Mapping[str, Any] | None, seeds: int) -> str:
-    """What the test curve by curve says, in words."""
+    """The verdict of the test curve by curve, in words."""
     if found is None:
         return (
             f"Curves as a whole were not tested: that needs at least {FEWEST_SEEDS_OF_CURVES} seeds, better {SEEDS}; "
@@ -130,7 +130,7 @@ def _noticed(point: Mapping[str, Any]) -> str:
 
 
 def curve_header(found: Mapping[str, Any]) -> list[str]:
-    """Of the table of p, for `curve_rows`."""
+    """Header of the table of `curve_rows`."""
     return ["notebook's curve", *found["p"], "losses noticed (by point)", "accuracies noticed (by point)"]
 
 
@@ -152,12 +152,12 @@ def curve_rows(found: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) ->
 
 
 def seeds_by_point(results: Mapping[str, Any]) -> str:
-    """Those that the rule point by point is applied to, in words."""
+    """The seeds to which the rule point by point is applied, in words."""
     return f"seeds 0 to {results['by_point']['seeds'] - 1}"
 
 
 def reproduction_table(results: Mapping[str, Any]) -> bytes:
-    """The tables of a reproduction's results.json and what they say, as Markdown."""
+    """The tables and verdicts of a reproduction's results.json, as Markdown."""
     found, curves, seeds = results["by_point"], results["by_curve"], len(results["config"]["seeds"])
     points = found["points"]
     all_points = [

@@ -1,4 +1,4 @@
-"""The search spaces of optimizers as a table: docs/search_spaces.md."""
+"""The table of search spaces in docs/search_spaces.md."""
 
 from collections.abc import Mapping
 

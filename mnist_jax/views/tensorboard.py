@@ -14,7 +14,7 @@ from mnist_jax.errors import UserError, reason
 from mnist_jax.runs.processes import check_same, from_first
 from mnist_jax.runs.records import Epoch
 
-FOLDER = "tensorboard"  # in the study's
+FOLDER = "tensorboard"  # in the study's folder
 EVENTS = "events.out.tfevents"  # the file of a run; TensorBoard finds it by its name
 
 BY_STEP = "accuracy/test by step"
@@ -24,10 +24,10 @@ Point = tuple[int, Mapping[str, float]]
 
 
 def check_event_files(on: bool) -> None:
-    """Raise what keeps event files from being written, before anything slow.
+    """Check that event files can be written, before anything slow.
 
     Args:
-      on: whether this process writes them.
+      on: whether this process is to write them.
 
     Raises:
       UserError: tensorboardX is not installed, or the processes have different settings.
@@ -48,14 +48,14 @@ def _check_installed() -> None:
 
 
 class EventFiles:
-    """The event files of a study's runs. Of several processes the first one writes.
+    """The event files of a study's runs; only the first process writes.
 
-    No file stays open, so there may be any number of runs under way. (tensorboardX's `FileWriter` keeps a thread per
-    run, and its flush does not wait for what that thread has still to write.)
+    No file stays open, so any number of runs may be under way. (tensorboardX's `FileWriter` keeps a thread per run, and
+    its flush does not wait for what that thread has still to write.)
 
     Args:
       study: the study's folder; each run gets a folder in its `tensorboard`.
-      on: if not, nothing is ever written.
+      on: whether anything is written.
 
     Raises:
       UserError: the folder cannot be written.
@@ -67,35 +67,35 @@ class EventFiles:
             from_first(lambda: _make(self._folder))
 
     def add(self, run: Sequence[str], epoch: Epoch, data: Dataset, **steps: int) -> None:
-        """Write an epoch of a run under way: it is in the run's file on return. Epoch 1 begins a new file.
+        """Write an epoch of a run under way to the run's file; epoch 1 begins a new file.
 
         Args:
-          run: names that together are the run's, each a folder in the one before.
-          epoch: the next one.
+          run: names of nested folders, which identify the run.
+          epoch: the run's next epoch.
           data: training, validation and test data.
-          steps: as `epoch_points` takes them.
+          steps: see `epoch_points`.
 
         Raises:
-          UserError: it cannot be written.
+          UserError: the file cannot be written.
         """
         if self._on:
             points = epoch_points([epoch], data, **steps)
             from_first(lambda: self._write(run, points, replace=epoch.number == 1))
 
     def complete(self, run: Sequence[str], points: Iterable[Point]) -> None:
-        """Write all points of a finished run, unless its file is as long as they are; otherwise as `add`."""
+        """Write all points of a finished run, unless its file already has their length; see `add`."""
         if self._on:
             from_first(lambda: self._write(run, points, replace=True, unless_whole=True))
 
     def _write(self, run: Sequence[str], points: Iterable[Point], *, replace: bool, unless_whole: bool = False) -> None:
         folder = self._folder.joinpath(*map(_file_name, run))
         content = _records(points, begin=replace)
-        # The same run's points always take the same space, whatever the values: this size is that of all of them.
+        # A run's points always take the same space, whatever the values: a file of this size has all of them.
         if unless_whole and _size(folder / EVENTS) == len(content):
             return
         _make(folder)
         try:
-            # Overwritten, not replaced: a TensorBoard that reads it continues where it was; the content is the same.
+            # Overwritten, not replaced, so that a TensorBoard that reads it continues there; the content is the same.
             with (folder / EVENTS).open("wb" if replace else "ab") as file:
                 file.write(content)
         except OSError as error:
@@ -105,13 +105,13 @@ class EventFiles:
 def epoch_points(
     epochs: Iterable[Epoch], data: Dataset, *, steps_per_epoch: int = 0, test_every: int = 0
 ) -> Iterator[Point]:
-    """Points of a run by epoch number and, where it was tested on the way, by optimizer step.
+    """Points of a run by epoch number and, if it was tested during epochs, by optimizer step.
 
     Args:
       epochs: all of the run's epochs, or some.
       data: training, validation and test data.
-      steps_per_epoch: a last partial batch is a step; of a run tested on the way.
-      test_every: steps between two such tests.
+      steps_per_epoch: number of steps per epoch, a last partial batch included; for a run tested during epochs.
+      test_every: number of steps between two such tests.
     """
     for epoch in epochs:
         scalars = {"accuracy/test": epoch.test_correct / data.test.size}
@@ -128,13 +128,13 @@ def epoch_points(
 
 
 def _records(points: Iterable[Point], *, begin: bool) -> bytes:
-    """Points as records of events, after the event that an event file begins with if this is its beginning."""
+    """Points as event records; with `begin`, after the event that begins an event file."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.proto.summary_pb2 import Summary
     from tensorboardX.record_writer import RecordWriter, register_writer_factory
 
     content, now = io.BytesIO(), time.time()
-    # In memory, because the writer begins every file that it opens again.
+    # In memory, because the writer truncates every file that it opens.
     register_writer_factory("memory", SimpleNamespace(open=lambda path: content))
     writer = RecordWriter("memory:")
     if begin:
@@ -149,7 +149,7 @@ def _records(points: Iterable[Point], *, begin: bool) -> bytes:
 
 
 def _file_name(label: str) -> str:
-    """`sgd, momentum 0.9` as `sgd-momentum-0.9`: a name on every system, and in a shell."""
+    """`sgd, momentum 0.9` as `sgd-momentum-0.9`: a file name on every system, and no special characters in a shell."""
     return re.sub(r"[^\w.+-]+", "-", label, flags=re.ASCII)
 
 

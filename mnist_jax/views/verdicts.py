@@ -1,4 +1,4 @@
-"""What a comparison of optimizers says, in sentences: each names its claim, and what it rests on."""
+"""The findings of a comparison of optimizers in sentences, each of which names its claim and what it rests on."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ _WITHIN = ", by less than the margin"
 
 
 def headlines(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> list[str]:
-    """One sentence per net, and one on all of them together."""
+    """One sentence per net, and one about all of them together."""
     sentences = [
         f"{net}: {_headline(of_net[0], results) if len(of_net) == 1 else _headline_of_all(of_net, results)}"
         for net, of_net in found.items()
@@ -39,7 +39,7 @@ def headlines(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -
 
 
 def details(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> list[str]:
-    """The claims net by net, warnings, and how the intervals are meant."""
+    """The claims net by net, warnings, and how to read the intervals."""
     sentences: list[str] = []
     for net, of_net in found.items():
         claims = [_course(pair, results) for pair in of_net if pair.course]
@@ -50,7 +50,7 @@ def details(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> 
 
 
 def margin(results: Mapping[str, Any]) -> float | None:
-    """Of equivalence, in points; None where none was fixed for this data set."""
+    """The margin of equivalence in points; None if none was fixed for this data set."""
     found: float | None = results["config"]["margin"]
     return found
 
@@ -74,28 +74,28 @@ def oriented(first: str, second: str, gap: Interval) -> tuple[str, str, Interval
 
 
 def difference_words(first: str, second: str, gap: Interval, limit: float | None, rests_on: str = "") -> str:
-    """What the interval of first - second says, in the words fixed beforehand.
+    """What the interval of first - second says, in wording that was fixed beforehand.
 
     Args:
-      first: label.
-      second: label.
+      first: label of one optimizer.
+      second: label of the other.
       gap: first minus second, in points, at its family's level.
-      limit: margin of equivalence, in points; None: no two are ever called the same.
-      rests_on: `scope`, in the same brackets.
+      limit: margin of equivalence, in points; if None, no two are ever called the same.
+      rests_on: `scope`, added in the same brackets.
     """
     found = relation(gap, limit)
     signed = f"{first} minus {second}: {points(gap, limit, '+')}"
     better, worse, lead = oriented(first, second, gap)
     if found == "the same within the margin":
-        words, told = f"{first} and {second} are the same within {limit:g} points", [signed]
+        words, extra = f"{first} and {second} are the same within {limit:g} points", [signed]
     elif found == "not shown to differ":
         most = rounded(max(-gap.low, gap.high), decimals(gap, limit))
-        words, told = f"{first} and {second} are not shown to differ", [signed, f"could be as much as {most}"]
+        words, extra = f"{first} and {second} are not shown to differ", [signed, f"could be as much as {most}"]
     elif found.endswith(_WITHIN):
-        words, told = f"{better} is better than {worse}, by less than {limit:g} points", [points(lead, limit)]
+        words, extra = f"{better} is better than {worse}, by less than {limit:g} points", [points(lead, limit)]
     else:
-        words, told = f"{better} is better than {worse} by {points(lead, limit)}", []
-    brackets = "; ".join([*told, *([rests_on] if rests_on else [])])
+        words, extra = f"{better} is better than {worse} by {points(lead, limit)}", []
+    brackets = "; ".join([*extra, *([rests_on] if rests_on else [])])
     return f"{words} ({brackets})" if brackets else words
 
 
@@ -114,20 +114,20 @@ def setting_words(setting: Setting) -> str:
 
 
 def _headline(pair: Pair, results: Mapping[str, Any]) -> str:
-    """Of the two optimizers of a net."""
+    """The headline for the two optimizers of a net."""
     claims = [_claim("C", pair, pair.course, results)] if pair.course else []
     return f"{'; '.join([*claims, _claim('B', pair, pair.searches, results)])}."
 
 
 def _claim(claim: str, pair: Pair, gap: Interval, results: Mapping[str, Any]) -> str:
-    """What a claim says of a pair, with what it rests on."""
+    """What a claim says about a pair, and what it rests on."""
     rests_on = scope(results, searched=claim != "C")
     words = difference_words(pair.first, pair.second, gap, margin(results), rests_on)
     return f"{CLAIMS[claim]} (claim {claim}), {words}"
 
 
 def _headline_of_all(found: Sequence[Pair], results: Mapping[str, Any]) -> str:
-    """Of three optimizers or more."""
+    """The headline for three or more optimizers."""
     best = best_among({(pair.first, pair.second): pair.searches for pair in found})
     return f"{CLAIMS['B']} (claim B), the best is among: {'; '.join(best)} ({scope(results)})."
 
@@ -140,7 +140,7 @@ def _course(pair: Pair, results: Mapping[str, Any]) -> str:
 
 
 def _of_pair(net: str, pair: Pair, results: Mapping[str, Any]) -> list[str]:
-    """Claims S and B of the two optimizers of a net."""
+    """Claims S and B for the two optimizers of a net."""
     first, second, limit, rests_on = pair.first, pair.second, margin(results), scope(results)
     entries = results["nets"][net]
     settings = "; ".join(
@@ -166,7 +166,7 @@ def is_open(pair: Pair, limit: float | None) -> bool:
 
 
 def _of_all(found: Sequence[Pair], results: Mapping[str, Any]) -> list[str]:
-    """Claims S and B of three optimizers or more; the table has each pair."""
+    """Claims S and B for three or more optimizers; the table has each pair."""
     least, most = (detectable(chosen(pair.noticed for pair in found)) for chosen in (min, max))
     noticed = (
         f"A difference of {most} points"
@@ -191,7 +191,7 @@ def _of_all(found: Sequence[Pair], results: Mapping[str, Any]) -> list[str]:
 
 
 def _counts(gaps: Mapping[tuple[str, str], Interval], limit: float | None) -> str:
-    """How many pairs stand in which relation, and among which the best is."""
+    """Numbers of pairs in each relation, and the optimizers among which the best is."""
     said = [relation(gap, limit) for gap in gaps.values()]
     same, opened = (said.count(each) for each in ("the same within the margin", "not shown to differ"))
     less = sum(each.endswith(_WITHIN) for each in said)
@@ -207,7 +207,7 @@ def _counts(gaps: Mapping[tuple[str, str], Interval], limit: float | None) -> st
 
 
 def _tuned(pair: Pair, course: Interval, tuned: Interval, results: Mapping[str, Any]) -> str:
-    """How the course's lead changes by tuning, and how much of it tuning explains."""
+    """How tuning changes the course's lead, and how much of it tuning explains."""
     first, second, lead = oriented(pair.first, pair.second, course)
     gone = tuned if first == pair.first else tuned.times(-1)
     if lead.excludes_zero and gone.low > 0:
@@ -233,7 +233,7 @@ def _tuned(pair: Pair, course: Interval, tuned: Interval, results: Mapping[str, 
 
 
 def warnings(results: Mapping[str, Any]) -> list[str]:
-    """Where the best trials crowd at an end of the learning rate's range."""
+    """One sentence wherever the best trials crowd at an end of the learning rate's range."""
     return [
         f"{net}: {edge_words(label, edge)}; a wider space may favour it."
         for (net, label), found in crowded_edges(results).items()
@@ -243,7 +243,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
 
 
 def budget_sentences(tuning: Mapping[str, Mapping[str, TuningCurves]], results: Mapping[str, Any]) -> list[str]:
-    """At which small budgets one of a net's two optimizers is shown to get more out of its trials than the other."""
+    """At which budgets one of a net's two optimizers is shown to gain more from its trials than the other."""
     sentences = []
     for net, curves in tuning.items():
         if len(curves) != 2:
@@ -279,7 +279,7 @@ def edge_words(label: str, edge: Edge) -> str:
 
 
 def _how(found: Mapping[str, Sequence[Pair]], results: Mapping[str, Any]) -> list[str]:
-    """How the intervals are meant."""
+    """How to read the intervals."""
     number, limit = number_of_pairs(results), margin(results)
     percent = f"{100 * results['config']['confidence']:g} %"
     of_course = sum(pair.course is not None for of_net in found.values() for pair in of_net)

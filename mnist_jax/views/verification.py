@@ -25,16 +25,16 @@ def words(found: Comparison) -> str:
 
 
 def assumptions(dtypes: Iterable[Dtype]) -> str:
-    """What holds for this comparison, and may not hold for other training on the device."""
+    """What this comparison assumes, which may not hold for other training on the device."""
     double = "" if "float64" in dtypes else "TPUs are taken to have no float64, so only float32 is compared. "
     return (
-        f'{double}Products of matrices are computed with jax_default_matmul_precision "highest"; by default TPUs round '
-        "their factors to bfloat16 and GPUs may to TF32, so that other training there is rounded more coarsely."
+        f'{double}Matrix products are computed with jax_default_matmul_precision "highest"; by default TPUs round '
+        "factors to bfloat16, and GPUs may round them to TF32, so that other training there is rounded more coarsely."
     )
 
 
 def conclusion(found: Mapping[tuple[str, Dtype], Comparison]) -> str:
-    """One sentence on everything, by lesson and dtype."""
+    """One sentence about all lessons and dtypes."""
     device = f"JAX {jax.__version__} on this device ({jax.devices()[0].device_kind})"
     wrong = [f"{lesson_id} in {dtype}" for (lesson_id, dtype), one in found.items() if one.different]
     if wrong:

@@ -96,7 +96,7 @@ def test_an_optimizer_of_a_comparison_has_schedule_and_chain():
         ("sgd schedule=cosine schedule=linear", "sgd is given schedule twice"),
         ("sgd schedule=cosine alpha", "Each name that cosine is given must be followed by its value; 'alpha' is not"),
         ("sgd schedule=cosine alpha=0 alpha=1", "cosine is given alpha twice"),
-        ("sgd schedule=cosine momentum=0.9", "Unknown number of cosine_decay 'momentum'"),
+        ("sgd schedule=cosine momentum=0.9", "Unknown argument of cosine_decay 'momentum'"),
         ("sgd schedule=cosine alpha=none", "alpha must be a number"),
         ("sgd chain=clip_by_norm 1", "Unknown transformation 'clip_by_norm'; choose one of: "),
         ("sgd chain=1.0", "Unknown transformation '1.0'"),

@@ -129,7 +129,7 @@ def test_optimizers_are_listed_once_and_others_refused(run_main, command, option
 
 
 @pytest.mark.parametrize("command", COMMANDS_WITH_HELP, ids=" ".join)
-def test_help_of_what_trains_no_single_lesson_lists_no_optimizers(command):
+def test_help_of_other_commands_lists_no_optimizers(command):
     lists = command[:2] == ["mnist-jax", "train"] and len(command) == 3
     assert ("contrib.muon, " in help_of(*command)) == (lists or command[0] in ("optimizers", "sgd_vs_adam"))
 
@@ -213,7 +213,7 @@ CHANGED = {
             ),
         )
     },
-    # The numbers that the lesson's own optimizer has, but said.
+    # The numbers of the lesson's own optimizer, given explicitly.
     "--optimizer rmsprop --hyperparameters momentum 0.5": {"optimizer": optimizer("rmsprop", 0.01, momentum=0.5)},
     "--optimizer rmsprop": {"optimizer": optimizer("rmsprop", 0.01)},
     "--schedule constant": {"optimizer": optimizer("sgd", 0.01, momentum=0.5, schedule=schedule("constant"))},

@@ -27,7 +27,7 @@ ENDING = (
 
 
 def run(*arguments, shell="", **variables):
-    """A process of its own without the tests' settings of JAX but their cache; `shell` redirects its streams."""
+    """Run a process with the tests' compilation cache, but not their JAX settings; `shell` redirects its streams."""
     strict = [name for name in os.environ if name.startswith(("JAX_", "XLA_")) and "CACHE" not in name]
     environment = {name: value for name, value in os.environ.items() if name not in strict} | variables
     command = ["sh", "-c", f'exec "$@" {shell}', "sh", sys.executable, *map(str, arguments)]
@@ -35,7 +35,7 @@ def run(*arguments, shell="", **variables):
 
 
 def refused(done):
-    """The sentence of a program that ended with one and status 2."""
+    """The message of a program that ended with status 2."""
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
     assert done.stderr.startswith("error: ")
     return done.stderr
@@ -146,7 +146,7 @@ main()
 """
 
 
-def test_gpu_without_its_plugin_is_told_once_with_what_to_type(toy_folder, tmp_path):
+def test_missing_gpu_plugin_is_reported_once_with_how_to_install_it(toy_folder, tmp_path):
     command = ["train", "mlp", "--epochs", "1", "--data", toy_folder, "--out", tmp_path / "run"]
     done = run("-c", GPU_WITHOUT_PLUGIN, *command)
     assert done.returncode == 0

@@ -31,7 +31,7 @@ def trained_by_hand(examples):
     return state, dataclasses.replace(state, params=average)
 
 
-def test_train_tells_the_accuracy_of_the_average(run_main, toy_folder, toy, tmp_path):
+def test_train_reports_the_accuracy_of_the_average(run_main, toy_folder, toy, tmp_path):
     out, chosen = tmp_path / "run", ["--optimizer", "contrib.schedule_free_adamw", "--learning-rate", RATE]
     line = ["train", "he", *chosen, "--hyperparameters", "eps", EPS, "--epochs", 1, "--split", "notebooks"]
     status, printed, _ = run_main(cli.main, *line, "--data", toy_folder, "--out", out)

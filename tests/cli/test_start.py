@@ -9,7 +9,7 @@ TRAIN = ["-m", "mnist_jax", "train", "mlp", "--epochs", "1"]
 
 @pytest.fixture
 def train(toy_folder, tmp_path):
-    """Train in a process of its own, with an empty cache folder of the user's; its output without seconds."""
+    """Train in a new process with an empty user cache folder; returns its output without seconds."""
     environment = {name: value for name, value in os.environ.items() if "CACHE" not in name}
     runs = iter(range(9))
 

@@ -1,4 +1,4 @@
-"""Studies from the command line: what a study is called, and what is there while it is under way."""
+"""Studies from the command line: their names, and their files while they are under way."""
 
 import json
 import shlex

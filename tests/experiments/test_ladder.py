@@ -70,7 +70,7 @@ def test_bad_input_is_refused_and_leaves_nothing(run_main, toy_folder, tmp_path,
 
 
 def results_of(epochs=2, **lessons):
-    """Of accuracies, a list for each seed."""
+    """A results.json with these accuracies, a list for each seed."""
     entries = {
         lesson_id: {
             "diverged": [False] * len(runs),

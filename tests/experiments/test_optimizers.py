@@ -10,7 +10,7 @@ from mnist_jax.studies.spaces import SPACES
 
 @pytest.fixture
 def spaces_of(run_main, toy_folder, tmp_path, monkeypatch):
-    """What would be compared with these arguments, as results.json and a study that is resumed have it."""
+    """The spaces that a comparison with these arguments would record, and be recognised by."""
     described = {}
 
     def not_begun(what, *_, **__):

@@ -51,7 +51,7 @@ def test_every_study_figure_exists(study):
 
 
 @pytest.mark.parametrize("study", COMPARISONS)
-def test_a_comparison_chose_what_its_rule_chooses_in_its_spaces(study):
+def test_comparison_follows_its_rule_within_its_spaces(study):
     results = recorded(study)
     config, data = results["config"], results["data"]
     searched = [(net, label, entry) for net, entries in results["nets"].items() for label, entry in entries.items()]
@@ -141,7 +141,7 @@ def test_speed_answer():
     assert all(float(a.rstrip("x")) > float(b.rstrip("x")) for a, b in zip(compiled, eager, strict=True))
 
 
-def test_the_answer_on_a_gpu():
+def test_speed_answer_on_a_gpu():
     results = recorded("speed_gpu")
     ratios = [ratios["adam"] for ratios in results["ratio_to_ours"].values()]
     rates = {entry["replicas"]: entry["nets_per_second"] for entry in results["replicas"]}

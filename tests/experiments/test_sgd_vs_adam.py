@@ -43,7 +43,7 @@ def test_from_end_to_end_on_tiny_data(run_main, toy_folder, tmp_path):
     assert "QUICK" not in table + out
     # Of each run a line, at its end.
     assert (out.count("  epoch  1  "), out.count("  epoch  2  ")) == (0, runs)
-    # Again: nothing is trained, and the same comes out.
+    # Again: nothing is trained, and the results are the same.
     journal = (tmp_path / "out" / JOURNAL).read_bytes()
     assert run_main(script("sgd_vs_adam").main, *arguments, "--resume")[0] == 0
     assert (tmp_path / "out" / JOURNAL).read_bytes() == journal

@@ -114,7 +114,7 @@ def test_pytorch_peers_are_left_out_without_pytorch(study, toy_folder, tmp_path,
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_mlp")
-def test_gpu_study_in_small(run_main, study, toy_folder, tmp_path, monkeypatch):
+def test_gpu_study_on_a_small_scale(run_main, study, toy_folder, tmp_path, monkeypatch):
     """Without PyTorch; what is shown is made of the file alone."""
     monkeypatch.setitem(sys.modules, "timing.pytorch", None)  # tyro would miss torch itself
     monkeypatch.setattr(limits, "COPIED", 2**20)
@@ -145,12 +145,12 @@ def test_gpu_study_in_small(run_main, study, toy_folder, tmp_path, monkeypatch):
 
 
 def test_given_options_are_measured(study):
-    """Also where it is empty, or the default of a run without the study."""
+    """Even an empty value, or one that is the default without the study."""
     given = {"repeats": 5, "peer_share": 0.2, "replicas": (), "replica_epochs": 10, "peers": None}
     assert study.completed(given, gpu_study.IN_FULL) == {**given, "peers": gpu_study.IN_FULL["peers"]}
 
 
-def test_interrupted_it_leaves_no_claim(study, toy_folder, tmp_path, monkeypatch):
+def test_interruption_frees_the_folder(study, toy_folder, tmp_path, monkeypatch):
     def interrupted(*_):
         assert (tmp_path / "speed.json").exists()
         raise KeyboardInterrupt
@@ -180,7 +180,7 @@ def test_bad_input_is_refused_and_leaves_nothing(run_main, study, toy_folder, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_windows_is_refused_with_a_sentence(run_main, study, toy_folder, tmp_path, monkeypatch):
+def test_windows_is_refused(run_main, study, toy_folder, tmp_path, monkeypatch):
     monkeypatch.delattr("os.wait4")
     status, _, err = run_main(study.main, "--data", toy_folder, "--out", tmp_path / "out")
     assert (status, err.count("\n")) == (2, 1)

@@ -139,7 +139,7 @@ def jax_setting(name, value):
 
 @contextlib.contextmanager
 def room_for(size):
-    """No file may grow beyond so many bytes, and no compiled program is kept: one cut short would fail later tests."""
+    """Let no file grow beyond `size` bytes, and keep no compiled program: a truncated one would fail later tests."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -154,7 +154,7 @@ QUICK_ENOUGH = ["--lessons", "mlp", "--trials", 2, "--final-seeds", 2, "--epochs
 
 
 def huge(side=30_000):
-    """A PNG that says it has so many pixels a side, in a few bytes."""
+    """A PNG of a few bytes that claims this many pixels per side."""
     file = bytearray(_png(Image.new("L", (1, 1))))
     start = file.index(b"IHDR")
     file[start + 4 : start + 12] = side.to_bytes(4, "big") * 2

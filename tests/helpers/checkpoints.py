@@ -21,7 +21,7 @@ def epoch_of(path):
 
 
 def epochs_in(folder):
-    """Of the checkpoints that are there."""
+    """Epochs of the checkpoints that are there."""
     return sorted(map(epoch_of, folder.glob("*.safetensors")))
 
 

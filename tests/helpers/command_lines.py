@@ -23,7 +23,7 @@ from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.loop import check_runs
 from mnist_jax.runs.records import runs_of_seeds
 
-# Arguments of `mnist-jax train` that are refused, and of what is said.
+# Arguments of `mnist-jax train` that are refused, and a part of the message.
 BAD = {
     "lesson": (["cnn"], "Unrecognized options: cnn"),
     "no lesson": ([], "Expected one of {mlp, dropout, relu, batch_norm, he, adam}"),
@@ -104,14 +104,14 @@ def tiny_dataset():
 
 
 def not_loaded(source, split, data_dir):
-    """As `load_data`, but TFDS is not asked for its digits."""
+    """Like `load_data`, but TFDS is not asked for its digits."""
     if source not in ("auto", "tfds"):
         return data.load(source, split, data_dir)
     return tiny_dataset()
 
 
 def not_trained(study, lessons, data, keeping, console, *, seeds, epochs, devices_per_run):
-    """As `run_lessons`: refuses what that refuses, trains nothing and writes nothing."""
+    """Like `run_lessons`: refuses what that refuses, but trains and writes nothing."""
     ((name, lesson),) = lessons.items()
     check_runs(lesson, data, runs_of_seeds(seeds), epochs=epochs, placement=Placement(devices_per_run=devices_per_run))
     keeping.check()
@@ -159,7 +159,7 @@ def understood_or_refused(line):
 
 
 def message(err):
-    """What a refusal says: one sentence of ours, or tyro's box."""
+    """The message of a refusal: ours, or tyro's box."""
     if err.startswith("error: "):
         assert err.count("\n") == 1
         return err

@@ -18,10 +18,10 @@ def comparison(nets=("mlp", "he"), labels=("sgd", "adam"), *, images=400, trials
       nets: ids of lessons.
       labels: names of optimizers.
       images: number of test images.
-      trials: drawn of each optimizer, beside trial 0.
+      trials: number of trials drawn for each optimizer, besides trial 0.
       leads: label -> by how much its setting is better, in standard deviations of what decides about an image.
-      seed: of the generator.
-      config: other values of `config`.
+      seed: seed of the generator.
+      config: further values of `config`.
     """
     rng = np.random.default_rng(seed)
     described = {

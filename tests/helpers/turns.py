@@ -9,7 +9,7 @@ from pathlib import Path
 def note(folder: str, together: int, fails: bool) -> Iterator[None]:
     """Leave a file for each turn, with the process's number and a variable in its name, and wait for those of others.
 
-    Fail in the second turn if told, and where the others do not come.
+    Fail in the second turn if asked to, or if the others do not come.
     """
     for turn in range(2):
         if fails and turn:

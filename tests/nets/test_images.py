@@ -56,7 +56,7 @@ def test_any_picture_of_a_digit_is_recovered(digits, picture):
 
 
 def deep_png(channels):
-    """A PNG with 16 bits a channel, of uint16 `[height, width, 1 to 4]`: Pillow writes grey ones only."""
+    """A PNG with 16 bits per channel from uint16 `[height, width, 1 to 4]`: Pillow writes only grey ones."""
     height, width, count = channels.shape
     header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[count], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in channels)
@@ -186,7 +186,7 @@ def test_any_png_chunk_is_a_digit_or_refused(data):
 
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_every_exif_orientation_is_turned_upright(digits, turn):
-    """As Pillow turns it, and as it is where the EXIF is damaged."""
+    """As by Pillow, or not at all if the EXIF is damaged."""
     exif = Image.Exif()
     exif[0x0112] = turn
     content = encoded(inverted(digits[36]), "JPEG", exif=exif)

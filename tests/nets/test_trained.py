@@ -89,7 +89,7 @@ def test_every_run_of_groups_side_by_side_is_found(dataset, tmp_path, one_device
 
 
 def add_other_group(run, name, seed, epoch):
-    """What another number of devices makes of lesson mlp: other losses, and 100 steps more, by which a test sees it."""
+    """Add lesson mlp as if from another number of devices: other losses, and 100 more steps to recognise it by."""
     folder = run / CHECKPOINTS / "mlp"
     (group,) = folder.iterdir()
     found = last_checkpoint(group)
@@ -145,7 +145,7 @@ def test_weights_are_readable_with_any_prng(dataset, tmp_path, made):
 
 
 def test_foreign_files_in_a_run_are_ignored(copy):
-    """As Finder leaves them in each folder that it shows."""
+    """Such as Finder leaves in each folder that it shows."""
     whole = find_nets(copy, seed=1)
     for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
         for name in (".DS_Store", "._seed-0-x", "seed-0-x", "Thumbs.db", "2"):
@@ -291,7 +291,7 @@ def test_unfinished_run_can_be_read(copy):
 
 @pytest.mark.parametrize("is_written", [False, True])
 def test_resume_environments_of_an_unfinished_run_are_read(copy, is_written):
-    """Also where results.json was written before."""
+    """Even if results.json was written before."""
     if not is_written:
         (copy / RESULTS).unlink()
     assert "resumed_in" not in read_run(copy)

@@ -1,4 +1,4 @@
-"""Every optimizer that optax has, found by looking: a newer optax brings its own."""
+"""Every optimizer of the installed optax, so that those of a newer optax are tested, too."""
 
 import dataclasses
 import functools
@@ -69,7 +69,7 @@ CANNOT = {
     "contrib.dpsgd": "needs the gradient of each single example",
     "contrib.differentially_private_aggregate": "needs the gradient of each single example",
     "contrib.scale_by_muon": "takes matrices only",
-    "scale_by_learning_rate": "turns the gradient around",
+    "scale_by_learning_rate": "flips the gradient's sign",
 }
 
 

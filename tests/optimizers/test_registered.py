@@ -1,4 +1,4 @@
-"""Optimizers of one's own, by name."""
+"""Custom optimizers, by name."""
 
 import dataclasses
 
@@ -88,7 +88,7 @@ def test_factory_without_transformation_is_refused_when_called(registered):
 
 
 def test_update_gets_the_loss_of_the_step_s_own_batch_with_its_dropout(registered, toy):
-    """As told to an optimizer that keeps what it is given."""
+    """Seen by an optimizer that keeps what it is given."""
 
     def keeping(learning_rate):
         def update(updates, state, params, *, value, grad, value_fn, obj_fn):

@@ -79,7 +79,7 @@ def factory(name):
 
 
 def rates(chosen, peak=PEAK, steps=STEPS):
-    """Of each step, as the optimizer's state holds it after it, traced."""
+    """The traced rate of each step, as the optimizer's state holds it after the step."""
     transformation = optimizer("sgd", 1.0, schedule=chosen).transformation({"learning_rate": jnp.asarray(peak)})
     params = jnp.zeros((), jnp.result_type(float))
 
@@ -192,7 +192,7 @@ def after(chosen, steps=12):
     "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in OPTIMIZERS]
 )
 def test_every_optimizer_of_optax_follows_a_schedule_or_refuses_it(name):
-    """Also from a rate of 0; what is refused would change nothing, or would not learn."""
+    """Even from a rate of 0; refused ones would ignore it, or not learn."""
     length, start = {"steps_per_epoch": 12, "epochs": 1}, np.arange(6.0).reshape(2, 3)
     plain = optimizer(name, 0.1)
     try:
@@ -259,11 +259,11 @@ def test_training_needs_the_length_of_the_run():
         ("linear_onecycle", {"pct_start": 0.9}, "each above the one before"),
         ("exponential_decay", {}, "needs decay_rate"),
         ("exponential_decay", {"decay_rate": 0.1, "staircase": 1.0}, "True or False"),
-        ("piecewise_constant", {}, "needs a change, as at_5_epochs"),
-        ("piecewise_interpolate", {"interpolate_type": "cosine"}, "needs a change, as at_5_epochs"),
+        ("piecewise_constant", {}, "needs at least one change, such as at_5_epochs 0.1"),
+        ("piecewise_interpolate", {"interpolate_type": "cosine"}, "needs at least one change, such as at_5_epochs 0.1"),
         (3, {}, "must be a str"),
-        ("piecewise_constant", {"boundaries_and_scales": 0.1}, "at_5_epochs and the like"),
-        ("piecewise_constant", {"at_5_weeks": 0.1}, "at_5_epochs and the like"),
+        ("piecewise_constant", {"boundaries_and_scales": 0.1}, "at_5_epochs and so on"),
+        ("piecewise_constant", {"at_5_weeks": 0.1}, "at_5_epochs and so on"),
         ("piecewise_constant", {"at_5_epochs": -0.1}, "at least 0"),
         ("piecewise_interpolate", {"interpolate_type": 3.0}, "a word"),
         ("linear", {"at_5_epochs": 0.1}, "choose one of: init_value"),

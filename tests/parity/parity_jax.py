@@ -16,12 +16,12 @@ from mnist_jax.studies.verification import batches, initial_state, probe
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What both sides are given: initial weights, batches, and the dropout masks of the JAX run.
+    """What both sides start from: initial weights, batches, and the dropout masks of the JAX run.
 
     Attributes:
       params: Flax's nested dict, float64 or float32.
-      batches: one a step.
-      masks: one a step, the last for the probe: layer -> `[batch, width]`, 0 or 1.
+      batches: one per step.
+      masks: one per step, and a last one for the probe: layer -> `[batch, width]`, 0 or 1.
       probe: examples that no step used as such.
     """
 

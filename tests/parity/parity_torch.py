@@ -85,7 +85,7 @@ def run_torch(lesson_id: str, start: Start) -> Trajectory:
 
     net.eval()
     with torch.no_grad():
-        # Before the softmax, up to a constant a row that log-softmax takes away.
+        # Before the softmax, up to a constant per row, which log-softmax subtracts.
         end["logits"] = {"last": {"centred": centred(forward(start.probe, []).numpy())}}
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm1d):

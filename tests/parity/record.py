@@ -52,7 +52,7 @@ def record() -> dict:
 
 
 def as_json(trajectory: Trajectory, *, digits: int) -> dict:
-    """With so many significant digits: 17 tell all float64 apart, 9 all float32."""
+    """Numbers with this many significant digits: 17 distinguish all float64, 9 all float32."""
     return jax.tree.map(lambda array: [float(f"{number:.{digits}g}") for number in array], trajectory._asdict())
 
 

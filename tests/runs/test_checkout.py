@@ -89,7 +89,7 @@ def test_clean_checkout(repository):
     ],
 )
 @pytest.mark.parametrize("staged", [False, True])
-def test_what_makes_a_checkout_dirty(repository, name, content, dirty, staged):
+def test_checkout_is_dirty_if_the_program_changed(repository, name, content, dirty, staged):
     if content is None:
         (repository / name).unlink()
     else:

@@ -29,7 +29,7 @@ def last_arrays(folder, run):
 
 
 def first(count, epochs):
-    """So many of them, and no more is asked for: as if killed then."""
+    """The first `count` epochs, as if the process was killed after them."""
     return [epoch for _, epoch in zip(range(count), epochs, strict=False)]
 
 
@@ -37,7 +37,7 @@ def first(count, epochs):
 @pytest.mark.parametrize("stop", [1, 3])
 def test_resumed_run_matches_uninterrupted_run(lesson, dataset, tmp_path, stop):
     whole, parts = Checkpoints(tmp_path / "whole"), Checkpoints(tmp_path / "parts")
-    trained = {"epochs": 3, "test_every": 1}  # so that images are told that were right
+    trained = {"epochs": 3, "test_every": 1}  # so that right images are recorded
     expected = list(train_runs(lesson, dataset, [Run(3)], checkpoints=whole, **trained))
     first(stop, train_runs(lesson, dataset, [Run(3)], checkpoints=parts, **trained))
     found = list(train_runs(lesson, dataset, [Run(3)], checkpoints=parts, **trained))

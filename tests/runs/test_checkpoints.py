@@ -217,7 +217,7 @@ def test_nothing_is_unpickled(two):
 
 @pytest.fixture
 def disk(monkeypatch):
-    """What is asked of the disk, in its order: what is written and created, synced, renamed and removed."""
+    """The operations on the disk, in order: what is written and created, synced, renamed and removed."""
     events = []
     fsync, replace, unlink, mkdir = os.fsync, os.replace, Path.unlink, Path.mkdir
 

@@ -1,4 +1,4 @@
-"""What may have happened to a run's folder before it is trained on, and that nothing is lost."""
+"""Whatever has happened to a run's folder before training continues, nothing is lost."""
 
 import pytest
 from helpers import called, end_of_training, room_for, toy_digits, write_idx_folder
@@ -28,7 +28,7 @@ def trained(uninterrupted, run_main, tmp_path):
 
 
 def forget_the_end(run):
-    """As if the process was killed before the run was in the journal; the file of its last checkpoint."""
+    """Pretend that the process was killed before the run was in the journal; the file of its last checkpoint."""
     (run / JOURNAL).write_text((run / JOURNAL).read_text().splitlines()[0] + "\n")
     (newest,) = (run / CHECKPOINTS).rglob("4-*.safetensors")
     return newest

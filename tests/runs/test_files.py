@@ -38,13 +38,13 @@ def test_folder_of_any_kind_of_run_is_not_reused(tmp_path, taken, file):
     ],
     ids=["README.md", "results.json", "event file"],
 )
-def test_full_disk_is_reported_in_one_sentence(tmp_path, write):
+def test_full_disk_is_reported(tmp_path, write):
     with room_for(4), pytest.raises(UserError, match=f"cannot be written \\({os.strerror(errno.EFBIG)}\\)"):
         write(tmp_path)
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_interrupted_a_file_is_as_it_was(tmp_path, monkeypatch):
+def test_interrupted_write_leaves_the_file_unchanged(tmp_path, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
@@ -57,7 +57,7 @@ def test_interrupted_a_file_is_as_it_was(tmp_path, monkeypatch):
 
 @pytest.fixture
 def synced(monkeypatch):
-    """What is synced: (device and inode, size on the disk)."""
+    """A list of what is synced: (device and inode, size on the disk)."""
     found = []
 
     def fsync(file):

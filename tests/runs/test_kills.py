@@ -1,4 +1,4 @@
-"""What may happen to a process that trains, and that nothing is lost."""
+"""Whatever happens to a process that trains, nothing is lost."""
 
 import contextlib
 import json
@@ -77,7 +77,7 @@ def without_seconds(tree):
 
 
 def compared(folder):
-    """What a comparison came to, and each of its runs, without seconds."""
+    """The results of a comparison and each of its runs, without seconds."""
     results = json.loads((folder / "results.json").read_text())
     runs = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
     del runs[0]["config"]["command"]  # which names the folder
@@ -85,7 +85,7 @@ def compared(folder):
 
 
 def killed(arguments, folder, count=math.inf, delay=0.0):
-    """Run it, and kill it so long after it had so many checkpoints; how many it had."""
+    """Run a command, and kill it some time after it had some checkpoints; returns the number that it had."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ONE_DEVICE)
     seen = set()
     while len(seen) < count and process.poll() is None:

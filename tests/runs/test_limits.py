@@ -112,7 +112,7 @@ def test_default_group_width_fits_memory(dataset, one_device, monkeypatch):
 
 
 class Device:
-    """With so many bytes; None for a device that does not tell."""
+    """A device with this many bytes; None if it does not report them."""
 
     def __init__(self, limit):
         self.limit = limit
@@ -122,7 +122,7 @@ class Device:
 
 
 @pytest.mark.parametrize(("limit", "most"), [(None, 241), (2**33, 120), (2**36, 966)])
-def test_limit_is_the_device_s_own_where_it_tells_one(dataset, monkeypatch, limit, most):
+def test_limit_is_the_one_that_the_device_reports(dataset, monkeypatch, limit, most):
     monkeypatch.setattr("jax.local_devices", lambda: [Device(limit)])
     mnist = sized(dataset, test=10_000)
     assert most_side_by_side(LESSONS["he"], mnist) == most

@@ -143,7 +143,7 @@ def test_each_device_has_its_share_of_the_units_and_their_moments(dataset):
     [("fc1", (784,), (784,)), ("fc1", (16,), (4,)), ("fc1", (1,), (1,)), ("fc2", (1, 8), (1, 8)), ("fc3", (), ())],
 )
 def test_optimizer_state_is_split_along_units_only(layer, shape, share):
-    """As Adafactor's sums over rows and over columns, and its placeholders of one number; 784, 16, 8 and 10 units."""
+    """Adafactor keeps sums over rows and columns, and placeholders of one number; 784, 16, 8 and 10 units."""
     state = init_state(NARROW["mlp"], jax.random.key(0))
     state = dataclasses.replace(state, opt_state={layer: {"kernel": np.zeros(shape)}})
     mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(1, 4), ("run", sharding.AXIS))
@@ -262,7 +262,7 @@ def test_one_diverged_run_does_not_stop_its_group(dataset):
 
 
 def test_fully_diverged_group_is_kept_and_not_retrained(dataset, tmp_path, monkeypatch):
-    """Also where no checkpoint is due yet; the same again trains nothing."""
+    """Even if no checkpoint is due yet; training again does nothing."""
     numbers = []
     train = experiment._train_epoch
     monkeypatch.setattr(experiment, "_train_epoch", lambda *a, **b: numbers.append(a[-1]) or train(*a, **b))

@@ -58,7 +58,7 @@ def run_alone(*arguments):
 
 
 def without_seconds(results):
-    """What must not depend on who computed it."""
+    """The part of the results that must not depend on which process computed it."""
     if isinstance(results, dict):
         kept = {"seconds", "seconds_per_epoch", "command", "seconds_to", "processes"}
         return {key: without_seconds(value) for key, value in results.items() if key not in kept}
@@ -200,7 +200,7 @@ def test_one_process_is_the_first():
 
 @pytest.mark.slow
 def test_two_processes_compare_optimizers(toy_folder, tmp_path):
-    """Whose hyperparameters are traced values of all processes."""
+    """Their hyperparameters are traced values in all processes."""
     arguments = ["--lesson", "mlp", "--epochs", 1, "--trials", 2, "--final-seeds", 2, "--optimizers", "adagrad", "yogi"]
     study = EXPERIMENTS / "optimizers.py", "--data", toy_folder, *arguments
     for status, _, err in start_two(*study, "--out", tmp_path / "two"):

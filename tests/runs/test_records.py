@@ -73,7 +73,7 @@ def test_right_images_are_those_of_the_epoch_in_which_a_run_ended():
 
 
 def test_validation_losses_that_are_not_known_of_all_epochs_are_left_out():
-    """As after a checkpoint that an older version wrote; one that is not finite is known."""
+    """As after a checkpoint of an older version; a loss that is not finite counts as known."""
     old, new = epochs()
     assert RunRecord.of_epochs([dataclasses.replace(old, validation_loss=None), new]).validation_loss is None
     assert RunRecord.of_epochs(epochs(losses=(0.5, math.nan))).validation_loss == [1.5, None]

@@ -1,4 +1,4 @@
-"""What a study may be resumed with, and what it says of that."""
+"""What a study may be resumed with, and what is reported then."""
 
 import contextlib
 import itertools
@@ -118,8 +118,8 @@ def test_run_resumed_elsewhere_is_reported(run_main, toy_folder, tmp_path, monke
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_run_resumed_by_another_program_says_so(run_main, toy_folder, tmp_path, monkeypatch, old):
-    """Where the record is `old`, of before the program was recorded, the resumed run's results say it silently."""
+def test_run_resumed_by_another_program_is_reported(run_main, toy_folder, tmp_path, monkeypatch, old):
+    """If the record is `old`, from before programs were recorded, the results record it, but nothing is reported."""
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr("mnist_jax.cli.study.Journal.add", lambda *_: 1 / 0)  # a crash before the run is in the journal
@@ -145,7 +145,7 @@ def test_run_resumed_by_another_program_says_so(run_main, toy_folder, tmp_path, 
     assert "None" not in page
 
 
-def test_resuming_on_another_number_of_devices_says_that_rounding_differs(run_main, toy_folder, tmp_path, monkeypatch):
+def test_resuming_on_another_number_of_devices_reports_rounding(run_main, toy_folder, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr("mnist_jax.cli.study.Journal.add", lambda *_: 1 / 0)  # a crash before the run is in the journal

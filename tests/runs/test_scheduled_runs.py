@@ -124,7 +124,7 @@ def test_a_rate_that_is_not_finite_is_none_in_json(dataset):
     assert json.loads(json.dumps(record.to_json(), allow_nan=False))["learning_rates"] == [None]
 
 
-def test_flag_to_results_json(run_main, toy_folder, tmp_path):
+def test_schedule_flag_reaches_results_json(run_main, toy_folder, tmp_path):
     options = ["--data", toy_folder, "--split", "notebooks", "--epochs", 3, "--hidden", 8]
     line = [*options, "--schedule", "warmup_cosine_decay", "warmup_epochs", 1, "--out", tmp_path / "run"]
     assert run_main(cli.main, "train", "adam", *line)[0] == 0

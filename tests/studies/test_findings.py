@@ -1,4 +1,4 @@
-"""What is made of a comparison's results.json, against hand-made ones and the inference by itself."""
+"""Findings of a comparison, for hand-made results and against the inference functions."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ def answers(runs):
 
 @pytest.fixture(scope="module")
 def results():
-    """As results.json is read: two nets, two optimizers."""
+    """The content of a results.json: two nets, two optimizers."""
     return json.loads(json.dumps(comparison(leads={"adam": 3.0})))
 
 
@@ -71,8 +71,8 @@ def test_accuracy_of_a_setting_counts_its_images(results):
 
 
 def test_images_are_in_the_order_of_their_file():
-    told = np.array([[True, False, True] * 4, [False] * 12])
-    np.testing.assert_array_equal(right({"right": list(map(pack_bits, told))}, 12), told)
+    answers_of_two = np.array([[True, False, True] * 4, [False] * 12])
+    np.testing.assert_array_equal(right({"right": list(map(pack_bits, answers_of_two))}, 12), answers_of_two)
 
 
 def test_course_runs():

@@ -97,7 +97,7 @@ def test_all_pairs_match_their_differences():
         assert each == pytest.approx(two_way(right[a].astype(int) - right[b]), abs=1e-12)
 
 
-def test_optimizers_with_the_same_answers_differ_by_nothing():
+def test_optimizers_with_the_same_answers_do_not_differ():
     first, second, _ = answers()
     same = pairs({"a": first, "b": first, "c": second})["a", "b"]
     assert (same.mean, same.standard_error) == pytest.approx((0, 0), abs=1e-9)
@@ -186,14 +186,14 @@ def test_variance_is_that_of_the_test_accuracies_found():
 
 
 def test_scores_may_say_how_equals_rank():
-    """As (images right, -loss): the second of two equals is better by its loss."""
+    """Such as (images right, -loss): the second of two equals is better by its loss."""
     tests = [0.0, 1.0]
     assert search_luck([(4_900, -0.2), (4_900, -0.1)], tests).expected == pytest.approx(0.75)
     assert search_luck([4_900, 4_900], tests).expected == pytest.approx(0.25)
     assert search_luck([(4_900, -0.2)], [1.0], ((4_900, -0.3), 0.0)).expected == 1
 
 
-# --- what is said ---
+# --- claims ---
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_margins_are_fractions():
     assert MARGINS == {"MNIST": 0.001, "Fashion-MNIST": 0.005}
 
 
-def test_the_best_is_among_those_that_none_is_shown_better_than():
+def test_the_best_is_among_those_that_no_other_is_shown_to_beat():
     better, worse, open_ = Interval(1, 0.5, 1.5), Interval(-1, -1.5, -0.5), Interval(1, -1, 3)
     found = {("c", "a"): open_, ("c", "b"): better, ("a", "b"): open_}
     assert best_among(found) == ["a", "c"]
@@ -251,13 +251,13 @@ def test_explained_share_ends_where_the_contrast_is_just_shown_to_differ(sign):
     assert not within.excludes_zero
 
 
-def test_nothing_is_explained_of_a_lead_that_is_not_shown():
+def test_a_lead_that_is_not_shown_has_no_explained_share():
     lead = np.random.default_rng(0).normal(0, 1, (6, 40))
     assert not interval(two_way(lead)).excludes_zero
     assert explained_share(lead + 5, lead) is None
 
 
-def test_all_of_a_lead_is_explained_that_tuning_takes_away():
+def test_a_lead_that_tuning_removes_is_fully_explained():
     course = np.random.default_rng(0).normal(5, 1, (6, 40))
     assert explained_share(np.zeros((6, 40)), course) == pytest.approx((1, 1))
 

@@ -29,7 +29,7 @@ def test_the_run_followed_is_the_run_trained(toy):
 
 
 def test_sizes_of_plain_sgd_follow_from_its_gradients(toy):
-    """Its update is the rate times the gradient; three steps an epoch, the last one on 8 examples."""
+    """Its update is the rate times the gradient; three steps per epoch, the last one on 8 examples."""
     lesson, rate = with_optimizer(TINY, "sgd", 0.1), 0.1
     found = follow(lesson, toy, 0, epochs=1)
     assert found["steps"] == [1, 2, 3]

@@ -209,7 +209,7 @@ def test_results_are_those_of_the_runs(whole, dataset):
 
 @pytest.mark.parametrize("between", [7, pytest.param(2, marks=pytest.mark.slow)])
 def test_interrupted_study_continues_where_it_stopped(whole, dataset, tmp_path, monkeypatch, between):
-    """After every so many epochs, again and again."""
+    """Interrupted again and again, each time after some epochs."""
     show, parts, shown = EpochProgress.show, tmp_path / "parts", itertools.count(1)
 
     def interrupted(self, *args, **rest):
@@ -282,7 +282,7 @@ def test_final_runs_are_paired(dataset, tmp_path):
 
 
 def still(space):
-    """Of rates that change no weight."""
+    """A space of rates that change no weight."""
     rate = dataclasses.replace(space.ranges[0], low=1e-37, high=2e-37, form="value")
     first = dataclasses.replace(space.optimizer, learning_rate=1e-37)
     return dataclasses.replace(space, optimizer=first, dimensions=(rate,))

@@ -62,7 +62,7 @@ def test_the_choice_is_the_highest_sum_then_the_lower_loss_then_number(found, nu
     [(50, 2), (80, 4), (90, 5), (95, 5 + 2), (96, 5 + 5), (99, None)],
 )
 def test_steps_are_counted_to_the_first_sufficient_test(target, expected):
-    # Five steps an epoch, tested after 2, 4 and at the end.
+    # Five steps per epoch, tested after 2, 4 and at the end.
     assert steps_to(target, [[50, 80], [95, 70]], [90, 96], 2, 5) == expected
 
 
@@ -82,7 +82,7 @@ def test_runs_at_chance_end_finite_and_below_twice_guessing(correct, diverged, e
     assert at_chance(correct, diverged, 100) == expected
 
 
-def test_savings_of_early_stopping_by_hand():
+def test_savings_of_early_stopping_match_an_example_by_hand():
     """Trial 2 is the best at the end and the fourth after epoch 1; trials 3 and 4 diverged in epochs 2 and 1."""
     curves = [[50, 60, 70], [60, 65, 71], [40, 70, 90], [55, 10], [10], [30, 31, 32]]
     trials = [trial(number, curve, diverged=number in (3, 4)) for number, curve in enumerate(curves)]

@@ -44,7 +44,7 @@ def test_settings_fill_each_dimension_evenly(name):
 
 
 def test_draws_are_those_of_the_protocol():
-    """By hand, from the formula of the protocol."""
+    """Computed by hand, from the protocol's formula."""
     rng = np.random.default_rng([18, crc32(b"MNIST/he/sgd")])
     rate, momentum, nesterov, rates = qmc.Sobol(4, scramble=True, rng=rng).random_base2(3)[5]
     setting = SPACES["sgd"].trials("MNIST", "he", 8)[6]
@@ -124,7 +124,7 @@ def test_the_range_of_other_rates_is_around_their_default():
     assert space_of("dadapt_adamw").optimizer.learning_rate == 1.0
 
 
-def test_what_the_user_fixes_stays_and_is_not_drawn():
+def test_fixed_settings_stay_and_are_not_drawn():
     cosine, clip = schedule("cosine"), (transformation("clip_by_global_norm", 1.0),)
     space = space_of("sgd", momentum=0.9, schedule=cosine, chain=clip)
     assert space.label == "clip_by_global_norm, max_norm 1, then sgd, momentum 0.9, cosine_decay"
@@ -156,7 +156,7 @@ def test_momentum_none_is_a_momentum_of_0():
     ("name", "stays", "says"),
     [("adman", {}, "'adman'"), ("adam", {"b1": 1.0}, "below 1"), ("adam", {"learning_rate": 0.1}, "b1, b2")],
 )
-def test_what_optax_does_not_take_is_refused(name, stays, says):
+def test_invalid_settings_are_refused(name, stays, says):
     with pytest.raises(UserError, match=says):
         space_of(name, **stays)
 

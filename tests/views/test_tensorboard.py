@@ -72,12 +72,12 @@ def runs(out):
 
 
 def curve(values):
-    """What a curve of results.json is in an event file."""
+    """A curve of results.json as points of an event file."""
     return [(number, np.float32(math.nan if value is None else value)) for number, value in enumerate(values, start=1)]
 
 
 def curves(run):
-    """What a run's record is in an event file, on 20 test and 6 validation images."""
+    """A run's record as curves of an event file, on 20 test and 6 validation images."""
     tags = {f"loss/{kind}": curve(run[f"{kind}_loss"]) for kind in ("train", "test")}
     tags["seconds/epoch"] = curve(run["seconds"])
     for split, images in (("test", 20), ("validation", 6)):
@@ -216,7 +216,7 @@ def test_comparison_has_one_folder_per_setting_and_tests_by_step(dataset, tmp_pa
     for entry in compared(tmp_path, dataset):
         tags = curves(entry)
         if entry["stage"] == "final":
-            # Three steps an epoch, the third of one image, each tested: the end's accuracy is the third's.
+            # Three steps per epoch, each tested, the third of one image: the epoch's accuracy is the third's.
             tested = [[*within, end] for within, end in zip(entry["tests"], entry["test_correct"], strict=True)]
             tags[BY_STEP] = curve(count / 20 for epoch in tested for count in epoch)
             assert [step for step, _ in tags[BY_STEP]] == [1, 2, 3, 4, 5, 6]

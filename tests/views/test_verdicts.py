@@ -95,7 +95,7 @@ def test_half_of_an_interval_beside_its_mean_is_on_the_side_of_its_ends():
     assert numbers(Interval(0.0, 0.0, 0.0)) == "0.00 [0.00, 0.00]"
 
 
-def test_what_is_detectable_is_not_promised_too_small_and_a_share_not_too_narrow():
+def test_detectable_differences_are_rounded_up_and_shares_outwards():
     assert [detectable(value) for value in (0.14, 0.1401, 0.1499, 0.002)] == ["0.14", "0.15", "0.15", "0.01"]
     assert share_words((0.6, 0.82)) == "60 to 82 %"
     assert share_words((0.604, 1.002)) == "60 to 101 %"
@@ -198,7 +198,7 @@ def tuned_words(**changed):
     return found.removeprefix("he, claims C and S: ").replace(f"; {SCOPE})", ")")
 
 
-def test_a_lead_of_the_first_named_is_told_as_its_own():
+def test_a_lead_of_the_first_named_is_described_as_its_own():
     """The course's sgd leads by 0.5 and by 0.1 after tuning: adam minus sgd goes from -0.5 to -0.1."""
     assert tuned_words(course=gap(-0.5, 0.1), tuned=gap(-0.4, 0.2), share=(0.5, 1.1)) == (
         "of sgd's lead over adam with the course's settings, 0.40 points [0.20, 0.60] are gone with the chosen ones; "
@@ -207,7 +207,7 @@ def test_a_lead_of_the_first_named_is_told_as_its_own():
     )
 
 
-def test_what_is_not_shown_to_be_gone_is_not_told_as_gone():
+def test_a_lead_that_is_not_shown_to_shrink_is_not_called_gone():
     assert tuned_words(course=gap(0.5, 0.1), tuned=gap(0.001, 0.2), share=(-0.401, 1.2)) == (
         "from the course's settings to the chosen ones, adam's lead over sgd changes by +0.00 points [-0.20, +0.20], "
         "not "
@@ -223,7 +223,7 @@ def test_what_is_not_shown_to_be_gone_is_not_told_as_gone():
     )
 
 
-def test_no_share_is_told_of_a_lead_that_is_not_shown():
+def test_no_share_is_given_for_a_lead_that_is_not_shown():
     assert tuned_words(course=gap(0.1, 0.2), tuned=gap(-0.2, 0.3)) == (
         "from the course's settings to the chosen ones, adam minus sgd changes by +0.20 points [-0.10, +0.50], not "
         "shown "
@@ -267,7 +267,7 @@ def test_best_is_among_those_that_no_other_is_shown_to_beat():
     assert "of the pair whose settings are shown to differ, whether" in both
 
 
-def test_lead_over_the_nets_is_told_of_several_nets_with_two_optimizers():
+def test_mean_lead_is_given_for_several_nets_with_two_optimizers():
     results = comparison(nets=SIX, images=80)
     *_, over = headlines(pairs(results), results)
     assert over.startswith(
@@ -277,7 +277,7 @@ def test_lead_over_the_nets_is_told_of_several_nets_with_two_optimizers():
     assert "Over these" not in " ".join(verdict(comparison(labels=("sgd", "adam", "lion"))))
 
 
-def test_how_intervals_are_meant():
+def test_how_to_read_intervals_is_explained():
     two = verdict(comparison())[-1]
     assert two.startswith("Intervals of each claim are simultaneous over 2 pairs (Bonferroni), 95 %")
     assert verdict(comparison(nets=("he",)))[-1].startswith("The interval of each claim stands alone, 95 %")
@@ -287,7 +287,7 @@ def test_how_intervals_are_meant():
     assert "A share" not in verdict(comparison(nets=("he",)))[-1]
 
 
-def test_claim_c_of_one_pair_among_many_is_said_to_be_stricter_and_so_is_the_share():
+def test_stricter_levels_of_claim_c_and_of_the_share_are_stated():
     results = comparison(nets=("he",), labels=("sgd", "adam", "lion"))
     course = pair(course=gap(0.5, 0.1), settings=gap(0.2, 0.1), searches=gap(0.2, 0.1), share=(0.2, 0.3))
     of_net = [course, *[course._replace(course=None, share=None)] * 2]
@@ -317,7 +317,7 @@ RATE, EPS = Range(("learning_rate",), 1e-5, 0.1), Range(("eps",), 1e-9, 1e-3)
         ),
     ],
 )
-def test_a_crowded_end_is_told(edge, says):
+def test_a_crowded_end_is_reported(edge, says):
     assert edge_words("adam", edge) == says
 
 

@@ -10,7 +10,7 @@ from mnist_jax import LESSONS
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Its only element is the time."""
+    """A list whose only element is the time."""
     now = [0.0]
     monkeypatch.setattr(epochs, "perf_counter", lambda: now[0])
     return now

@@ -11,7 +11,7 @@ GB = 10**9
 
 
 def points(*throughputs, memory=0.1):
-    """Of 1, 2, 4, ... runs, each of which takes so many GB."""
+    """Points for 1, 2, 4, ... runs, each of which takes `memory` GB."""
     return [Point(2**i, throughput, round(2**i * memory * GB)) for i, throughput in enumerate(throughputs)]
 
 
@@ -63,7 +63,7 @@ def test_an_exact_hit_is_a_hit():
 
 
 def test_a_run_ends_with_the_highest_target(dataset, monkeypatch):
-    """Of 20 images 18 are 90 %."""
+    """18 of 20 images are 90 %."""
     asked = []
     monkeypatch.setattr(gpu_study, "TARGETS", (90, 98))
 
@@ -86,7 +86,7 @@ def test_a_run_ends_with_the_highest_target(dataset, monkeypatch):
     assert study_results(lessons, dataset, [entry], iter)["side_by_side"] == {}
 
 
-def test_a_cpu_does_the_study_in_small():
+def test_a_cpu_runs_the_study_on_a_small_scale():
     assert defaults("cpu", gpu_study=True) == IN_SMALL
     assert defaults("gpu", gpu_study=True) == defaults("tpu", gpu_study=True) == IN_FULL
     assert defaults("gpu", gpu_study=False) == USUAL

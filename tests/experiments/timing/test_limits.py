@@ -18,7 +18,7 @@ from mnist_jax import LESSONS, Examples, init_state, train_step
 
 
 def flops_of_products(program):
-    """Of a jaxpr, inner ones too: twice the sizes of the output and the contracted axes."""
+    """FLOPs of the products in a jaxpr and its inner ones: twice the sizes of the output and the contracted axes."""
     found = 0
     for equation in program.eqns:
         if equation.primitive.name == "dot_general":
@@ -39,7 +39,7 @@ def test_flops_are_those_of_a_step_s_products(lesson):
 
 
 def test_bytes_per_step():
-    """Weights read twice and written, gradients written and read; momentum is a number a weight, Adam's state two."""
+    """Weights read twice and written, gradients written and read; one number per weight for momentum, two for Adam."""
     mlp = 784 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10
     assert limits.bytes_per_step(LESSONS["mlp"]) == 4 * mlp * (5 + 2)
     assert limits.bytes_per_step(LESSONS["adam"]) == 4 * (mlp + 2 * (512 + 256)) * (5 + 4)

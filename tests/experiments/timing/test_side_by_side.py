@@ -28,7 +28,7 @@ def started(monkeypatch):
 
 
 def test_traffic_is_that_of_one_device(dataset, started):
-    """On four devices three epochs of three steps, 2 seconds an epoch."""
+    """Three epochs of three steps on four devices, at 2 seconds per epoch."""
     mlp = LESSONS["mlp"]
     found = side_by_side_times({"mlp": mlp}, dataset, [2, 10], 3, iter, pytest.fail)
     assert started == [(mlp, 2, 1), (mlp, 10, 3)]

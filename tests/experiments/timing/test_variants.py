@@ -15,7 +15,7 @@ MLP = dataclasses.replace(LESSONS["mlp"], hidden=(8, 4))
 
 @pytest.mark.parametrize("options", variants.OPTIONS["gpu"].values(), ids=variants.OPTIONS["gpu"])
 def test_xla_knows_the_options(options):
-    """Also on a CPU, which ignores them; of another name or value it says so."""
+    """Even on a CPU, which ignores them but would report an unknown name or value."""
     lowered = jax.jit(lambda number: number + 1).lower(jnp.zeros(()))
     lowered.compile(compiler_options=options)
     for wrong in ({f"{name}_": value for name, value in options.items()}, dict.fromkeys(options, "x")):
@@ -48,7 +48,7 @@ def test_cores_are_used_in_two_ways(dataset, monkeypatch, name, runs, placement)
 
 @pytest.mark.parametrize(("count", "left_out"), [(1, ["ours_per_core", "ours_split"]), (3, ["ours_split"])])
 def test_cores_that_cannot_be_used_are_left_out(dataset, monkeypatch, count, left_out):
-    """One is no more than one run has, and three do not divide 512 units."""
+    """A single core is what one run has anyway, and three do not divide 512 units."""
     monkeypatch.setattr(jax, "devices", lambda: [None] * count)
     notices = []
     found = variants.find_variants(["ours_per_core", "ours_split"], dataset, notices.append)

@@ -133,7 +133,7 @@ def test_an_error_of_the_second_process_ends_both(toy_folder, tmp_path):
     )
     assert first[0] == second[0] == 2
     assert first[2] == "error: Process 1 ended with an error; its output says which.\n"
-    assert second[2].startswith(f"error: {tmp_path / 'nothing'} is not a folder")
+    assert second[2].startswith(f"error: {tmp_path / 'nothing'} is neither a file nor a folder")
 
 
 @pytest.mark.slow

@@ -82,13 +82,13 @@ def reproduced() -> tuple[str, ...]:
 
 
 def leads() -> tuple[str, ...]:
-    """Lowest and highest lead of adam with the course's settings; number of trials; the mean lead after them."""
+    """Lowest and highest lead of adam with the course's settings; trials; the mean lead after them, its interval."""
     page = (RECORDED / "sgd_vs_adam" / "README.md").read_text()
     course = sorted(map(float, re.findall(r"^\| \w+ \| adam minus sgd \| ([+-][\d.]+) ", page, re.MULTILINE)))
     better, mean, interval, trials = found(
         r"the mean of the six leads: .*, (\w+) is better than \w+ by ([\d.]+) points (\[.*?\]) \((\d+) trials", page
     )
-    return f"{course[0]:+.2f}", f"{course[-1]:+.2f}", trials, f"{'+' if better == 'adam' else '-'}{mean} {interval}"
+    return f"{course[0]:+.2f}", f"{course[-1]:+.2f}", trials, f"{'+' if better == 'adam' else '-'}{mean}", interval
 
 
 def speeds() -> tuple[str, ...]:
@@ -112,32 +112,34 @@ ENGLISH = """\
 limits fixed beforehand, and none of the {curves} curves is rejected (smallest p {p}). \
 [How it was tested](docs/results.md#reproduction)
 - **SGD or Adam?** With the course's settings Adam minus SGD is {low} to {high} points of test accuracy, depending on \
-the net; after {trials} trials of tuning for each, it is {mean} on average. [All nets](docs/results.md#sgd-or-adam)
+the net; after {trials} trials of tuning for each, it is {mean} {interval} on average. \
+[All nets](docs/results.md#sgd-or-adam)
 - **It is fast.** An epoch takes {fast} to {slow} s on 2 CPU cores; PyTorch takes {memory} to {more_memory} times as \
 long with the data in memory, {loader} to {more_loader} times with a DataLoader. On an {device} it takes {gpu} s, and \
 PyTorch {gpu_memory} times as long. [Measurements](docs/results.md#speed)
 """
 KOREAN = """\
 - **공개된 학습 곡선을 재현합니다.** 강의 노트북이 출력한 값 {points}개가 모두 미리 정한 판정 범위 안에 있고, 학습 \
-곡선 {curves}개 가운데 기각되는 것이 없습니다(가장 작은 p는 {p}). [재현 검증](docs/results.md#reproduction)
-- **SGD인가, Adam인가?** 강의의 설정에서는 Adam과 SGD의 테스트 정확도 차이가 신경망에 따라 {low}%p부터 {high}%p까지 \
-납니다. 각각 {trials}가지 설정으로 튜닝하면 차이는 평균 {mean}%p로 줄어듭니다. \
+곡선 {curves}개 가운데 기각된 것은 없습니다(가장 작은 p는 {p}). [재현 검증](docs/results.md#reproduction)
+- **SGD인가, Adam인가?** 강의의 설정에서는 Adam의 테스트 정확도에서 SGD의 정확도를 뺀 값이 신경망에 따라 {low}%p부터 \
+{high}%p까지입니다. 각각 {trials}가지 설정으로 튜닝하면 평균 {mean}%p {interval}입니다. \
 [모든 신경망](docs/results.md#sgd-or-adam)
 - **빠릅니다.** CPU 코어 2개로 한 에포크에 {fast}초부터 {slow}초까지 걸립니다. PyTorch로는 데이터를 메모리에 두면 이 \
 시간의 {memory}배부터 {more_memory}배까지, DataLoader를 쓰면 {loader}배부터 {more_loader}배까지 걸립니다. \
-{device}에서는 {gpu}초이고, PyTorch로는 그 {gpu_memory}배입니다. [측정 결과](docs/results.md#speed)
+{device}에서는 {gpu}초, PyTorch로는 그 {gpu_memory}배 걸립니다. [측정 결과](docs/results.md#speed)
 """
 
 
 def findings(language: str) -> str:
     """Three findings, a line each."""
     points, curves, p = reproduced()
-    low, high, trials, mean = leads()
+    low, high, trials, mean, interval = leads()
     fast, slow, memory, more_memory, loader, more_loader = speeds()
     on_gpu = recorded("speed_gpu")
     words = {"en": ENGLISH, "ko": KOREAN}[language]
     return words.format(
         **{"points": points, "curves": curves, "p": p, "low": low, "high": high, "trials": trials, "mean": mean},
+        interval=interval,
         **{"fast": fast, "slow": slow, "memory": memory, "more_memory": more_memory},
         **{"loader": loader, "more_loader": more_loader, "device": on_gpu["device"]},
         gpu=f"{on_gpu['epoch_seconds']['adam']:.2f}",

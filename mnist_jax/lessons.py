@@ -259,10 +259,10 @@ def changes(lesson: Lesson, before: Lesson) -> dict[str, tuple[object, object]]:
     return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
 
 
-def what_changed(lesson_id: str) -> str:
+def what_changed(lesson_id: str, start: str = "where it starts") -> str:
     """One line for tables: what this lesson changes in the lesson before it."""
     if position(lesson_id) == 0:
-        return "where it starts"
+        return start
     changed = changes(LESSONS[lesson_id], list(LESSONS.values())[position(lesson_id) - 1])
     return ", ".join(f"{name}: {_words(old)} -> {_words(new)}" for name, (old, new) in changed.items())
 

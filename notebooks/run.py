@@ -5,8 +5,8 @@
 What a run leaves in a notebook depends on the notebook and on what it computes: no times, no paths, no widgets.
 
 The folder ko/ holds each notebook in Korean: its own text, and the code and outputs of the English one, which are
-copied whenever this runs. The first cell of each notebook installs the project from its address, which is taken from
-`Repository` in pyproject.toml. With --no-run only these two things are done.
+copied whenever this runs, with the comments in Korean. The first cell of each notebook installs the project from its
+address, which is taken from `Repository` in pyproject.toml. With --no-run only these two things are done.
 """
 
 import argparse
@@ -33,6 +33,24 @@ import importlib.util
 if importlib.util.find_spec("mnist_jax") is None:
     %pip install -q "mnist_jax[app] @ git+{ADDRESS}"\
 """
+
+COMMENTS = {  # in code, docstrings too: English -> Korean
+    "Where mnist_jax is not installed, as in Colab, install it.": "Colab처럼 mnist_jax가 없는 곳에서는 설치합니다.",
+    "  # a copy": "  # 복사본",
+    "The first hidden layer's outputs for the image, in training with this key, and in evaluation.": (
+        "이미지를 넣었을 때 첫 번째 은닉층의 출력: 이 난수 키로 학습할 때와 평가할 때."
+    ),
+    "Of the loss in a training step on these examples, with respect to the weights.": (
+        "이 데이터로 학습하는 한 스텝에서 손실을 가중치로 미분한 기울기."
+    ),
+    "What goes into the two hidden layers' ReLUs in a training step on this batch.": (
+        "이 배치로 학습하는 한 스텝에서 두 은닉층의 ReLU에 들어가는 입력값."
+    ),
+    "Norm of the first gradient over that of the kernel, for the two kernels in front of batch norm.": (
+        "배치 정규화 바로 앞의 두 가중치 행렬에서, 첫 기울기의 크기를 가중치 행렬의 크기로 나눈 값."
+    ),
+    "copies: train_step reuses the memory of the state": "복사본: train_step은 상태의 메모리를 다시 씁니다",
+}
 
 
 class ThisPython(AsyncKernelManager):
@@ -67,19 +85,26 @@ def run(notebook: NotebookNode) -> None:
     }
 
 
+def korean_code(source: str) -> str:
+    """A code cell with its comments in Korean."""
+    for english, korean in COMMENTS.items():
+        source = source.replace(english, korean)
+    return source
+
+
 def with_text_of(translation: NotebookNode, notebook: NotebookNode) -> NotebookNode:
-    """The notebook, with the translation's text in place of its own, cell by cell.
+    """The notebook, with the translation's text in place of its own, cell by cell, and comments in Korean.
 
     Raises:
         ValueError: One of the two has a text cell that the other lacks.
     """
     texts = {cell.id: cell.source for cell in translation.cells if cell.cell_type == "markdown"}
     result = copy.deepcopy(notebook)
-    cells = {cell.id: cell for cell in result.cells if cell.cell_type == "markdown"}
-    if different := sorted(cells.keys() ^ texts.keys()):
+    ours = {cell.id for cell in result.cells if cell.cell_type == "markdown"}
+    if different := sorted(ours ^ texts.keys()):
         raise ValueError(f"only one of the two languages has the text cell {different[0]!r}; add it to the other.")
-    for name, cell in cells.items():
-        cell.source = texts[name]
+    for cell in result.cells:
+        cell.source = texts[cell.id] if cell.id in texts else korean_code(cell.source)
     return result
 
 

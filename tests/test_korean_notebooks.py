@@ -43,12 +43,24 @@ def test_each_notebook_is_there_in_korean():
 
 @each
 def test_korean_notebook_has_the_same_code_and_outputs(name):
-    """All but the text cells' text is the same, byte for byte."""
+    """All but the text and the comments is the same, byte for byte."""
     english, korean = (json.loads((folder / name).read_text()) for folder in (FOLDER, FOLDER / "ko"))
+    korean_code = script("notebooks/run.py").korean_code
+    for cell in english["cells"]:
+        cell["source"] = korean_code("".join(cell["source"])).splitlines(keepends=True)
     for cell in english["cells"] + korean["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = []
     assert json.dumps(korean) == json.dumps(english)
+
+
+@each
+def test_every_comment_is_korean(name):
+    cells = nbformat.read(FOLDER / "ko" / name, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    comments = re.findall(r'# .*|""".*?"""', code)
+    assert comments
+    assert [comment for comment in comments if not re.search("[가-힣]", comment)] == []
 
 
 @each

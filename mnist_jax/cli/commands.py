@@ -41,7 +41,7 @@ from mnist_jax.runs.files import RESULTS, new_file, write_file
 from mnist_jax.runs.loop import EPOCHS
 from mnist_jax.runs.provenance import command_line
 from mnist_jax.studies import published, verification
-from mnist_jax.views.demo_words import Language
+from mnist_jax.views.languages import Language
 from mnist_jax.views.verification import CHECKS, assumptions, check_rows, conclusion
 from mnist_jax.views.words import data_words
 
@@ -150,6 +150,7 @@ def report(
     data: Annotated[str | None, default_is("where they were")] = None,
     data_dir: DataDir = None,
     seed: SeedOfRun = None,
+    language: Language = "en",
     out: Annotated[Path | None, default_is("report.html in the run's folder, written again")] = None,
     jax: JaxArguments = JaxArguments(),
 ) -> None:
@@ -157,6 +158,7 @@ def report(
 
     Args:
       data: source of the digits that it was tested on, as for train.
+      language: language of the page, English or Korean.
       out: file to write, which must not exist yet.
     """
     from mnist_jax.views.report import report_page
@@ -170,7 +172,7 @@ def report(
         results = read_run(folder)
         nets = find_nets(folder) if seed is None else read_nets(folder, seed=seed)
         test = digits_of(results, data, data_dir).test if nets else None
-        page = report_page(folder, results, nets, test)
+        page = report_page(folder, results, nets, test, language)
         write(page.encode(errors="replace"))  # a path in it may not be UTF-8
     out = out or folder / "report.html"
     make_console().print(f"wrote {out}; open it in a browser", soft_wrap=True)

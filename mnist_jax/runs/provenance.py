@@ -113,13 +113,15 @@ def environment() -> dict[str, Any]:
     }
 
 
-def environment_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def environment_changes(
+    old: Mapping[str, Any], new: Mapping[str, Any], form: str = "{name} {now} instead of {was}"
+) -> list[str]:
     """What may make results of two `environment`s differ in rounding: `jax 0.10.2 instead of 0.10.1`.
 
     What only one of them says, as where another version wrote the other, is left out.
     """
     changed = differences(_known_to(new, old), _known_to(old, new))
-    return [f"{name} {now} instead of {was}" for name, was, now in changed if name not in _NO_MATTER]
+    return [form.format(name=name, now=now, was=was) for name, was, now in changed if name not in _NO_MATTER]
 
 
 def _known_to(other: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,12 +133,12 @@ def _known_to(other: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
     return {name: known(value, other[name]) for name, value in values.items() if name in other}
 
 
-def program(recorded: Mapping[str, Any]) -> str:
+def program(recorded: Mapping[str, Any], uncommitted: str = "with uncommitted changes") -> str:
     """Of an `environment`, `mnist_jax 0.1.0, commit 0123456789ab, with uncommitted changes`; empty in old records."""
     release, commit = recorded.get("mnist_jax"), recorded.get("commit")
     words = [f"mnist_jax {release}"] if release else []
     words += [f"commit {commit[:12]}"] if commit else []
-    words += ["with uncommitted changes"] if recorded.get("dirty") else []
+    words += [uncommitted] if recorded.get("dirty") else []
     return ", ".join(words)
 
 

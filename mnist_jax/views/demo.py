@@ -18,8 +18,9 @@ from mnist_jax.errors import UserError
 from mnist_jax.lessons import IMAGE_SHAPE
 from mnist_jax.nets.images import data_url, png, read_digit
 from mnist_jax.nets.trained import TrainedNet, probabilities
-from mnist_jax.views.demo_words import WORDS, Language, history
+from mnist_jax.views.languages import WORDS, Language
 from mnist_jax.views.pages import page
+from mnist_jax.views.words import history
 
 _HOST = "127.0.0.1"
 _LARGEST = 20_000_000  # bytes of a picture
@@ -50,10 +51,9 @@ class Server(ThreadingHTTPServer):
         self._lock = threading.Lock()
         self._nonce = secrets.token_urlsafe()
         self.answer(png(np.eye(*IMAGE_SHAPE, dtype=np.uint8) * 255))  # compiles before anyone draws
-        lessons = {net.lesson_id: history(net, language) for net in nets}
-        values = {"folder": folder, "megabytes": _LARGEST // 1_000_000}
-        words = {name: text.format_map(values) for name, text in WORDS[language].items() if name != "trained"}
-        shown = {"language": language, "lessons": lessons, "classes": classes, "words": words}
+        words = WORDS[language]
+        lessons = {net.lesson_id: history(net, words) for net in nets}
+        shown = {"language": language, "words": words, "folder": folder, "lessons": lessons, "classes": classes}
         self.page = page("demo.html", **shown, largest=_LARGEST, nonce=self._nonce).encode()
         try:
             super().__init__((_HOST, port), _Handler)

@@ -12,7 +12,7 @@ import numpy as np
 from markdown_it import MarkdownIt
 
 from mnist_jax.errors import UserError, reason
-from mnist_jax.lessons import CLASSES, DIGITS, IDEAS, LESSONS, changes
+from mnist_jax.lessons import CLASSES, DIGITS, LESSONS, changes
 from mnist_jax.nets.images import data_url, png
 from mnist_jax.nets.trained import TrainedNet, class_names, probabilities
 from mnist_jax.runs.files import TABLE
@@ -22,6 +22,7 @@ from mnist_jax.train import Examples, init_net
 from mnist_jax.views import ladder
 from mnist_jax.views.facts import facts
 from mnist_jax.views.figures import curves_of_lessons, gains_figure
+from mnist_jax.views.languages import COLUMNS, ENGLISH, READING, WORDS, Count, Language, Words
 from mnist_jax.views.net_figures import (
     MOST_UNITS,
     calibration_figure,
@@ -30,20 +31,17 @@ from mnist_jax.views.net_figures import (
     weights_figure,
 )
 from mnist_jax.views.pages import page
-from mnist_jax.views.words import count_of, data_words, what_was_run
+from mnist_jax.views.words import data_name, data_words, history, what_was_run
 
 _MOST_MISTAKES = 12
 _BINS = 10  # of confidence
 
-# What is on the figures that studies write, for those who cannot see them.
-_STUDY_FIGURES = {
-    "reproduce_notebooks.png": "The notebooks' printed accuracies and losses on the range of our seeds, and their z",
-    "differences.png": "Differences in test accuracy between optimizers, with simultaneous intervals",
-    "learning_rates.png": "Validation accuracy against learning rate, a point for each trial",
-    "tuning_curves.png": "Best validation accuracy against the number of trials, with bands",
-    "mechanism.png": "Size of updates and of gradients in each layer along training, SGD and Adam",
-    "initialisation.png": "Variances of pre-activations and of gradients during training, one column per kind of net",
-}
+READ = ("curves", "gains", "nets", "study", "columns")  # what has a text on how to read it, as has each figure below
+
+# Figures that studies write; `figure_NAME` of the words is for those who cannot see them.
+STUDY_FIGURES = (
+    "reproduce_notebooks", "differences", "learning_rates", "tuning_curves", "mechanism", "initialisation"
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +61,13 @@ class Picture:
     dark: str | None = None
 
 
-def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[TrainedNet], test: Examples | None) -> str:
+def report_page(
+    folder: Path,
+    results: Mapping[str, Any],
+    nets: Sequence[TrainedNet],
+    test: Examples | None,
+    language: Language = "en",
+) -> str:
     """The page, HTML.
 
     Args:
@@ -71,46 +75,65 @@ def report_page(folder: Path, results: Mapping[str, Any], nets: Sequence[Trained
       results: as results.json holds it, or as the first line of runs.jsonl.
       nets: one per lesson; their pictures.
       test: the digits that the run was tested on; needed where there are nets.
+      language: of the page; what the study wrote, and labels in figures, stay English.
     """
-    table = _lessons(results)
-    figures = [folder / name for name in _STUDY_FIGURES if (folder / name).is_file()]
+    words = WORDS[language]
+    reading = {name: _markup(READING[language].get(name, "")) for name in (*READ, *STUDY_FIGURES)}
+    table = _lessons(results, words)
+    figures = [path for name in STUDY_FIGURES if (path := folder / f"{name}.png").is_file()]
     study = (
         _read(folder / TABLE).decode(errors="replace") if (folder / TABLE).is_file() and (figures or not table) else ""
     )
     is_start_known = results["config"].get("jax") == numerics()
     classes = class_names(results)
-    shown = [] if test is None else [part for net in nets if (part := _net(net, test, classes, is_start_known))]
+    shown = [] if test is None else [part for net in nets if (part := _net(net, test, classes, is_start_known, words))]
     return page(
         "report.html",
+        language=language,
+        words=words,
         title=folder.resolve().name,
-        what=_what(results),
+        what=_what(results, words),
         lessons=table,
         study=_markup(study),
-        study_pictures=[Picture(_STUDY_FIGURES[path.name], "", data_url(_read(path))) for path in figures],
+        study_columns=_columns(study, COLUMNS[language]),
+        study_pictures=[
+            Picture(words[f"figure_{path.stem}"], reading[path.stem], data_url(_read(path))) for path in figures
+        ],
         nets=shown,
-        missing=_missing(results, {part["lesson_id"] for part in shown}) if table or nets else [],
-        facts=facts(results),
+        reading=reading,
+        missing=_missing(results, {part["lesson_id"] for part in shown}, words) if table or nets else [],
+        facts=facts(results, words),
     )
 
 
-def _what(results: Mapping[str, Any]) -> str:
+def _what(results: Mapping[str, Any], words: Words) -> str:
     """What the page describes, in one line."""
     config, data = results["config"], results["data"]
     if "imported" in config:
-        return f"Imported, and tested on the {data['test']:,} test images of {data['name']}."
+        return words["tested"].format(images=Count(data["test"]), name=data_name(data["name"], words))
     # Studies have settings of other names, which their tables tell.
-    return f"{what_was_run(results) if {'seeds', 'epochs'} <= set(config) else data_words(data)}."
+    run = what_was_run(results, words) if {"seeds", "epochs"} <= set(config) else data_words(data, words)
+    return words["what"].format(run=run)
 
 
-def _missing(results: Mapping[str, Any], shown: Collection[str]) -> list[str]:
+def _columns(study: str, meanings: Words) -> list[tuple[str, str]]:
+    """Headings of a study's tables and what they mean, each meaning once."""
+    headings = re.findall(r"^\|(.*)\|\n\| ---", study, re.MULTILINE)
+    cells = dict.fromkeys(cell.strip() for heading in headings for cell in heading.split("|"))
+    found: dict[str, str] = {}
+    for cell in cells:
+        if meaning := meanings.get(re.sub(r"\d[\d,.]*", "#", cell)):
+            found.setdefault(meaning, cell)
+    return [(cell, meaning) for meaning, cell in found.items()]
+
+
+def _missing(results: Mapping[str, Any], shown: Collection[str], words: Words) -> list[str]:
     """A sentence each on lessons that are not finished, and on finished ones of which there is no net to show."""
     ended = results.get("lessons", {})
     open_ones = [name for name in results["config"]["lessons"] if name not in ended]
     lost = [name for name in ended if name not in shown]
-    return [
-        *([f"Not finished yet: {', '.join(open_ones)}."] if open_ones else []),
-        *([f"No net to show of {', '.join(lost)}: it diverged, or its checkpoint is not there."] if lost else []),
-    ]
+    said = {"unfinished": open_ones, "lost": lost}
+    return [words[name].format(lessons=", ".join(lessons)) for name, lessons in said.items() if lessons]
 
 
 def _read(path: Path) -> bytes:
@@ -137,38 +160,37 @@ def drawn_picture(alt: str, caption: str, draw: Callable[..., Any], *arguments: 
     return Picture(alt, caption, *drawn)
 
 
-def _lessons(results: Mapping[str, Any]) -> dict[str, Any] | None:
+def _lessons(results: Mapping[str, Any], words: Words) -> dict[str, Any] | None:
     """The table of the lessons and their curves, if they are in results.json."""
     lessons = {name: entry for name, entry in results.get("lessons", {}).items() if "test_correct" in entry}
     if not lessons:
         return None
     results = {**results, "lessons": lessons}
-    notes = [*ladder.notes(results), *ladder.surprises(results)] if len(lessons) > 1 else []
-    notes = [note.replace(" (gains.png)", "") for note in notes]  # the figure is below
+    notes = [*ladder.notes(results, words), *ladder.surprises(results, words, figure="")] if len(lessons) > 1 else []
     return {
-        "header": ladder.header(results),
-        "rows": ladder.rows(results),
+        "header": ladder.header(results, words),
+        "rows": ladder.rows(results, words),
         "notes": _markup("\n\n".join(notes)),
-        "curves": _curves(results) if results["config"]["epochs"] else [],
-        "gains": _gains(results),
+        "curves": _curves(results, words) if results["config"]["epochs"] else [],
+        "gains": _gains(results, words),
     }
 
 
-def _curves(results: Mapping[str, Any]) -> list[Picture]:
+def _curves(results: Mapping[str, Any], words: Words) -> list[Picture]:
     pictures = []
     size = results["data"]["test"]
     accuracies = {name: fractions(entry["test_correct"], size) for name, entry in results["lessons"].items()}
     losses = {name: entry["test_loss"] for name, entry in results["lessons"].items()}
-    for what, curves, unit, scale in (("accuracy", accuracies, " %", 100), ("loss", losses, " nats", 1)):
+    for what, curves, scale in (("accuracy", accuracies, 100), ("loss", losses, 1)):
         ends = {name: [run[-1] for run in runs if run[-1] is not None] for name, runs in curves.items()}
         if not any(ends.values()):  # all diverged
             continue
-        words = ", ".join(f"{name} {scale * np.mean(values):.4g}{unit}" for name, values in ends.items() if values)
-        band = " (bands: range over seeds)" if len(results["config"]["seeds"]) > 1 else ""
+        unit = words[f"{what}_unit"]
+        last = ", ".join(f"{name} {scale * np.mean(values):.4g}{unit}" for name, values in ends.items() if values)
         pictures.append(
             drawn_picture(
-                f"Test {what} after each epoch; at the end {words}",
-                f"Test {what} after each epoch{band}.",
+                words[f"{what}_alt"].format(ends=last),
+                words[f"{what}_caption"].format(band=words["band"] if len(results["config"]["seeds"]) > 1 else ""),
                 curves_of_lessons,
                 curves,
                 what,
@@ -177,26 +199,28 @@ def _curves(results: Mapping[str, Any]) -> list[Picture]:
     return pictures
 
 
-def _gains(results: Mapping[str, Any]) -> Picture | None:
+def _gains(results: Mapping[str, Any], words: Words) -> Picture | None:
     """What each lesson's change did, if the lesson before was run too."""
     gains = ladder_gains(results)
     if not gains:
         return None
-    words = ", ".join(
-        f"{after} over {before} {np.mean(epochs[-1]):+.2f} after epoch {len(epochs)}"
+    said = ", ".join(
+        words["gain"].format(after=after, before=before, mean=np.mean(epochs[-1]), epoch=len(epochs))
         for (before, after), epochs in gains.items()
         if epochs
     )
     return drawn_picture(
-        f"Gain in test accuracy after each epoch, in percentage points: {words}",
-        "What each lesson's change did to test accuracy after each epoch.",
+        words["gains_alt"].format(gains=said),
+        words["gains_caption"],
         gains_figure,
         results,
         "Each lesson minus the one before",
     )
 
 
-def _net(net: TrainedNet, test: Examples, classes: Sequence[str], is_start_known: bool) -> dict[str, Any] | None:
+def _net(
+    net: TrainedNet, test: Examples, classes: Sequence[str], is_start_known: bool, words: Words
+) -> dict[str, Any] | None:
     """What the page shows of one net; nothing where its outputs are not finite.
 
     Args:
@@ -204,6 +228,7 @@ def _net(net: TrainedNet, test: Examples, classes: Sequence[str], is_start_known
       test: what it is tested on.
       classes: their names.
       is_start_known: whether JAX gives the initial weights here that it gave the run.
+      words: of a language.
     """
     try:
         found = probabilities(net, test.images)
@@ -214,97 +239,100 @@ def _net(net: TrainedNet, test: Examples, classes: Sequence[str], is_start_known
     right = answers == labels
     return {
         "lesson_id": net.lesson_id,
-        "idea": _idea(net),
-        "summary": (
-            f"Below is the net of {net}: {right.mean():.2%} of the {test.size:,} test images right, "
-            f"{count_of(int((~right).sum()), 'mistake')}."
+        "idea": _idea(net, words),
+        "summary": words["summary"].format(
+            lesson=net.lesson_id,
+            history=history(net, words),
+            right=right.mean(),
+            images=Count(test.size),
+            wrong=Count((~right).sum()),
         ),
-        "mistakes": _mistakes(test.images, labels, found, classes),
+        "mistakes": _mistakes(test.images, labels, found, classes, words),
         "pictures": [
-            confusion_picture(labels, answers, classes),
-            _calibration(found.max(1), right),
-            _first_layer(net),
-            _weights(net, is_start_known),
+            confusion_picture(labels, answers, classes, words),
+            _calibration(found.max(1), right, words),
+            _first_layer(net, words),
+            _weights(net, is_start_known, words),
         ],
     }
 
 
-def _idea(net: TrainedNet) -> str:
+def _idea(net: TrainedNet, words: Words) -> str:
     """What the lesson changed, and where this net is not the course's."""
     differences = changes(net.state.lesson, LESSONS[net.lesson_id])
-    others = ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in differences.items())
-    return IDEAS[net.lesson_id] + (f" Other than in the course: {others}." if others else "")
+    others = ", ".join(
+        words["other_setting"].format(name=name, new=new, old=old) for name, (old, new) in differences.items()
+    )
+    return words[f"idea_{net.lesson_id}"] + (words["others"].format(changes=others) if others else "")
 
 
-def _mistakes(images: np.ndarray, labels: np.ndarray, found: np.ndarray, classes: Sequence[str]) -> list[Picture]:
+def _mistakes(
+    images: np.ndarray, labels: np.ndarray, found: np.ndarray, classes: Sequence[str], words: Words
+) -> list[Picture]:
     """The wrongly answered digits that got the lowest probabilities, the worst first."""
     answers = found.argmax(1)
     given = found[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(answers != labels)
     worst = wrong[np.argsort(given[wrong], kind="stable")][:_MOST_MISTAKES]
-    return [
-        Picture(
-            alt=f"Test image {index}: {classes[labels[index]]}, taken for {classes[answers[index]]}",
-            caption=f"{classes[labels[index]]}, taken for {classes[answers[index]]} ({found[index].max():.1%})",
-            light=data_url(png(images[index])),
+    pictures = []
+    for index in worst:
+        names = {"label": classes[labels[index]], "answer": classes[answers[index]]}
+        pictures.append(
+            Picture(
+                alt=words["mistake_alt"].format(index=index, **names),
+                caption=words["mistake"].format(probability=found[index].max(), **names),
+                light=data_url(png(images[index])),
+            )
         )
-        for index in worst
-    ]
+    return pictures
 
 
-def confusion_picture(labels: np.ndarray, answers: np.ndarray, classes: Sequence[str] = DIGITS) -> Picture:
+def confusion_picture(
+    labels: np.ndarray, answers: np.ndarray, classes: Sequence[str] = DIGITS, words: Words = ENGLISH
+) -> Picture:
     """How often each class, of `labels [images]`, was taken for each, of `answers [images]`."""
-    noun = "digit" if classes == DIGITS else "class"
+    noun = words["digit" if classes == DIGITS else "class"]
     counts = np.zeros((CLASSES, CLASSES), int)
     np.add.at(counts, (labels, answers), 1)
     mistakes = np.where(np.eye(CLASSES, dtype=bool), 0, counts)
     often = [np.unravel_index(place, mistakes.shape) for place in np.argsort(-mistakes, axis=None, kind="stable")[:3]]
-    words = ", ".join(
-        f"{classes[label]} taken for {classes[answer]} ({count_of(int(mistakes[label, answer]), 'time')})"
+    pairs = ", ".join(
+        words["pair"].format(label=classes[label], answer=classes[answer], count=Count(mistakes[label, answer]))
         for label, answer in often
         if mistakes[label, answer]
     )
-    caption = f"Which {noun} is taken for which; most often {words}." if words else f"No {noun} is taken for another."
-    return drawn_picture(f"Confusion matrix. {caption}", caption, confusion_figure, counts, classes)
+    caption = words["confusion" if pairs else "no_confusion"].format(noun=noun, pairs=pairs)
+    alt = words["confusion_alt"].format(caption=caption)
+    return drawn_picture(alt, caption, confusion_figure, counts, classes)
 
 
-def _calibration(confidence: np.ndarray, right: np.ndarray) -> Picture:
+def _calibration(confidence: np.ndarray, right: np.ndarray, words: Words) -> Picture:
     bins = calibration(confidence, right, _BINS)
-    error = expected_calibration_error(bins)
-    caption = (
-        f"Are its probabilities right? On average it gives its answers {confidence.mean():.1%}, and {right.mean():.1%} "
-        f"are right; expected calibration error {100 * error:.2f} points, in {_BINS} bins."
-    )
-    return drawn_picture(f"Reliability diagram. {caption}", caption, calibration_figure, bins)
+    error = 100 * expected_calibration_error(bins)
+    caption = words["calibration"].format(confidence=confidence.mean(), right=right.mean(), error=error, bins=_BINS)
+    return drawn_picture(words["calibration_alt"].format(caption=caption), caption, calibration_figure, bins)
 
 
-def _first_layer(net: TrainedNet) -> Picture:
+def _first_layer(net: TrainedNet, words: Words) -> Picture:
     kernel = np.asarray(net.state.params["fc1"]["kernel"])
     units = kernel.shape[1]
-    which = f"all {units} units" if units <= MOST_UNITS else f"the {MOST_UNITS} of {units} with the largest weights"
-    caption = f"The first layer's weights, one picture per unit, of {which}: ink on red adds, on blue subtracts."
+    which = words["all_units" if units <= MOST_UNITS else "largest_units"].format(units=units, most=MOST_UNITS)
+    caption = words["first_layer"].format(which=which)
     return drawn_picture(caption, caption, first_layer_figure, kernel)
 
 
-def _weights(net: TrainedNet, is_start_known: bool) -> Picture:
+def _weights(net: TrainedNet, is_start_known: bool, words: Words) -> Picture:
     final = _kernels(net.state.params)
     initial = None
     if net.epoch and is_start_known:  # an imported net's never is
         initial = _kernels(init_net(net.state.lesson, jax.random.key(net.seed)).params)
     spreads = ", ".join(
-        f"{layer} {f'{initial[layer].std():.3g} to ' if initial else ''}{kernel.std():.3g}"
+        f"{layer} {words['from'].format(value=initial[layer].std()) if initial else ''}{kernel.std():.3g}"
         for layer, kernel in final.items()
     )
-    after = "before the first step and after the last" if initial else "after the last step"
-    when = after if net.epoch else "as imported"
-    caption = f"Weights {when}; their standard deviation: {spreads}."
-    return drawn_picture(
-        f"Histograms of weights, one panel per layer, densities on a logarithmic scale. {caption}",
-        caption,
-        weights_figure,
-        initial,
-        final,
-    )
+    when = ("both" if initial else "trained_only") if net.epoch else "as_imported"
+    caption = words["weights"].format(when=words[when], spreads=spreads)
+    return drawn_picture(words["weights_alt"].format(caption=caption), caption, weights_figure, initial, final)
 
 
 def _kernels(params: Mapping[str, Any]) -> dict[str, np.ndarray]:

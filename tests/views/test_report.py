@@ -1,7 +1,6 @@
 import json
 import re
 import shutil
-import sys
 
 import pytest
 from helpers import ROOT, jax_setting, toy_digits, write_idx_folder
@@ -15,16 +14,6 @@ from mnist_jax.lessons import IDEAS
 from mnist_jax.runs.files import RESULTS
 from mnist_jax.views import ladder, report
 from mnist_jax.views.facts import facts
-
-
-@pytest.fixture(scope="module")
-def ladder_page(toy_ladder, tmp_path_factory):
-    """The page of a ladder; made in a copy, since other tests use the run."""
-    run = shutil.copytree(toy_ladder, tmp_path_factory.mktemp("report") / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["mnist-jax", "report", str(run)])
-        cli.main()
-    return run / "report.html"
 
 
 def test_report_shows_everything_known_about_a_ladder(ladder_page):
@@ -261,7 +250,9 @@ def test_existing_file_is_not_overwritten(run_main, toy_ladder, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
-def test_report_in_desktop_and_phone_browsers(ladder_page, width, dark):
+@pytest.mark.parametrize("name", ["ladder_page", "korean_page"])
+def test_report_in_desktop_and_phone_browsers(request, name, width, dark):
+    ladder_page = request.getfixturevalue(name)
     with chromium(width=width, dark=dark) as driver:
         driver.get(ladder_page.as_uri())
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width

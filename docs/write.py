@@ -88,6 +88,7 @@ def leads() -> tuple[str, ...]:
     better, mean, interval, trials = found(
         r"the mean of the six leads: .*, (\w+) is better than \w+ by ([\d.]+) points (\[.*?\]) \((\d+) trials", page
     )
+    found("on no net alone do these searches settle", answer("sgd_vs_adam"))
     return f"{course[0]:+.2f}", f"{course[-1]:+.2f}", trials, f"{'+' if better == 'adam' else '-'}{mean}", interval
 
 
@@ -112,21 +113,23 @@ ENGLISH = """\
 limits fixed beforehand, and none of the {curves} curves is rejected (smallest p {p}). \
 [How it was tested](docs/results.md#reproduction)
 - **SGD or Adam?** With the course's settings Adam minus SGD is {low} to {high} points of test accuracy, depending on \
-the net; after {trials} trials of tuning for each, it is {mean} {interval} on average. \
+the net; after {trials} trials of tuning for each, it is {mean} {interval} on average, and open on each net alone. \
 [All nets](docs/results.md#sgd-or-adam)
 - **It is fast.** An epoch takes {fast} to {slow} s on 2 CPU cores; PyTorch takes {memory} to {more_memory} times as \
 long with the data in memory, {loader} to {more_loader} times with a DataLoader. On an {device} it takes {gpu} s, and \
-PyTorch {gpu_memory} times as long. [Measurements](docs/results.md#speed)
+PyTorch {gpu_memory} times as long, {gpu_graph} times in a CUDA graph. [Measurements](docs/results.md#speed)
 """
 KOREAN = """\
 - **공개된 학습 곡선을 재현합니다.** 강의 노트북이 출력한 값 {points}개가 모두 미리 정한 판정 범위 안에 있고, 학습 \
 곡선 {curves}개 가운데 기각된 것은 없습니다(가장 작은 p는 {p}). [재현 검증](docs/results.md#reproduction)
 - **SGD인가, Adam인가?** 강의의 설정에서는 Adam의 테스트 정확도에서 SGD의 정확도를 뺀 값이 신경망에 따라 {low}%p부터 \
-{high}%p까지입니다. 각각 {trials}가지 설정으로 튜닝하면 평균 {mean}%p {interval}입니다. \
+{high}%p까지입니다. 각각 {trials}가지 설정으로 튜닝하면 평균 {mean}%p {interval}이지만, 신경망을 하나씩 보면 어느 쪽이 \
+낫다고 볼 근거가 없습니다. \
 [모든 신경망](docs/results.md#sgd-or-adam)
 - **빠릅니다.** CPU 코어 2개로 한 에포크에 {fast}초부터 {slow}초까지 걸립니다. PyTorch로는 데이터를 메모리에 두면 이 \
 시간의 {memory}배부터 {more_memory}배까지, DataLoader를 쓰면 {loader}배부터 {more_loader}배까지 걸립니다. \
-{device}에서는 {gpu}초, PyTorch로는 그 {gpu_memory}배 걸립니다. [측정 결과](docs/results.md#speed)
+{device}에서는 {gpu}초, PyTorch로는 그 {gpu_memory}배, CUDA 그래프를 쓰면 {gpu_graph}배 걸립니다. \
+[측정 결과](docs/results.md#speed)
 """
 
 
@@ -144,6 +147,7 @@ def findings(language: str) -> str:
         **{"loader": loader, "more_loader": more_loader, "device": on_gpu["device"]},
         gpu=f"{on_gpu['epoch_seconds']['adam']:.2f}",
         gpu_memory=f"{on_gpu['ratio_to_ours']['torch_in_memory']['adam']:.0f}",
+        gpu_graph=f"{on_gpu['ratio_to_ours']['torch_cuda_graph']['adam']:.1f}",
     )
 
 

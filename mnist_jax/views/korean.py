@@ -243,15 +243,15 @@ _READING = {
 
 
 def _joined(texts: dict[str, str]) -> dict[str, str]:
-    """With no end of a line between a bracket and the particle after it: U+2060 holds them together."""
-    return {name: re.sub(r"[)\]](?=[가-힣])", "\\g<0>\u2060", text) for name, text in texts.items()}
+    """With no end of a line between a bracket and the words that it touches: U+2060 holds them together."""
+    return {name: re.sub(r"(?<=[가-힣])(?=\()|(?<=[)\]])(?=[가-힣])", "\u2060", text) for name, text in texts.items()}
 
 
 WORDS = _joined({**_DEMO, **_REPORT, **_RUN, **_FACTS, **_LADDER, **_PICTURES, **_NETS})
 READING = _joined(_READING)
 
 # Headings of the tables that studies record, # for a number; headings with the same words are explained once.
-COLUMNS = {
+_COLUMNS = {
     "lesson": "실습",
     "net": "신경망",
     "optimizer": "옵티마이저(optimizer)",
@@ -314,3 +314,5 @@ COLUMNS = {
     "difference, # % interval": "정확도의 차이(PyTorch에서 Flax를 뺌, %p)와 95% 신뢰구간(confidence interval)",
     "loss, difference in nats": "손실의 차이(nat)와 95% 신뢰구간",
 }
+
+COLUMNS = _joined(_COLUMNS)

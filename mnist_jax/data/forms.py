@@ -1,4 +1,4 @@
-"""What a file or folder holds: which of its files are one data set, and the arrays of it."""
+"""What a file or folder holds: which of its files form a data set, and its arrays."""
 
 import dataclasses
 import itertools
@@ -27,7 +27,7 @@ from mnist_jax.lessons import DIGITS
 # (split, "images" or "labels") -> files, and what each holds.
 Parts = dict[tuple[str, str], list[tuple[Path, np.ndarray]]]
 
-_HELD_OUT = 7  # of one file without a test file, the last part of so many is the test split: 10,000 of MNIST's 70,000
+_HELD_OUT = 7  # without test images, the last of so many parts is the test split: 10,000 of MNIST's 70,000
 
 
 def _read_idx(path: Path) -> Pieces:
@@ -85,8 +85,8 @@ class Found:
     Attributes:
       kind: key of `FORMS`.
       root: what the user named, or the folder of it.
-      files: the data set's, each a group of which one is enough, such as a file and the same gzipped.
-      notice: what the user must know of the choice, or "".
+      files: groups of files with the same content, such as one and its gzipped copy; one of each group is read.
+      notice: what the user must know about the choice, or "".
     """
 
     kind: str
@@ -96,7 +96,7 @@ class Found:
 
     @property
     def where(self) -> str:
-        """What sentences name: the only file, or the root."""
+        """What error messages name: the only file, or the root."""
         return str(self.files[0][0] if len(self.files) == 1 else self.root)
 
 
@@ -104,7 +104,7 @@ def read_path(path: Path) -> Arrays:
     """The arrays of a file or folder in any of `FORMS`.
 
     Raises:
-      UserError: it is not there, in no such form, or holds something else than labelled images of 28 x 28 pixels.
+      UserError: it does not exist, has another format, or holds anything but labelled images of 28 x 28 pixels.
     """
     if not is_folder(path) and not os.path.lexists(path):
         raise UserError(
@@ -257,7 +257,7 @@ def _arrays(found: Found) -> Arrays:
 
 
 def _first_whole(group: Sequence[Path], read: Callable[[Path], Pieces], notices: list[str]) -> tuple[Path, Pieces]:
-    """What one of several files of the same content holds, the first that is whole."""
+    """The content of the first whole file among several of the same content."""
     refusals: list[UserError] = []
     for path in group:
         try:

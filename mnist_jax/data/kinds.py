@@ -1,4 +1,4 @@
-"""In which form a file or folder holds digits, by how it begins."""
+"""Which format a file or folder is in, by how it begins."""
 
 import re
 import zipfile
@@ -10,8 +10,8 @@ from mnist_jax.data.tables import LONGEST_LINE, fields
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import CLASSES, PIXELS
 
-_FEWEST_FIELDS = 50  # in a line of what may be meant as images; other CSV files are something else
-_HEAD = 512  # bytes, of which a tar archive has its mark in the last third
+_FEWEST_FIELDS = 50  # in a line that may be an image; CSV files with fewer are something else
+_HEAD = 512  # bytes, enough for the mark of a tar archive
 _BEGINNINGS = {
     b"\x93NUMPY": "numpy",
     b"PAR1": "parquet",
@@ -19,13 +19,13 @@ _BEGINNINGS = {
     **{bytes([0x80, protocol]): "pickle" for protocol in range(2, 6)},
     **{bytes([0, 0, kind, count]): "idx" for kind in (8, 9, 11, 12, 13, 14) for count in range(1, 5)},
 }
-# Of files that begin as none: damaged ones, and pickles of old.
+# For files that begin like none of these: damaged ones, and old pickles.
 _ENDINGS = {
     **dict.fromkeys(("pkl", "pickle", "pt", "pth"), "pickle"),
     **dict.fromkeys(("npz", "npy"), "numpy"),
     **{"csv": "csv", "parquet": "parquet", "mat": "matlab"},
 }
-# Of files that nothing else is known of: why they are refused.
+# For all other files: why they are refused.
 _OTHERS = {
     "picture": PICTURE,
     "archive": re.compile(rb"BZh\d|\xfd7zXZ\0|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd|.{257}ustar", re.DOTALL),

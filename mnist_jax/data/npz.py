@@ -21,7 +21,7 @@ _FEWEST_PIXELS = 64
 
 
 def read_numpy(path: Path) -> Pieces:
-    """The arrays of an .npz or .npy file; what is labels is known by its shape, the split by its name.
+    """The arrays of an .npz or .npy file; shapes tell labels from images, names tell the split.
 
     Raises:
       UserError: it is damaged, holds Python objects, which are not unpickled, or two arrays of one kind.
@@ -34,7 +34,7 @@ def read_numpy(path: Path) -> Pieces:
             if piece in pieces:
                 raise UserError(f"{path} holds several arrays of {piece}; keep one of them.")
             pieces[piece] = array
-    # Of a damaged header numpy also raises what Python says of its text.
+    # For a damaged header numpy also raises Python's errors about the header's text.
     except (OSError, EOFError, ValueError, SyntaxError, tokenize.TokenError, TypeError, KeyError, RecursionError,
             NotImplementedError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         if isinstance(error, UserError):

@@ -13,7 +13,7 @@ from mnist_jax.lessons import CLASSES, IMAGE_SHAPE
 
 # How a PNG, JPEG, BMP, GIF, TIFF, WebP or PGM begins; only the first two are read, the others are named where refused.
 PICTURE = re.compile(rb"\x89PNG\r\n|\xff\xd8\xff|BM.{4}\0{4}|GIF8|II\*\0|MM\0\*|RIFF.{4}WEBP|P[1-6]\s", re.DOTALL)
-_MOST_BYTES = 1 << 20  # of an encoded picture: some thousand, and what programs write beside the pixels
+_MOST_BYTES = 1 << 20  # of an encoded picture: a few thousand, and what programs write besides the pixels
 
 
 def count_picture_folders(folder: Path) -> int:
@@ -44,7 +44,7 @@ def read_pictures(folder: Path) -> Pieces:
     Folders of other names than 0 to 9 are the classes 0 to 9 in the order of their names.
 
     Raises:
-      UserError: there are not ten, or a file in them is no picture, or in colour, or of another size.
+      UserError: there are not ten, or a file in them is not a picture, is in colour, or has another size.
     """
     folders = _class_folders(folder)
     if len(folders) != CLASSES:
@@ -72,7 +72,7 @@ def decoded_image(encoded: bytes) -> np.ndarray:
     """The pixels of a PNG or JPEG, uint8 `[28, 28]`.
 
     Raises:
-      ValueError: it is damaged, in colour, or says that it is of another size.
+      ValueError: it is damaged, in colour, or of another size by its header.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -86,7 +86,7 @@ def decoded_image(encoded: bytes) -> np.ndarray:
                 if size == IMAGE_SHAPE[::-1]:  # else not decoded: a few bytes can say that they are a gigabyte
                     pixels = np.asarray(image.convert("L"))
             with Image.open(io.BytesIO(encoded)) as image:
-                image.verify()  # the checksums of a PNG, which decoding does not
+                image.verify()  # a PNG's checksums, which decoding does not check
     except UnidentifiedImageError as error:
         raise ValueError("it is damaged, or neither PNG nor JPEG") from error
     except Exception as error:  # whatever a damaged picture makes Pillow raise

@@ -320,6 +320,14 @@ def test_a_change_of_the_same_size_or_of_what_is_said_is_noticed(tmp_path, monke
     assert "new.csv has no labels and is left out" in read_arrays(str(folder)).notice
 
 
+def test_arrays_of_a_folder_whose_name_is_not_utf8_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    assert same(read_arrays(str(forms.write_csv(folder, *few()))).train, few()[0])
+    assert len(list((tmp_path / "cache" / "mnist_jax").iterdir())) == 1
+
+
 def test_numpy_and_idx_files_keep_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("numpy", "idx"):

@@ -168,6 +168,7 @@ def test_auto_falls_back_to_the_sample_and_says_why(offline, tmp_path):
     assert loaded.source == "sample"
     for words in ("NOT all of MNIST", "no network", "mnist-jax data --prepare", "--data PATH"):
         assert words in loaded.notice
+    assert "--data sample" not in loaded.notice  # which TFDS's own sentence advises
 
 
 def test_only_auto_has_a_notice():

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 
 from mnist_jax import Examples, UserError, data
 from mnist_jax.data.arrays import digest
+from mnist_jax.data.pictures import decoded_image
 from mnist_jax.data.sources import read_arrays
 
 
@@ -144,6 +145,19 @@ def test_arrays_may_lie_columns_first(tmp_path):
     assert same(read_arrays(str(tmp_path)).train, train)
 
 
+def test_headers_of_numpy_s_second_version_are_read(tmp_path):
+    train, test = few()
+    forms.write_npy(tmp_path, train, test)
+    with (tmp_path / "x_train.npy").open("wb") as file:
+        np.lib.format.write_array(file, train.images, version=(2, 0))
+    assert same(read_arrays(str(tmp_path)).train, train)
+
+
+def test_pictures_of_one_bit_are_black_and_white():
+    image = few()[0].images[0] > 99
+    assert (decoded_image(forms.png(image)) == np.where(image, 255, 0)).all()
+
+
 # --- what is refused ---
 
 
@@ -216,6 +230,7 @@ def test_other_images_and_labels_are_refused(tmp_path, name):
 
 PICKLES = {
     "mnist.pkl.gz": gzip.compress(b"\x80\x02csys\nexit\n."),
+    "the newest.npz": b"\x80\x05csys\nexit\n.",
     "old.pkl": b"csys\nexit\n(tR.",
     "named otherwise.npz": b"\x80\x04csys\nexit\n.",
     "training.pt": None,

@@ -39,6 +39,10 @@ READ = {
     "numbers as names of all columns": text(DIGITS.set_axis(range(785), axis=1)),
     "the label among the pixels": text(middle()),
     "the label's name in capitals": text(middle().rename(columns={"label": " Label"})),
+    **{
+        f"a label called {name}": text(middle().rename(columns={"label": name}))
+        for name in ("labels", "class", "target", "digit", "y")
+    },
     "names that do not say which is the label": text(DIGITS.rename(columns={"label": "0"})),
     "labels as floats": text(DIGITS.astype({"label": float})),
     "pixels as floats": text(DIGITS.astype(float)),
@@ -111,6 +115,10 @@ REFUSED = {
         "in line 1, column 2, where",
     ),
     "a pixel left out after empty lines": (text().replace("\n", "\n\n") + ",0" * 784, "in line 83, column 1 "),
+    "a pixel left out after a mark": (
+        "\N{BYTE ORDER MARK}" + text(DIGITS.assign(pixel5=[*[1, 2] * 19, None, 3]), header=False),
+        "an empty cell in line 39, column 7, where",
+    ),
     "a pixel that is not finite": (text(DIGITS.assign(pixel783="-inf")), "has '-inf' in line 2, column 785 "),
     "a number with a group": (text(DIGITS.assign(pixel783="1_0")), "cannot be read as a CSV file of digits .*'1_0'"),
     "a label among the pixels": (text(middle().assign(label="two")), r"'two' in line 2, column 400 .* from 0 to 9"),

@@ -219,12 +219,13 @@ def test_interrupted_study_continues_where_it_stopped(whole, dataset, tmp_path, 
         show(self, *args, **rest)
 
     monkeypatch.setattr(EpochProgress, "show", interrupted)
-    before = ""
-    for interruptions in range(50):
+    interruptions, before = 0, ""
+    while interruptions < 50:
         try:
             found = run_compare(parts, dataset)
             break
         except KeyboardInterrupt:
+            interruptions += 1
             after = (parts / JOURNAL).read_text()
             assert after.startswith(before)
             before = after

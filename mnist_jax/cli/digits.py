@@ -79,7 +79,7 @@ def fact_rows(arrays: Arrays) -> list[list[str]]:
         strict=True,
     )
     return [
-        ["form", arrays.form],
+        ["format", arrays.form],
         ["name", arrays.name],
         ["SHA-256", arrays.sha256],
         ["training images", f"{arrays.train.size:,}"],

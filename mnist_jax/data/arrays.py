@@ -1,11 +1,13 @@
-"""Digits as a source stores them: arrays that are checked, and known by their SHA-256."""
+"""Digits as a source stores them: checked arrays, identified by their SHA-256."""
 
 import dataclasses
 import hashlib
+import math
+from typing import Any
 
 import numpy as np
 
-from mnist_jax.errors import UserError, reason
+from mnist_jax.errors import UserError
 from mnist_jax.lessons import CLASSES, IMAGE_SHAPE, PIXELS
 from mnist_jax.train import Examples
 
@@ -27,7 +29,7 @@ CLASS_NAMES = {
     )
 }
 
-MOST_BYTES = 2**30  # of one array, in whatever type it is stored: nothing that a file claims may ask for more memory
+MOST_BYTES = 2**30  # of one array as it is stored: no header can make us allocate more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Arrays:
       sha256: of them, see `digest`.
       form: what they were read from, in words.
       classes: names of the ten classes, or () where they are the digits 0 to 9.
-      notice: what the user must know of how they were read, or "".
+      notice: what the user must know about how they were read, or "".
     """
 
     train: Examples
@@ -70,18 +72,20 @@ def checked(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.nda
     Args:
       train: images and labels in any shape and type that `as_pixels` and `as_digits` take.
       test: the same.
-      where: for sentences, what holds them.
+      where: what holds them, for error messages.
 
     Raises:
-      UserError: something else.
+      UserError: they are anything else.
     """
     splits = []
-    for images, labels in (train, test):
+    for split, (images, labels) in (("train", train), ("test", test)):
         pixels, digits = as_pixels(images, where), as_digits(labels, where)
         if len(pixels) != len(digits):
-            raise UserError(f"{where} holds {len(pixels)} images but {len(digits)} labels in one split.")
+            raise UserError(
+                f"{where} holds {len(pixels)} {split} images but {len(digits)} labels; every image needs one label."
+            )
         if len(pixels) == 0:
-            raise UserError(f"{where} holds a split without images.")
+            raise UserError(f"{where} holds no {split} images; at least one is needed.")
         splits.append(Examples(pixels, digits))
     train_part, test_part = splits
     if train_part.images.max() <= 1:
@@ -107,16 +111,18 @@ def as_pixels(images: np.ndarray, where: str) -> np.ndarray:
     Args:
       images: `[n, 28, 28]`, with an axis of one channel or without, or `[n, 784]`; any type of numbers, of which all
         are whole and 0 to 255.
-      where: for sentences, what holds them.
+      where: what holds them, for error messages.
 
     Raises:
-      UserError: something else.
+      UserError: they are anything else.
     """
     images = np.asarray(images)
     shape = images.shape[1:]
     if images.ndim == 0 or shape not in (IMAGE_SHAPE, (PIXELS,), (*IMAGE_SHAPE, 1), (1, *IMAGE_SHAPE)):
         colour = " in colour" if 3 in shape or 4 in shape else ""
-        raise UserError(f"{where} holds images of shape {shape}{colour}, not 28 x 28 bytes.")
+        raise UserError(
+            f"{where} holds images of shape {shape}{colour}, not 28 x 28; convert them to that size, in grey."
+        )
     if images.dtype != np.uint8:
         images = _as_bytes(images, where)
     return images.reshape(-1, *IMAGE_SHAPE)
@@ -125,7 +131,7 @@ def as_pixels(images: np.ndarray, where: str) -> np.ndarray:
 def _as_bytes(images: np.ndarray, where: str) -> np.ndarray:
     """Numbers of another type, of which all are whole and 0 to 255."""
     if images.dtype.kind not in "iuf":
-        raise UserError(f"{where} holds images of {images.dtype}, not of the numbers 0 to 255.")
+        raise UserError(f"{where} holds images of type {images.dtype}, not the numbers 0 to 255; convert them.")
     with np.errstate(invalid="ignore"):  # of nan
         pixels = images.astype(np.uint8)
     if not np.array_equal(pixels, images):
@@ -134,10 +140,16 @@ def _as_bytes(images: np.ndarray, where: str) -> np.ndarray:
 
 
 def _other_values(images: np.ndarray, where: str) -> str:
-    return (
-        f"{where} holds images of values from {images.min():g} to {images.max():g}, not the whole numbers 0 to 255; if "
-        "they are scaled to 1, multiply them by 255 and round."
-    )
+    is_finite = np.isfinite(images).reshape(len(images), -1).all(1)
+    if not is_finite.all():
+        return (
+            f"{where} holds NaN or infinite values, first in image {is_finite.argmin()} (counted from 0); replace "
+            "them, for example by 0, or remove those images."
+        )
+    low, high = images.min(), images.max()
+    advice = "multiply them by 255 and round" if high <= 1 else "round them" if high <= 255 else "scale and round them"
+    advice = "shift, scale and round them" if low < 0 else advice
+    return f"{where} holds images of values from {low:g} to {high:g}, not the whole numbers 0 to 255; {advice}."
 
 
 def as_digits(labels: np.ndarray, where: str) -> np.ndarray:
@@ -145,38 +157,56 @@ def as_digits(labels: np.ndarray, where: str) -> np.ndarray:
 
     Args:
       labels: `[n]` or `[n, 1]`: the numbers 0 to 9, of any type, or as strings.
-      where: for sentences, what holds them.
+      where: what holds them, for error messages.
 
     Raises:
-      UserError: something else.
+      UserError: they are anything else.
     """
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iufUSO":
-        raise UserError(f"{where} holds labels of shape {labels.shape[1:]} and type {labels.dtype}, not one each.")
-    try:
-        numbers = labels.astype(object).astype(np.float64)  # by way of Python's own, whose errors are clearer
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{where} holds labels that are no numbers ({reason(error)}).") from error
+    if labels.ndim != 1:
+        raise UserError(
+            f"{where} holds labels of shape {labels.shape}, not one number for each image; if they are one-hot, "
+            "labels.argmax(1) makes them whole numbers."
+        )
+    if labels.dtype.kind not in "iufUSO":
+        raise UserError(f"{where} holds labels of type {labels.dtype}, not the numbers 0 to 9; convert them.")
+    listed = labels.tolist()
+    numbers = np.array([_number(label) for label in listed])
     wrong = np.flatnonzero(~np.isin(numbers, range(CLASSES)))
     if len(wrong):
+        number, label = numbers[wrong[0]], listed[wrong[0]]
         raise UserError(
-            f"{where} holds the label {labels[wrong[0]]}; labels must be 0 to {CLASSES - 1}, as the nets tell ten "
-            "classes (of EMNIST: digits or mnist)."
+            f"{where} holds the label {repr(label)[:40] if np.isnan(number) else f'{number:g}'} for image {wrong[0]} "
+            f"(counted from 0); labels must be 0 to {CLASSES - 1}, as the nets have ten outputs (EMNIST: use its sets "
+            "digits or mnist)."
         )
     return numbers.astype(np.uint8)
 
 
+def _number(label: Any) -> float:
+    """The label as a number, NaN if it is none."""
+    try:
+        return float(label)
+    except (ValueError, TypeError, OverflowError):
+        return math.nan
+
+
+def is_sorted(labels: np.ndarray) -> bool:
+    """Whether the examples are sorted by class."""
+    return bool((np.diff(labels.astype(int)) >= 0).all())
+
+
 def last_part(labels: np.ndarray, parts: int) -> np.ndarray:
     """Which examples are the last `1 / parts`, bool `[n]`; of each class, where they are sorted by class."""
-    if (np.diff(labels.astype(int)) >= 0).all():
+    if is_sorted(labels):
         return rank_in_class(labels) >= (np.bincount(labels) - np.bincount(labels) // parts)[labels]
     return np.arange(len(labels)) >= len(labels) - len(labels) // parts
 
 
 def rank_in_class(labels: np.ndarray) -> np.ndarray:
-    """For each example, how many of its class stand before it."""
+    """For each example, how many of its class come before it."""
     rank = np.empty(len(labels), int)
     for label in np.unique(labels):
         where = np.flatnonzero(labels == label)

@@ -25,13 +25,13 @@ def cache_folder() -> Path:
 
 
 def kept(where: str, state: str, read: Callable[[], Arrays]) -> Arrays:
-    """`read()`, or what an earlier start kept of it in the user's cache folder.
+    """`read()`, or what an earlier call kept of it in the user's cache folder.
 
-    A kept file that is damaged is read again; where none can be written, nothing is kept.
+    If the kept file is damaged, `read` is called again; if none can be written, nothing is kept.
 
     Args:
       where: what is read; one file is kept of it.
-      state: in which state, such as the sizes and times of its files; of another state nothing is used.
+      state: its state, such as the sizes and times of its files; what was kept in another state is not used.
       read: reads it.
     """
     path = cache_folder() / f"{hashlib.sha256(where.encode(errors='replace')).hexdigest()[:16]}.npz"
@@ -62,7 +62,7 @@ def kept(where: str, state: str, read: Callable[[], Arrays]) -> Arrays:
 
 
 def _save(file: BinaryIO, members: Mapping[str, np.ndarray]) -> None:
-    """As `np.savez`, which copies 16 MB of an array at a time, twice."""
+    """Like `np.savez`, but without copying 16 MB of an array at a time, twice."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in members.items():
             whole = np.asarray(array, order="C")

@@ -1,4 +1,4 @@
-"""Files: read zipped or not, and written so that they are never half there."""
+"""Files: read gzipped or not, and never left half written."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ def opened(path: Path | zipfile.Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file under a temporary name, then renamed: it is there whole or as it was before, and synced to disk.
+    """A file under a temporary name, then synced and renamed: readers see it whole, or as it was before.
 
     Raises:
       UserError: it cannot be written.

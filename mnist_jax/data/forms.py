@@ -1,4 +1,4 @@
-"""What a file or folder holds: which of its files are one data set, and the arrays of it."""
+"""What a file or folder holds: which of its files form a data set, and its arrays."""
 
 import dataclasses
 import itertools
@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from mnist_jax.data import tfds
-from mnist_jax.data.arrays import Arrays, as_digits, as_pixels, checked, last_part
+from mnist_jax.data.arrays import Arrays, as_digits, as_pixels, checked, is_sorted, last_part
 from mnist_jax.data.cache import kept
+from mnist_jax.data.files import opened
 from mnist_jax.data.idx import read_idx
 from mnist_jax.data.kinds import kind_of
 from mnist_jax.data.matlab import read_matlab
@@ -23,7 +24,10 @@ from mnist_jax.data.tables import read_csv, read_parquet
 from mnist_jax.errors import UserError, is_folder, reason
 from mnist_jax.lessons import DIGITS
 
-_HELD_OUT = 7  # of one file without a test file, the last part of so many is the test split: 10,000 of MNIST's 70,000
+# (split, "images" or "labels") -> files, and what each holds.
+Parts = dict[tuple[str, str], list[tuple[Path, np.ndarray]]]
+
+_HELD_OUT = 7  # without test images, the last of so many parts is the test split: 10,000 of MNIST's 70,000
 
 
 def _read_idx(path: Path) -> Pieces:
@@ -60,10 +64,17 @@ FORMS = {
 REFUSED = {
     "pickle": "is a pickle, which can run any code when it is opened, and is never opened here; docs/data.md says how "
     "to convert it",
-    "zip": "is a zip archive; unpack it and name the folder",
+    "archive": "is an archive, or compressed; unpack it and name what was in it",
     "unlabelled": "has 784 columns of pixels but none of labels; name a file with labels",
-    "closed": "is a folder that may not be looked into; change its permissions",
-    "narrow": "has lines of a few values, not of a label and 28 x 28 pixels with commas between them",
+    "closed": "is a folder that may not be read; change its permissions",
+    "narrow": "has lines of a few values, not of a label and 28 x 28 pixels with commas between them; replace other "
+    "separators, such as tabs, semicolons or spaces",
+    "few": "holds fewer than ten folders of pictures; one for each class is needed",
+    "picture": "is a single picture; put pictures into ten folders, one for each class, such as train/7/1.png",
+    "hdf5": "is an HDF5 file; save its arrays with numpy.savez",
+    "page": "is a web page; fetch the file again",
+    "link": "is a link to something that does not exist; restore that, or remove the link",
+    "pipe": "is a pipe or a device; save its content in a file",
 }
 
 
@@ -74,8 +85,8 @@ class Found:
     Attributes:
       kind: key of `FORMS`.
       root: what the user named, or the folder of it.
-      files: the data set's, each a group of which one is enough, such as a file and the same gzipped.
-      notice: what the user must know of the choice, or "".
+      files: groups of files with the same content, such as one and its gzipped copy; one of each group is read.
+      notice: what the user must know about the choice, or "".
     """
 
     kind: str
@@ -83,14 +94,19 @@ class Found:
     files: tuple[tuple[Path, ...], ...]
     notice: str = ""
 
+    @property
+    def where(self) -> str:
+        """What error messages name: the only file, or the root."""
+        return str(self.files[0][0] if len(self.files) == 1 else self.root)
+
 
 def read_path(path: Path) -> Arrays:
     """The arrays of a file or folder in any of `FORMS`.
 
     Raises:
-      UserError: it is not there, in no such form, or holds something else than labelled images of 28 x 28 pixels.
+      UserError: it does not exist, has another format, or holds anything but labelled images of 28 x 28 pixels.
     """
-    if not is_folder(path) and not path.exists():
+    if not is_folder(path) and not os.path.lexists(path):
         raise UserError(
             f"{path} is neither a file nor a folder; --data takes auto, tfds, tfds:NAME, sample, or a file or folder "
             "that exists."
@@ -125,12 +141,14 @@ def find(path: Path) -> Found:
             if kind == "csv" and "unlabelled" in refused:
                 notices.append(f"{refused['unlabelled']} has no labels and is left out.")
             return _chosen(kind, path, found[kind], notices)
+    if path.is_file() and not path.stat().st_size:
+        raise UserError(f"{path} is empty; fetch it again.")
     for kind in REFUSED:
         if kind in refused:
             raise UserError(f"{refused[kind]} {REFUSED[kind]}.")
     raise UserError(
-        f"{path} holds no digits in a form that is known here, such as MNIST's four files (train-images-idx3-ubyte.gz "
-        "and so on); docs/data.md lists the forms."
+        f"{path} holds no digits in a known format, such as MNIST's four files (train-images-idx3-ubyte.gz and so "
+        "on); docs/data.md lists the formats."
     )
 
 
@@ -185,7 +203,8 @@ def _chosen(kind: str, root: Path, sets: dict[tuple[str, ...], list[Path]], noti
     files = sets[name]
     if files == [root] and kind in ("idx", "numpy"):  # the others of its set are beside it
         beside = [path for path in root.parent.glob("*") if _set_of(path, root.parent) == _set_of(root, root.parent)]
-        root, files = root.parent, [path for path in beside if kind_of(path) == kind] or files
+        beside = [path for path in beside if kind_of(path) == kind]
+        root, files = (root.parent, beside) if len(beside) > 1 else (root, files)
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(files, key=lambda file: (file.suffix == ".gz", file)):
         groups[re.sub(r"[._]", "-", str(path.relative_to(root)).removesuffix(".gz"))].append(path)
@@ -212,7 +231,7 @@ def _state(found: Found) -> str:
 def _arrays(found: Found) -> Arrays:
     """What the files hold, as training and test examples."""
     form, notices = FORMS[found.kind], [found.notice]
-    parts: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+    parts: Parts = defaultdict(list)
     names: set[tuple[str, ...]] = set()
     for group in found.files:
         path, pieces = _first_whole(group, form.read, notices)
@@ -221,9 +240,10 @@ def _arrays(found: Found) -> Arrays:
         names.add(tuple(map(str, pieces.pop("classes", ()))))
         for piece, array in pieces.items():
             what = piece.split()[-1]
+            checked_array = (as_pixels if what == "images" else as_digits)(array, str(path))
             if what == "images" and is_transposed:
-                array = as_pixels(array, str(path)).swapaxes(1, 2)
-            parts[split_of(piece) or split_of(name) or "", what].append(array)
+                checked_array = checked_array.swapaxes(1, 2)
+            parts[split_of(piece) or split_of(name) or "", what].append((path, checked_array))
     if len(names) > 1:
         several = " and as ".join(", ".join(each or DIGITS) for each in sorted(names)[:2])
         raise UserError(f"{found.root} names its classes as {several}; give both splits the same names.")
@@ -231,16 +251,20 @@ def _arrays(found: Found) -> Arrays:
     if len(splits) == 1:
         splits = _held_out(*splits[0], found, notices)
     train, test = splits
-    arrays = checked(train, test, str(found.root))
+    arrays = checked(train, test, found.where)
     notice = " ".join(filter(None, [*notices, arrays.notice]))
     return dataclasses.replace(arrays, form=form.name, classes=arrays.classes or names.pop(), notice=notice)
 
 
 def _first_whole(group: Sequence[Path], read: Callable[[Path], Pieces], notices: list[str]) -> tuple[Path, Pieces]:
-    """What one of several files of the same content holds, the first that is whole."""
+    """The content of the first whole file among several of the same content."""
     refusals: list[UserError] = []
     for path in group:
         try:
+            if not is_folder(path):
+                with opened(path) as file:
+                    if not file.read(1):
+                        raise UserError(f"{path} is empty; fetch it again.")
             pieces = read(path)
         except UserError as error:
             refusals.append(error)
@@ -251,37 +275,54 @@ def _first_whole(group: Sequence[Path], read: Callable[[Path], Pieces], notices:
     raise refusals[0]
 
 
-def _splits(found: Found, parts: Mapping[tuple[str, str], list[np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _splits(found: Found, parts: Parts) -> list[tuple[np.ndarray, np.ndarray]]:
     """Images and labels of the training and the test split, or of the only one."""
     splits = []
     for split in (*SPLITS, ""):
-        pair = []
-        for what, other in (("images", "labels"), ("labels", "images")):
-            arrays = parts.get((split, what), [])
-            if not arrays and parts.get((split, other)):
-                words = (" ".join(filter(None, (split, each))) for each in (what, other))
-                raise UserError("{} lacks {} to its {}; put them there.".format(found.root, *words))
-            if len(arrays) > 1 and found.kind != "parquet":  # of which there may be several files of a split
-                raise UserError(f"{found.root} holds {split} {what} in several files; name one of them.")
-            pair += [np.concatenate(arrays) if len(arrays) > 1 else arrays[0]] if arrays else []
-        splits += [(pair[0], pair[1])] if pair else []
+        images, labels = parts[split, "images"], parts[split, "labels"]
+        if not images and not labels:
+            continue
+        for what, some in (("images", images), ("labels", labels)):
+            called = f"{split} {what}".strip()
+            if not some:
+                raise UserError(f"{found.where} has no {called}; add them, or a file of them.")
+            if len(some) > 1 and found.kind != "parquet":  # of which there may be several files of a split
+                raise UserError(f"{some[0][0]} and {some[1][0]} both hold {called}; move one of them away.")
+        pixels, digits = _joined(images), _joined(labels)
+        if len(pixels) != len(digits):
+            of_labels = "" if images[0][0] == labels[0][0] else f"{labels[0][0]} holds "
+            raise UserError(
+                f"{images[0][0]} holds {len(pixels)} {f'{split} images'.strip()} but {of_labels}{len(digits)} labels; "
+                "every image needs one label."
+            )
+        splits.append((pixels, digits))
     if len(splits) > 2:
-        raise UserError(f"{found.root} holds images beside those to train and to test; name one file, or a folder.")
+        raise UserError(
+            f"{parts['', 'images'][0][0]} holds images beside those to train and to test, and no name says what for; "
+            "move them away."
+        )
     if not splits:
-        raise UserError(f"{found.root} holds no images.")
+        raise UserError(f"{found.where} holds no images.")
     return splits
+
+
+def _joined(some: Sequence[tuple[Path, np.ndarray]]) -> np.ndarray:
+    return np.concatenate([array for _, array in some]) if len(some) > 1 else some[0][1]
 
 
 def _held_out(
     images: np.ndarray, labels: np.ndarray, found: Found, notices: list[str]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The only split without its last seventh, and that."""
-    where = str(found.root)
-    images, labels = as_pixels(images, where), as_digits(labels, where)
-    if len(images) != len(labels):
-        raise UserError(f"{where} holds {len(images)} images but {len(labels)} labels.")
     is_test = last_part(labels, _HELD_OUT)
+    part, needed = ("seventh of each class", "7 of a class") if is_sorted(labels) else ("seventh", "7")
+    if not is_test.any():
+        raise UserError(
+            f"{found.where} holds too few images ({len(labels)}): the last {part} is held out for testing, which takes "
+            f"at least {needed}."
+        )
     notices.append(
-        f"{where} has no test images of its own: the last seventh, {is_test.sum():,} of {len(labels):,}, is held out."
+        f"{found.where} has no test images of its own: the last {part}, {is_test.sum():,} of {len(labels):,}, is held "
+        "out."
     )
     return [(images[~is_test], labels[~is_test]), (images[is_test], labels[is_test])]

@@ -1,4 +1,4 @@
-"""A lock on a folder: of several processes one works in it."""
+"""A lock on a folder, so that only one process works in it."""
 
 import contextlib
 import errno
@@ -8,13 +8,13 @@ from pathlib import Path
 from mnist_jax.errors import UserError, reason
 
 LOCK = ".mnist_jax.lock"
-# What a file system without locks answers: some network and FUSE ones.
+# Errors of file systems without locks: some network and FUSE ones.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
 def alone_in(folder: Path, *, wait: bool, notify: Callable[[str], object]) -> Iterator[None]:
-    """Hold the folder's lock; a process that ends in any way gives it up, and no child process inherits it.
+    """Hold the folder's lock; it is released however the process ends, and no child process inherits it.
 
     Args:
       folder: that exists.

@@ -10,7 +10,7 @@ from mnist_jax.data.needed import needed
 from mnist_jax.data.pieces import SPLITS, Pieces
 from mnist_jax.errors import UserError, reason
 
-_HEADER = 128  # bytes, of which the last two say the order of bytes
+_HEADER = 128  # bytes; the last two give the byte order
 _COMPRESSED = 15
 
 
@@ -18,7 +18,7 @@ def read_matlab(path: Path) -> Pieces:
     """The images and labels of emnist-digits.mat and its like (source: the EMNIST paper, arXiv:1702.05373).
 
     Raises:
-      UserError: it is damaged, or no such file.
+      UserError: it is damaged, or anything else.
     """
     io = needed("scipy.io", "MATLAB files")
     try:
@@ -30,7 +30,7 @@ def read_matlab(path: Path) -> Pieces:
 
 
 def _check_size(path: Path) -> None:
-    """SciPy unpacks whatever there is; see "MAT-File Format" of MathWorks for that of version 5.
+    """Unpack without keeping anything, as SciPy has no limit; see MathWorks' "MAT-File Format", version 5.
 
     Raises:
       ValueError: it is larger than anything here may be.

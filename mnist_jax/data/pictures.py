@@ -11,14 +11,19 @@ from mnist_jax.data.pieces import Pieces, classes_of
 from mnist_jax.errors import UserError, reason
 from mnist_jax.lessons import CLASSES, IMAGE_SHAPE
 
-_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # of PNG and JPEG
-_MOST_BYTES = 1 << 20  # of an encoded picture: some thousand, and what programs write beside the pixels
+# How a PNG, JPEG, BMP, GIF, TIFF, WebP or PGM begins; only the first two are read, the others are named where refused.
+PICTURE = re.compile(rb"\x89PNG\r\n|\xff\xd8\xff|BM.{4}\0{4}|GIF8|II\*\0|MM\0\*|RIFF.{4}WEBP|P[1-6]\s", re.DOTALL)
+_MOST_BYTES = 1 << 20  # of an encoded picture: a few thousand, and what programs write besides the pixels
 
 
-def class_folders(folder: Path) -> list[Path]:
-    """The folders in a folder in order of their names, if in most of ten there are pictures; else []."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return folders if sum(map(_begins_with_a_picture, folders)) > CLASSES // 2 else []
+def count_picture_folders(folder: Path) -> int:
+    """In how many of the folders in a folder there are pictures."""
+    return sum(map(_begins_with_a_picture, _class_folders(folder)))
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    """The folders in a folder in order of their names."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _begins_with_a_picture(folder: Path) -> bool:
@@ -26,7 +31,7 @@ def _begins_with_a_picture(folder: Path) -> bool:
     if first is None or not first.is_file():
         return False
     with first.open("rb") as file:
-        return file.read(8).startswith(_BEGINNINGS)
+        return bool(PICTURE.match(file.read(16)))
 
 
 def _is_shown(path: Path) -> bool:
@@ -39,9 +44,9 @@ def read_pictures(folder: Path) -> Pieces:
     Folders of other names than 0 to 9 are the classes 0 to 9 in the order of their names.
 
     Raises:
-      UserError: there are not ten, or a file in them is no picture, or in colour, or of another size.
+      UserError: there are not ten, or a file in them is not a picture, is in colour, or has another size.
     """
-    folders = class_folders(folder)
+    folders = _class_folders(folder)
     if len(folders) != CLASSES:
         raise UserError(f"{folder} holds {len(folders)} folders of pictures, not ten, one for each class.")
     files = [(path, label) for label, each in enumerate(folders) for path in each.iterdir() if _is_shown(path)]
@@ -53,7 +58,7 @@ def read_pictures(folder: Path) -> Pieces:
                 image[:] = decoded_image(file.read(_MOST_BYTES + 1))
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{path} is not a picture of a digit ({reason(error)}); convert it, or move it away."
+                f"{path} is not a picture of a digit ({reason(error)}); convert it to PNG, or move it away."
             ) from error
     labels = np.array([label for _, label in files], np.uint8)
     return {"images": images, "labels": labels, **classes_of([path.name for path in folders])}
@@ -67,7 +72,7 @@ def decoded_image(encoded: bytes) -> np.ndarray:
     """The pixels of a PNG or JPEG, uint8 `[28, 28]`.
 
     Raises:
-      ValueError: it is damaged, in colour, or says that it is of another size.
+      ValueError: it is damaged, in colour, or of another size by its header.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -81,7 +86,7 @@ def decoded_image(encoded: bytes) -> np.ndarray:
                 if size == IMAGE_SHAPE[::-1]:  # else not decoded: a few bytes can say that they are a gigabyte
                     pixels = np.asarray(image.convert("L"))
             with Image.open(io.BytesIO(encoded)) as image:
-                image.verify()  # the checksums of a PNG, which decoding does not
+                image.verify()  # a PNG's checksums, which decoding does not check
     except UnidentifiedImageError as error:
         raise ValueError("it is damaged, or neither PNG nor JPEG") from error
     except Exception as error:  # whatever a damaged picture makes Pillow raise

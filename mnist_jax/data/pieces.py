@@ -1,4 +1,4 @@
-"""What readers hand on: arrays with names that say whether they are images or labels, and of which split."""
+"""What readers return: arrays, named by whether they are images or labels and of which split."""
 
 import re
 from collections.abc import Sequence

@@ -93,7 +93,7 @@ def builder(name: str, data_dir: Path | None = None) -> Any:
 
 
 def _builder_class(family: str, kind: str) -> Any:
-    """TFDS's builder, but that it reads what was downloaded without TensorFlow."""
+    """TFDS's builder, except that it reads downloads without TensorFlow."""
     from tensorflow_datasets.core import registered
     from tensorflow_datasets.image_classification import mnist
 
@@ -153,7 +153,7 @@ def _is_prepared(made: Any) -> bool:
 
 
 def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Path:
-    """Download (unless they are at hand) a set's files, check their SHA-256, and store them as TFDS does.
+    """Download a set's files unless they are at hand, check their SHA-256, and store them as TFDS does.
 
     Args:
       name: as in `builder`.
@@ -284,7 +284,7 @@ def why_no_download(url: str) -> str | None:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Of several processes that prepare the same folder one works and the others wait."""
+    """Let one process at a time prepare a folder; others wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder, wait=True, notify=functools.partial(warnings.warn, stacklevel=2)):
         yield

@@ -44,7 +44,7 @@ _RUN = {
     "data": "{name} from {origin}, split {split}: {train} training, {validation} validation, {test} test images",
     "images": "{count}",
     "no_images": "no",
-    f"name: {NOT_KNOWN}": "digits not known by name",
+    f"name: {NOT_KNOWN}": "digits",
     "name: sample of MNIST": "sample of MNIST",
     "tfds": "TFDS",
     "file": "a file",

@@ -45,7 +45,7 @@ _RUN = {
     "data": "{origin}의 {name} · 데이터 분할 {split}: 학습 {train}, 검증 {validation}, 테스트 {test}",
     "images": "{count}장",
     "no_images": "없음",
-    f"name: {NOT_KNOWN}": "이름을 알 수 없는 숫자 이미지",
+    f"name: {NOT_KNOWN}": "숫자 이미지",
     "name: sample of MNIST": "MNIST 샘플",
     "tfds": "TFDS",
     "file": "파일",

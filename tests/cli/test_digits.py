@@ -41,6 +41,13 @@ def test_old_record_without_folder_needs_data_option():
         digits.digits_of({"data": {"source": "folder", "split": "slides", "sha256": ""}}, None, None)
 
 
+def test_other_digits_than_the_run_s_are_refused(dataset, monkeypatch):
+    results = {"data": {"source": "sample", "split": "slides", "sha256": "another"}}
+    monkeypatch.setattr(digits, "load_data", lambda *_: dataset)
+    with pytest.raises(UserError, match="digits of sample are not those of this run; name those with --data"):
+        digits.digits_of(results, None, None)
+
+
 def test_tfds_is_looked_for_in_the_folder_that_the_user_names(monkeypatch):
     asked = []
     monkeypatch.setattr(digits.tfds, "prepared_folder", lambda *arguments: asked.append(arguments))

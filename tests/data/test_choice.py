@@ -30,7 +30,7 @@ def test_of_emnist_s_sets_the_digits_are_taken_and_said(tmp_path):
     arrays = read_arrays(str(tmp_path))
     assert arrays.sha256 == digest(train, test)
     assert "several data sets, of which this is emnist-digits" in arrays.notice
-    with pytest.raises(UserError, match=r"holds the label \d+; labels must be 0 to 9"):
+    with pytest.raises(UserError, match=r"holds the label \d+ for image \d+ .*labels must be 0 to 9"):
         read_arrays(str(tmp_path / "emnist-letters-train-images-idx3-ubyte"))
 
 
@@ -112,9 +112,9 @@ def test_where_both_are_cut_short_the_sentence_is_of_the_first(tmp_path):
 @pytest.mark.parametrize(
     ("missing", "says"),
     [
-        (FILES["train"][1], "lacks train labels to its train images"),
-        (FILES["train"][0], "lacks train images to its train labels"),
-        (FILES["test"][1], "lacks test labels to its test images"),
+        (FILES["train"][1], "has no train labels; add them"),
+        (FILES["train"][0], "has no train images; add them"),
+        (FILES["test"][1], "has no test labels; add them"),
     ],
 )
 def test_a_missing_file_is_named(tmp_path, missing, says):
@@ -136,7 +136,36 @@ def test_without_test_files_the_last_seventh_is_held_out(tmp_path):
 def test_a_split_in_several_files_is_refused(tmp_path):
     forms.write_npy(tmp_path, *few())
     np.save(tmp_path / "train_images.npy", few()[0].images)
-    assert "holds train images in several files; name one of them" in refusal(tmp_path)
+    files = f"{tmp_path / 'train_images.npy'} and {tmp_path / 'x_train.npy'}"
+    for path in (tmp_path, tmp_path / "x_train.npy"):
+        assert refusal(path) == f"{files} both hold train images; move one of them away."
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x_train.npz", "train-images-idx3-ubyte"])
+def test_a_file_without_its_labels_is_named(tmp_path, monkeypatch, name):
+    images, labels = few()[0]
+    monkeypatch.chdir(tmp_path)
+    content = idx_bytes(images)
+    if name.startswith("x"):
+        (np.savez if name.endswith("z") else np.save)(name, images)
+    else:
+        (tmp_path / name).write_bytes(content)
+    for path in (name, "."):
+        assert re.fullmatch(rf"{name} has no (train )?labels; add them, or a file of them\.", refusal(path))
+    np.save("y_other.npy", labels)  # of another set
+    assert re.fullmatch(rf"{name} has no (train )?labels; add them, or a file of them\.", refusal(name))
+
+
+def test_the_file_whose_values_are_wrong_is_named(tmp_path):
+    train, test = few()
+    forms.write_npy(tmp_path, train, test)
+    np.save(tmp_path / "y_test.npy", test.labels + 5)
+    assert refusal(tmp_path).startswith(f"{tmp_path / 'y_test.npy'} holds the label 1")
+    np.save(tmp_path / "y_test.npy", test.labels[:19])
+    files = f"{tmp_path / 'x_test.npy'} holds 20 test images but {tmp_path / 'y_test.npy'} holds 19 labels"
+    assert refusal(tmp_path / "x_train.npy") == f"{files}; every image needs one label."
+    np.save(tmp_path / "x_train.npy", np.where(train.images > 250, np.nan, train.images))
+    assert refusal(tmp_path).startswith(f"{tmp_path / 'x_train.npy'} holds NaN or infinite values")
 
 
 def test_names_in_a_file_say_more_than_its_own(tmp_path):
@@ -156,8 +185,7 @@ def test_a_file_beside_train_and_test_is_refused(tmp_path):
     train, test = digits()
     forms.write_csv(tmp_path, train, test, names=("train.csv", "test.csv"))
     forms.frame(test).to_csv(tmp_path / "x.csv", index=False)
-    with pytest.raises(UserError, match="images beside those to train and to test"):
-        read_arrays(str(tmp_path))
+    assert refusal(tmp_path).startswith(f"{tmp_path / 'x.csv'} holds images beside those to train and to test")
 
 
 def test_another_form_beside_is_left_out_and_that_is_said(tmp_path):
@@ -209,7 +237,9 @@ def test_pictures_dark_on_light_are_taken_and_that_is_said(tmp_path):
     train, test = (part._replace(images=255 - part.images) for part in few())
     loaded = data.load(str(forms.write_keras(tmp_path, train, test)), "notebooks")
     assert same(loaded.train, train)
-    assert loaded.notice.startswith(f"The images of {tmp_path} are dark on light; MNIST's are light on dark")
+    assert loaded.notice.startswith(
+        f"The images of {tmp_path / 'mnist.npz'} are dark on light; MNIST's are light on dark"
+    )
     assert data.load(str(write_idx_folder(tmp_path / "idx", *few()))).notice == ""
 
 
@@ -223,9 +253,8 @@ def test_what_is_not_meant_is_not_looked_into(tmp_path):
     os.mkfifo(folder / "mnist.csv")
     write_idx_folder(folder / ".hidden", *few())
     assert same(read_arrays(str(folder)).train, few()[0])
-    for name in ("x.csv", "mnist.csv"):
-        assert "holds no digits in a form that is known here" in refusal(folder / name)
-    assert "neither a file nor a folder" in refusal(folder / "loop")
+    assert "holds no digits in a known format" in refusal(folder / "x.csv")
+    assert "neither a file nor a folder" in refusal(folder / "none")
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
@@ -240,7 +269,7 @@ def test_what_may_not_be_looked_at_is_refused(tmp_path, mode, write):
             above.chmod(0o755)
         os.seteuid(65534)
     try:
-        assert re.search("Permission denied|may not be looked into; change its permissions", refusal(tmp_path))
+        assert re.search("Permission denied|may not be read; change its permissions", refusal(tmp_path))
     finally:
         os.seteuid(before)
         closed.chmod(0o755)
@@ -289,6 +318,14 @@ def test_a_change_of_the_same_size_or_of_what_is_said_is_noticed(tmp_path, monke
         assert same(read_arrays(str(folder)).train, part)
     forms.frame(test).drop(columns="label").to_csv(folder / "new.csv", index=False)
     assert "new.csv has no labels and is left out" in read_arrays(str(folder)).notice
+
+
+def test_arrays_of_a_folder_whose_name_is_not_utf8_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    assert same(read_arrays(str(forms.write_csv(folder, *few()))).train, few()[0])
+    assert len(list((tmp_path / "cache" / "mnist_jax").iterdir())) == 1
 
 
 def test_numpy_and_idx_files_keep_nothing(tmp_path, monkeypatch):

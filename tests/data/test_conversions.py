@@ -1,4 +1,4 @@
-"""What docs/data.md says of pickles works."""
+"""The code in docs/data.md works."""
 
 import gzip
 import pickle
@@ -7,14 +7,14 @@ import re
 import numpy as np
 import pytest
 from helpers import ROOT
-from helpers.forms import digits, refusal
+from helpers.forms import digits, png, refusal, whole
 
 from mnist_jax.data.arrays import digest
 from mnist_jax.data.sources import read_arrays
 
 PAGE = (ROOT / "docs" / "data.md").read_text()
 CODE = {
-    re.search(r"\w+\.(pkl\.gz|pkl|pt)|\{part\}\.pt", code)[0]: code
+    re.search(r"\w+\.(pkl\.gz|pkl|pt)|digits\.parquet|\{part\}\.pt", code)[0]: code
     for code in re.findall(r"```text\n(.*?)```", PAGE, re.S)
 }
 
@@ -40,6 +40,13 @@ def test_a_pickled_dictionary_is_converted(tmp_path, monkeypatch):
     names = ("training_images", "training_labels", "test_images", "test_labels")
     (tmp_path / "mnist.pkl").write_bytes(pickle.dumps(dict(zip(names, (*train, *test), strict=True))))
     convert("mnist.pkl", tmp_path, monkeypatch)
+
+
+def test_parquet_of_one_s_own_is_read(tmp_path, monkeypatch):
+    images, labels = whole(*digits())
+    monkeypatch.chdir(tmp_path)
+    exec(CODE["digits.parquet"], {"pngs": map(png, images), "labels": labels})
+    assert read_arrays("digits.parquet").sha256 == digest(*digits())
 
 
 @pytest.mark.slow

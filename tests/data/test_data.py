@@ -104,12 +104,15 @@ LABELS_OF_11[7] = 11
     ("change", "says"),
     [
         (lambda folder: shutil.rmtree(folder), "neither a file nor a folder"),
-        (lambda folder: [path.unlink() for path in folder.iterdir()], "no digits in a form that is known here"),
-        (lambda folder: (folder / FILES["test"][1]).unlink(), r"lacks test labels to its test images"),
+        (lambda folder: [path.unlink() for path in folder.iterdir()], "no digits in a known format"),
+        (lambda folder: (folder / FILES["test"][1]).unlink(), "has no test labels"),
         (spoil(FILES["train"][0], b"x" * 99), "not an IDX file of images"),
         (spoil(FILES["train"][0], gzip.compress(idx_bytes(TRAIN.images)[:-9])), "fewer bytes"),
         (spoil(FILES["train"][0], gzip.compress(idx_bytes(TRAIN.images))[:-9]), "damaged"),
-        (spoil(FILES["train"][1], idx_bytes(TRAIN.labels[:-1])), "60 images but 59 labels"),
+        (
+            spoil(FILES["train"][1], idx_bytes(TRAIN.labels[:-1])),
+            r"train-images-idx3-ubyte.gz holds 60 train images but \S+train-labels-idx1-ubyte.gz holds 59 labels",
+        ),
         (spoil(FILES["train"][1], idx_bytes(LABELS_OF_11)), "the label 11"),
         (spoil(FILES["test"][0], idx_bytes(TEST.images[:, 1:])), r"\(27, 28\), not 28 x 28"),
         (spoil(FILES["train"][0], idx_bytes(TEST.labels)), "not an IDX file of images"),
@@ -125,7 +128,7 @@ def test_bad_folder_is_refused(tmp_path, change, says):
 
 def test_an_empty_split_is_refused(tmp_path):
     nothing = Examples(TEST.images[:0], TEST.labels[:0])
-    with pytest.raises(UserError, match="without images"):
+    with pytest.raises(UserError, match="holds no test images; at least one is needed"):
         data.load(str(write_idx_folder(tmp_path, TRAIN, nothing)))
 
 
@@ -165,6 +168,7 @@ def test_auto_falls_back_to_the_sample_and_says_why(offline, tmp_path):
     assert loaded.source == "sample"
     for words in ("NOT all of MNIST", "no network", "mnist-jax data --prepare", "--data PATH"):
         assert words in loaded.notice
+    assert "--data sample" not in loaded.notice  # which TFDS's own sentence advises
 
 
 def test_only_auto_has_a_notice():

@@ -1,5 +1,6 @@
 """CSV and Parquet files as people have them, and as they should not be."""
 
+import gzip
 import re
 
 import numpy as np
@@ -38,6 +39,10 @@ READ = {
     "numbers as names of all columns": text(DIGITS.set_axis(range(785), axis=1)),
     "the label among the pixels": text(middle()),
     "the label's name in capitals": text(middle().rename(columns={"label": " Label"})),
+    **{
+        f"a label called {name}": text(middle().rename(columns={"label": name}))
+        for name in ("labels", "class", "target", "digit", "y")
+    },
     "names that do not say which is the label": text(DIGITS.rename(columns={"label": "0"})),
     "labels as floats": text(DIGITS.astype({"label": float})),
     "pixels as floats": text(DIGITS.astype(float)),
@@ -76,11 +81,18 @@ def test_parquet_is_read_as_people_have_it(tmp_path, kind):
 # --- refused ---
 
 REFUSED = {
-    "another alphabet of bytes": (text().encode("utf-16"), "is empty, or not text in UTF-8"),
-    "nothing": (b"", "is empty, or not text in UTF-8"),
+    "UTF-16": (text().encode("utf-16"), "not text in UTF-8; save it again in that encoding"),
+    "UTF-16 without a mark": (text().encode("utf-16-le"), "not text in UTF-8"),
+    "Latin-1": (
+        text(DIGITS.rename(columns={"label": "\N{LATIN SMALL LETTER E WITH ACUTE}"})).encode("latin-1"),
+        "UTF-8",
+    ),
+    "nothing": (b"", "mnist.csv is empty; fetch it again"),
+    "nothing, gzipped": (gzip.compress(b""), "mnist.csv is empty; fetch it again"),
+    "an empty line first": ("\n" + text(), "begins with an empty line; remove that"),
     "semicolons": (text(sep=";"), "lines of a few values, not of a label and 28 x 28 pixels with commas"),
     "only names": (text(DIGITS[:0]), "holds no images"),
-    "a short row": (text() + "5,3\n", "Expected 785 columns, got 2"),
+    "a short row": (text() + "5,3\n", r"has 2 instead of 785 values in line 42; correct it"),
     "an index": (DIGITS.to_csv(), "lines of 786 values, .* remove other columns, such as an index"),
     "the label last, which no name says": (
         text(middle()[[*PIXELS, "label"]], header=False),
@@ -88,11 +100,30 @@ REFUSED = {
     ),
     "scaled pixels": (text(DIGITS.assign(**PIXELS / 255)), "values from 0 to 1, .* multiply them by 255 and round"),
     "black and white": (text(DIGITS.assign(**(PIXELS > 99).astype(int))), "values from 0 to 1,"),
-    "letters": (text(DIGITS.assign(label="b")), r"no numbers \(could not convert string to float: 'b'\)"),
-    "a label left out": (text(DIGITS.assign(label=[None, *[1, 2] * 19, 3])), "labels that are no numbers"),
-    "a pixel left out": (text(DIGITS.assign(pixel5=[None, *[1, 2] * 19, 3])), "cannot be read as a CSV file"),
+    "letters": (text(DIGITS.assign(label="b")), r"has 'b' in line 2, column 1 \('label'\), where a number from 0 to 9"),
+    "a label left out": (
+        text(DIGITS.assign(label=[*[1, 2] * 19, None, 3])),
+        r"an empty cell in line 40, column 1 \('label'\), where a number from 0 to 9 belongs; correct it, or remove",
+    ),
+    "a pixel left out": (
+        text(DIGITS.assign(pixel5=[None, *[1, 2] * 19, 3])),
+        r"an empty cell in line 2, column 7 \('pixel5'\), where a number from 0 to 255 belongs",
+    ),
+    "a pixel left out of floats": (text(DIGITS.astype(float).replace(DIGITS.pixel5[0], np.nan)), "an empty cell in"),
+    "a pixel left out, without header": (
+        text(DIGITS, header=False).replace(",0", ",", 1),
+        "in line 1, column 2, where",
+    ),
+    "a pixel left out after empty lines": (text().replace("\n", "\n\n") + ",0" * 784, "in line 83, column 1 "),
+    "a pixel left out after a mark": (
+        "\N{BYTE ORDER MARK}" + text(DIGITS.assign(pixel5=[*[1, 2] * 19, None, 3]), header=False),
+        "an empty cell in line 39, column 7, where",
+    ),
+    "a pixel that is not finite": (text(DIGITS.assign(pixel783="-inf")), "has '-inf' in line 2, column 785 "),
+    "a number with a group": (text(DIGITS.assign(pixel783="1_0")), "cannot be read as a CSV file of digits .*'1_0'"),
+    "a label among the pixels": (text(middle().assign(label="two")), r"'two' in line 2, column 400 .* from 0 to 9"),
     "a negative pixel": (text(DIGITS.assign(pixel5=-1)), "values from -1 to"),
-    "control characters": (text() + "\x1b[31m\n", "Expected 785 columns, got 1: \N{REPLACEMENT CHARACTER}"),
+    "control characters": (text() + "\x1b[31m\n", "has 1 instead of 785 values in line 42"),
 }
 
 
@@ -113,7 +144,7 @@ BAD = {
     "no bytes": (
         image(pa.struct([("path", pa.string())]), {"path": "x"}),
         [1, 2, 3],
-        "has the columns image.path, label",
+        "has the columns image.path, label, not `image.bytes` and `label`; write a column `image` with PNG files",
     ),
     "text for bytes": (image(pa.struct([("bytes", pa.string())]), {"bytes": "x"}), [1, 2, 3], "cannot be read as"),
     "no picture": (image(BYTES, {"bytes": b"x"}), [1, 2, 3], "neither PNG nor JPEG"),

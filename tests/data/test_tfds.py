@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import shutil
 import sys
 import threading
@@ -71,6 +72,19 @@ def test_tfds_folder_is_read_like_tfds(tfds_folder, levels_up):
         for index in range(len(source)):
             np.testing.assert_array_equal(source[index]["image"][..., 0], examples.images[index])
             assert source[index]["label"] == examples.labels[index]
+
+
+def test_emnist_of_tfds_is_turned_upright_and_its_classes_are_named(tfds_folder, tmp_path):
+    folder = shutil.copytree(tfds_folder, tmp_path / "emnist" / "1.0.0")
+    for path in folder.glob("toy_digits*"):
+        path.rename(path.with_name(path.name.replace("toy_digits", "emnist")))
+    json_changed(folder / "dataset_info.json", lambda info: info.update(name="emnist"))
+    (folder / "label.labels.txt").write_text("\n".join(names := list("abcdefghij")))
+    level = logging.getLogger("absl").level
+    loaded, plain = (data.load(str(path), "notebooks") for path in (folder, tfds_folder))
+    assert logging.getLogger("absl").level == level
+    assert loaded.classes == tuple(names)
+    np.testing.assert_array_equal(loaded.train.images, plain.train.images.swapaxes(1, 2))
 
 
 @pytest.mark.parametrize("data_dir", [None, Path(), Path("~/tfds")])
@@ -250,6 +264,14 @@ def test_tfds_without_network_gives_advice(offline, tmp_path):
     with pytest.raises(UserError, match=r"no network.*downloads/manual.*--data sample"):
         data.load("tfds", data_dir=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("status", "says"), [(200, None), (503, "the server answered 503")])
+def test_a_server_that_refuses_is_quoted(monkeypatch, status, says):
+    response = requests.Response()
+    response.status_code = status
+    monkeypatch.setattr(requests, "head", lambda *_, **__: response)
+    assert tfds_mnist.why_no_download("") == says
 
 
 def test_unknown_home_folder_is_refused():

@@ -275,10 +275,8 @@ def test_a_server_that_refuses_is_quoted(monkeypatch, status, says):
 
 
 def test_unknown_home_folder_is_refused():
-    for arguments in (
-        {"source": "~nobody-of-this-name/x"},
-        {"source": "tfds", "data_dir": Path("~nobody-of-this-name")},
-    ):
+    home = "~nobody-of-this-name"
+    for arguments in ({"source": f"{home}/x"}, {"source": "tfds", "data_dir": Path(home)}):
         with pytest.raises(UserError, match="home folder"):
             data.load(**arguments)
 

@@ -1,6 +1,7 @@
 """Every recorded table, verdict and number follows from the runs that are recorded."""
 
 import inspect
+import io
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import ROOT, script
+from PIL import Image
 
 from mnist_jax import lessons
 from mnist_jax.data.arrays import KNOWN
@@ -41,6 +43,23 @@ def recorded(study):
 @pytest.mark.parametrize("study", STUDIES)
 def test_table_and_verdict_follow_from_results(study):
     assert report_of(study)["README.md"].decode() == (RECORDED / study / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", sorted({path.parent.name for path in RECORDED.glob("*/*.png")}))
+def test_figures_are_what_the_program_draws_now(study):
+    drawn = {name: content for name, content in report_of(study).items() if name.endswith(".png")}
+    for name, content in drawn.items():
+        file = RECORDED / study / name
+        recorded_content = file.read_bytes()
+        if made_with(recorded_content) != made_with(content):
+            pytest.skip("drawn with another version of Matplotlib")
+        assert recorded_content == content, name
+    assert drawn
+
+
+def made_with(png):
+    return Image.open(io.BytesIO(png)).info["Software"]
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -74,7 +74,7 @@ def curves_of_lessons(curves: Mapping[str, Sequence[Sequence[float | None]]], wh
         place = position(lesson_id)
         _band(axes, runs, color=f"C{place}", label=lesson_id, style=_STYLES[place], marker=".")
     _by_epoch(axes)
-    axes.legend(fontsize="small")
+    axes.legend(loc="lower right" if what == "accuracy" else "upper right", fontsize="small")
     return as_png(figure)
 
 
@@ -174,13 +174,13 @@ def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
     examples, batch_size and width to `values`, `work`, and `seconds`: lesson -> repeats for each value.
     """
     words = {
-        "examples": ("examples per epoch", "examples"),
-        "batch_size": ("examples per batch", "steps"),
-        "width": ("hidden widths, times (512, 256)", "parameters"),
+        "examples": ("examples per epoch", "examples", "upper left"),
+        "batch_size": ("examples per batch", "steps", "upper right"),
+        "width": ("hidden widths, times (512, 256)", "parameters", "upper left"),
     }
     figure = _titled(title, 12, 4.2)
     for axes, (varied, panel) in zip(figure.subplots(1, len(scaling), squeeze=False)[0], scaling.items(), strict=True):
-        values, work, (label, unit) = panel["values"], np.array(panel["work"]), words[varied]
+        values, work, (label, unit, free) = panel["values"], np.array(panel["work"]), words[varied]
         expected: list[Any] = []
         for lesson_id, repeats in panel["seconds"].items():
             colour, seconds = f"C{position(lesson_id)}", np.array(repeats)
@@ -197,7 +197,7 @@ def speed_figure(scaling: Mapping[str, Any], title: str) -> bytes:
         axes.xaxis.set_minor_locator(NullLocator())
         _plain_ticks(axes)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        axes.legend(loc=free, fontsize="small")
     figure.axes[0].set(ylabel="seconds per epoch")
     return as_png(figure)
 

@@ -162,7 +162,7 @@ def test_data_shows_what_a_path_was_taken_for(run_main, toy_folder):
     status, out, err = run_main(cli.main, "data", toy_folder)
     assert (status, err) == (0, "")
     shown = {cells[1].strip(): cells[2].strip() for line in out.splitlines() if len(cells := line.split("│")) == 4}
-    assert [shown[what] for what in ("form", "name", "training images", "test images")] == [
+    assert [shown[what] for what in ("format", "name", "training images", "test images")] == [
         "IDX files", "not known by name", "72", "20",
     ]  # fmt: skip
     assert "0 (8, 2), 1 (8, 2), 2 (7, 2)" in shown["classes (training, test images)"]

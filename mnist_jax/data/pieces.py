@@ -12,9 +12,7 @@ from mnist_jax.lessons import CLASSES, DIGITS
 Pieces = dict[str, np.ndarray]
 
 SPLITS = ("train", "test")
-
-
-LONGEST_NAME = 40  # characters of a class's name that are shown
+LONGEST_NAME = 40  # characters that are shown of a class's name, or of a cell
 
 
 def classes_of(names: Sequence[str]) -> Pieces:

@@ -31,7 +31,7 @@ def fields(line: bytes) -> list[str]:
     if b"\0" in line:  # of UTF-16
         return []
     try:
-        return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
+        return next(csv.reader([line.decode("utf-8-sig")]), [])
     except (UnicodeDecodeError, csv.Error):
         return []
 

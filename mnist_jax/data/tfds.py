@@ -184,9 +184,7 @@ def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = N
         config = tfds.download.DownloadConfig(manual_dir=manual_dir if at_hand else None, try_download_gcs=False)
         try:
             with _alone_in(Path(made._data_dir_root).expanduser()):
-                made = builder(
-                    name, data_dir
-                )  # another process may have prepared it meanwhile: TFDS then returns at once
+                made = builder(name, data_dir)  # again: if another process has prepared it, TFDS returns at once
                 with _quiet():
                     made.download_and_prepare(download_config=config)
         except UserError:

@@ -1,6 +1,7 @@
 """Damaged, cut-short and hostile files are digits or one sentence, and take no more memory than they may."""
 
 import functools
+import gzip
 import re
 
 import numpy as np
@@ -44,6 +45,12 @@ def test_a_damaged_file_is_refused(tmp_path, name):
     for place in (len(content) // 3, len(content) // 2):
         file.write_bytes(content[:place] + b"\xff\x00" * 60 + content[place + 120 :])
         refusal(path)
+
+
+def test_a_gzipped_table_that_cannot_be_unpacked_is_known_by_its_name(tmp_path):
+    path = tmp_path / "train.csv.gz"
+    path.write_bytes(gzip.compress(b"label,pixel0")[:20])
+    assert re.fullmatch(rf"{path} is damaged \(.*\); fetch it again\.", refusal(tmp_path))
 
 
 @functools.cache

@@ -31,20 +31,22 @@ def kept(where: str, state: str, read: Callable[[], Arrays]) -> Arrays:
 
     Args:
       where: what is read; one file is kept of it.
-      state: its state, such as the sizes and times of its files; what was kept in another state is not used.
+      state: its state, such as the sizes and times of its files; what was kept in another state, or by other code, is
+        not used.
       read: reads it.
     """
     path = cache_folder() / f"{hashlib.sha256(where.encode(errors='replace')).hexdigest()[:16]}.npz"
-    state = hashlib.sha256(f"{where} {state}".encode(errors="replace")).hexdigest()
+    code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
+    state = hashlib.sha256(code + state.encode(errors="replace")).hexdigest()
     try:
         # Opened here, because np.load leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             about = json.loads(str(stored["about"]))
-            if about.pop("state") == state:
+            if about["state"] == state:
                 train = Examples(stored["train_images"], stored["train_labels"])
                 test = Examples(stored["test_images"], stored["test_labels"])
                 if digest(train, test) == about["sha256"]:
-                    return Arrays(train, test, **{**about, "classes": tuple(about["classes"])})
+                    return Arrays(train, test, about["sha256"], about["form"], tuple(about["classes"]), about["notice"])
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         pass
     arrays = read()

@@ -63,6 +63,7 @@ environment:
 	$(FOUND) -m venv --clear $(VENV)
 
 $(BIN)/.installed: requirements.lock pyproject.toml $(if $(VERSION),,environment)
+	@echo "Installing JAX and all else into $(VENV): some minutes."
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@

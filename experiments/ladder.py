@@ -25,7 +25,7 @@ from typing import Any
 from mnist_jax.cli.arguments import DataArguments, KeepingArguments, LessonId, SharedJaxArguments, SplitOption, parsed
 from mnist_jax.cli.start import start_jax
 from mnist_jax.cli.study import finish, run_lessons
-from mnist_jax.cli.terminal import make_console, table
+from mnist_jax.cli.terminal import make_console, runnable, table
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import LESSONS
 from mnist_jax.runs.files import TABLE
@@ -76,9 +76,11 @@ def run(arguments: Arguments) -> None:
     for sentence in [*notes(results), *surprises(results)]:
         console.print(sentence, soft_wrap=True)
     console.print(wrote, soft_wrap=True)
-    name = shlex.quote(str(folder))
+    report_command, demo_command = (
+        runnable(f"mnist-jax {command} {shlex.quote(str(folder))}") for command in ("report", "demo")
+    )
     console.print(
-        f"`mnist-jax report {name}` writes a report on it; `mnist-jax demo {name}` lets you draw digits for it",
+        f"`{report_command}` writes a report on it; `{demo_command}` shows how its nets classify digits that you draw",
         soft_wrap=True,
     )
 

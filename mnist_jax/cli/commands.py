@@ -218,7 +218,8 @@ def predict(
         [str(image), classes[digit], *(f"{100 * value:.1f}" for value in row)]
         for image, digit, row in zip(images, answers, found, strict=True)
     ]
-    what = f"Probability of each {'digit' if classes == DIGITS else 'class'} in percent, by the net of {net}"
+    each = "digit" if classes == DIGITS else "class"
+    what = f"Probability of each {each} in percent, by the net of {net}, {folder.name}"
     make_console().print(table(what, ["image", "answer", *classes], rows))
 
 
@@ -241,8 +242,9 @@ def demo(
 
     start_jax(jax)
     folder = run_folder(run)
-    nets, classes = read_nets(folder, seed=seed), class_names(read_run(folder))
     console = make_console()
+    with console.status(f"loading the nets of {folder.name}"):
+        nets, classes = read_nets(folder, seed=seed), class_names(read_run(folder))
     with contextlib.suppress(KeyboardInterrupt), Server(nets, classes, port, folder.name, language) as server:
         console.print(f"Open {server.url} in a browser; Ctrl-C ends it.", soft_wrap=True)
         server.serve_forever()

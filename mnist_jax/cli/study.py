@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mnist_jax.cli.arguments import KeepingArguments, OutArguments
 from mnist_jax.cli.interrupts import ends_at_once
-from mnist_jax.cli.terminal import EpochProgress, notifier, with_time_left
+from mnist_jax.cli.terminal import EpochProgress, notifier, runnable, with_time_left
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.lessons import Lesson
@@ -252,11 +252,11 @@ def finish(folder: Path, results: Mapping[str, Any], files: Mapping[str, bytes])
 
 
 def how_to_continue(folder: Path, described: Mapping[str, Any]) -> str:
-    """How to continue after an interruption: the command as it was typed, and the folder."""
+    """How to continue after an interruption: the command as it was typed, or can be, and the folder."""
     command = described["config"]["command"]
     if not any(word.partition("=")[0] == "--out" for word in shlex.split(command)):
         command += f" --out {shlex.quote(str(folder))}"
-    return f"`{command} --resume` continues"
+    return f"`{runnable(command)} --resume` continues"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,10 @@
 """What a person sees in the terminal: progress and tables."""
 
+import contextlib
 import functools
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -39,6 +43,17 @@ def make_console(*, stderr: bool = False) -> Console:
 def notifier(console: Console) -> Callable[[str], None]:
     """A function that prints a message in bold red."""
     return functools.partial(console.print, style="bold red", soft_wrap=True)
+
+
+def runnable(command: str) -> str:
+    """A command of `python` or `mnist-jax` as this shell finds it: by its path if our environment is not activated."""
+    program, _, arguments = command.partition(" ")
+    ours = Path(sys.executable).parent / program
+    if shutil.which(program) == str(ours) or not ours.exists():
+        return command
+    with contextlib.suppress(ValueError):
+        ours = ours.relative_to(Path.cwd())
+    return f"{shlex.quote(str(ours))} {arguments}"
 
 
 def load_data(source: str, split: str, data_dir: Path | None) -> Dataset:

@@ -58,7 +58,7 @@ def read_pictures(folder: Path) -> Pieces:
                 image[:] = decoded_image(file.read(_MOST_BYTES + 1))
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{path} is not a picture of a digit ({reason(error)}); convert it to PNG, or move it away."
+                f"{path} is not a picture of a digit ({reason(error)}); make it a grey PNG of 28 x 28, or move it away."
             ) from error
     labels = np.array([label for _, label in files], np.uint8)
     return {"images": images, "labels": labels, **classes_of([path.name for path in folders])}

@@ -83,7 +83,7 @@ def check_runs(
     if lesson.batch_size > data.train.size:
         raise UserError(
             f"A batch of {lesson.batch_size} is larger than the {data.train.size} training images; "
-            "make it smaller or use more data."
+            "use a smaller batch or more data."
         )
     check_dtype(lesson)
     check_batches(lesson, data.epoch_length)

@@ -28,8 +28,8 @@ _REPORT = {
     "study_tables": "Tables of the study",
     "wrong": "What it gets most wrong",
     "wrong_order": (
-        "The wrong answers in which the right digit got the least probability, the least first; in brackets that of "
-        "the answer."
+        "The wrong answers in which the right digit got the least probability, the least first; in brackets, the "
+        "probability of the wrong answer."
     ),
     "answers": "How it answers, and its weights",
     "made": "How this was made",
@@ -92,7 +92,7 @@ _LADDER = {
         "Accuracy: mean ± standard deviation; gain: over the lesson before, paired, 95 % confidence interval."
     ),
     "one_seed": "One seed cannot tell a small gain from chance; --seeds 5 can.",
-    "no_notebooks": "What the notebooks printed stands beside results on all of MNIST with --split notebooks.",
+    "no_notebooks": "To compare with what the notebooks printed, train on all of MNIST with --split notebooks.",
     "worse": (
         "`{after}` does worse than `{before}`: {mean:+.2f} points [{low:+.2f}, {high:+.2f}] {when}, {worst:+.2f} at "
         "its worst, epoch {epoch}{figure}."
@@ -140,8 +140,8 @@ _NETS = {
     "class": "class",
     "calibration_alt": "Reliability diagram. {caption}",
     "calibration": (
-        "Are its probabilities right? On average it gives its answers {confidence:.1%}, and {right:.1%} are right; "
-        "expected calibration error {error:.2f} points, in {bins} bins."
+        "Are its probabilities right? Mean probability of its answers {confidence:.1%}, share of right answers "
+        "{right:.1%}; expected calibration error {error:.2f} points, in {bins} bins."
     ),
     "first_layer": (
         "The first layer's weights, one picture per unit, of {which}: ink on red adds, on blue subtracts."

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from helpers import script
 from mnist_jax import LESSONS, UserError
 from mnist_jax.cli import commands
 from mnist_jax.cli.study import how_to_continue
-from mnist_jax.cli.terminal import EpochProgress
+from mnist_jax.cli.terminal import EpochProgress, runnable
 from mnist_jax.runs.checkpoints import last_checkpoint
 from mnist_jax.runs.devices import Placement
 from mnist_jax.runs.records import Epoch
@@ -135,9 +136,31 @@ def test_runs_are_placed_as_the_user_says(run_main, toy_folder, tmp_path, monkey
 
 @pytest.mark.parametrize("name", ["run", "a b", "$HOME"])
 @pytest.mark.parametrize("typed", ["", " --out {}", " --out={}"])
-def test_advice_on_resuming_can_be_pasted(name, typed):
+def test_advice_on_resuming_can_be_pasted(name, typed, monkeypatch):
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     command = "python experiments/ladder.py --seeds 3" + typed.format(shlex.quote(f"runs/{name}"))
     advice = how_to_continue(Path("runs") / name, {"config": {"command": command}})
     words = shlex.split(advice.removeprefix("`").removesuffix("` continues"))
     out = [f"--out=runs/{name}"] if "=" in typed else ["--out", f"runs/{name}"]
     assert words == ["python", "experiments/ladder.py", "--seeds", "3", *out, "--resume"]
+
+
+@pytest.mark.parametrize("program", ["python", "mnist-jax"])
+def test_commands_are_shown_as_the_shell_finds_them(program, tmp_path, monkeypatch):
+    """By name where our environment is activated; else by path, from the current folder where it lies in that."""
+    folder = tmp_path / "my venv" / "bin"
+    folder.mkdir(parents=True)
+    for file in (folder / program, tmp_path / program):
+        file.touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    command = f"{program} report x"
+    for paths, here, shown in (
+        (folder, tmp_path, command),
+        (tmp_path, tmp_path, f"'my venv/bin/{program}' report x"),
+        (tmp_path, Path.cwd(), f"'{folder}/{program}' report x"),
+    ):
+        monkeypatch.setenv("PATH", str(paths))
+        monkeypatch.chdir(here)
+        assert shlex.split(runnable(command)) == shlex.split(shown)
+    (folder / program).unlink()  # as where a system names it otherwise
+    assert runnable(command) == command

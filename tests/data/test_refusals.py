@@ -171,7 +171,9 @@ def test_pictures_of_another_format_are_to_be_converted(tmp_path):
         Image.open(path).save(path.with_suffix(".bmp"))
         path.unlink()
     for path in (folder, folder / "training"):
-        assert re.search(r"\.bmp is not a picture .* neither PNG nor JPEG\); convert it to PNG", refusal(path))
+        assert re.search(
+            r"\.bmp is not a picture .* neither PNG nor JPEG\); make it a grey PNG of 28 x 28", refusal(path)
+        )
 
 
 def test_too_few_folders_of_pictures_are_refused(tmp_path):

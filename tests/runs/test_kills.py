@@ -14,6 +14,8 @@ import time
 import pytest
 from helpers import ROOT, end_of_training, toy_digits, write_idx_folder
 
+from mnist_jax.cli.terminal import runnable
+
 pytestmark = pytest.mark.slow
 TRAIN = [sys.executable, "-m", "mnist_jax", "train", "adam", "--hidden", "16", "--epochs", "4"]
 
@@ -137,7 +139,7 @@ def test_interrupt_ends_within_two_seconds_with_resume_advice(uninterrupted, tmp
     assert time.monotonic() - began < 2
     assert process.returncode == status
     typed = shlex.join(command(toy_folder, tmp_path / "run")).removeprefix(f"{sys.executable} -m mnist_jax")
-    assert err == f"interrupted; `mnist-jax{typed} --resume` continues\n"
+    assert err == f"interrupted; `{runnable('mnist-jax' + typed)} --resume` continues\n"
     done = run(command(toy_folder, tmp_path / "run", "--resume"))
     assert (done.returncode, done.stderr) == (0, "")
     assert end_of_training(tmp_path / "run") == expected

@@ -90,7 +90,7 @@ def test_other_images_and_labels_are_refused(tmp_path, name):
 PICKLES = {
     "mnist.pkl.gz": gzip.compress(b"\x80\x02csys\nexit\n."),
     "the newest.npz": b"\x80\x05csys\nexit\n.",
-    "old.pkl": b"csys\nexit\n(tR.",
+    **dict.fromkeys(("old.pkl", "old.pickle", "old.pt", "old.pth"), b"csys\nexit\n(tR."),
     "named otherwise.npz": b"\x80\x04csys\nexit\n.",
     "training.pt": None,
 }

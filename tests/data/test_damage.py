@@ -151,8 +151,8 @@ def test_of_a_picture_that_many_rows_refer_to_there_is_one(tmp_path):
 def test_more_bytes_than_may_be_are_refused(tmp_path, monkeypatch, name):
     path = WRITERS[name][0](tmp_path, *few())
     for module in (matlab, tables, npz):
-        monkeypatch.setattr(module, "MOST_BYTES", 9_000)
-    says = "says that it holds more" if name == "Parquet" else "holds more than 9,000 bytes|holds an array of shape"
+        monkeypatch.setattr(module, "MOST_BYTES", 1_000)
+    says = "says that it holds more" if name == "Parquet" else "holds more than 1,000 bytes|holds an array of shape"
     assert re.search(says, refusal(path))
 
 

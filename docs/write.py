@@ -113,8 +113,8 @@ ENGLISH = """\
 limits fixed beforehand, and none of the {curves} curves is rejected (smallest p {p}). \
 [How it was tested](docs/results.md#reproduction)
 - **SGD or Adam?** With the course's settings Adam minus SGD is {low} to {high} points of test accuracy, depending on \
-the net; after {trials} trials of tuning for each, it is {mean} {interval} on average, but not settled for any single net. \
-[All nets](docs/results.md#sgd-or-adam)
+the net; after {trials} trials of tuning for each, it is {mean} {interval} on average, but not settled for any single \
+net. [All nets](docs/results.md#sgd-or-adam)
 - **It is fast.** An epoch takes {fast} to {slow} s on 2 CPU cores; PyTorch takes {memory} to {more_memory} times as \
 long with the data in memory, {loader} to {more_loader} times with a DataLoader. On an {device} it takes {gpu} s, and \
 PyTorch {gpu_memory} times as long, {gpu_graph} times in a CUDA graph. [Measurements](docs/results.md#speed)

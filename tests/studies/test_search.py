@@ -220,12 +220,13 @@ def test_interrupted_study_continues_where_it_stopped(whole, dataset, tmp_path, 
 
     monkeypatch.setattr(EpochProgress, "show", interrupted)
     interruptions, before = 0, ""
-    while interruptions < 50:
+    while True:
         try:
             found = run_compare(parts, dataset)
             break
         except KeyboardInterrupt:
             interruptions += 1
+            assert interruptions < 50
             after = (parts / JOURNAL).read_text()
             assert after.startswith(before)
             before = after
